@@ -1,0 +1,234 @@
+"""What a session is set to: model, backend, persona, tools and settings.
+
+Rule: a setting exists here or nowhere. An unknown name is refused with the names that exist; a setting that a backend cannot
+honour is refused or reported by that backend, never dropped in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from greenroom import limits
+from greenroom.errors import InvalidArgument, NotSupported, UnknownSetting
+
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high"]
+Overlap = Literal["enqueue", "reject", "interrupt", "rollback", "steer", "merge", "latest"]
+Recovery = Literal["resume", "close"]
+ApprovalRule = Literal["allow", "ask", "deny"]
+
+ESSENTIAL_TOOLS: Final = ("MemoryTools", "WorkspaceTools", "PreferenceTools", "RandomNumberTools")
+SUPPORTED_OVERLAPS: Final[tuple[Overlap, ...]] = ("enqueue", "reject")
+DEFAULT_MODEL: Final = "gpt-4o"
+DEFAULT_BACKEND: Final = "openai"
+DEFAULT_PERSONA: Final = "default"
+
+
+class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How the turns of a session are run. Versioned as a whole: an update replaces it, a rollback brings an older one back.
+
+    Stored with every field, also those at their default: a later default must not change an old session.
+
+    Attributes:
+        additional_tools: class names of toolsets beside the essential ones.
+        temperature: 0 to 2; `None` leaves it to the provider, as for every optional setting.
+        max_tokens: most tokens of one step's answer.
+        max_steps: requests to the backend in one turn.
+        turn_timeout_s, tool_timeout_s: seconds of wall time.
+        fallbacks: `backend:model` to try, in this order, when the first is unavailable.
+    """
+
+    llm_model: str = DEFAULT_MODEL
+    backend: str = DEFAULT_BACKEND
+    persona_name: str = DEFAULT_PERSONA
+    additional_tools: tuple[str, ...] = ()
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    reasoning_effort: ReasoningEffort | None = None
+    thinking_budget_tokens: int | None = None
+    parallel_tool_calls: bool | None = None
+    custom_persona_text: str = ""
+    max_steps: int = 25
+    turn_timeout_s: float = 600.0
+    tool_timeout_s: float = 60.0
+    overlap: Overlap = "enqueue"
+    recovery: Recovery = "resume"
+    fallbacks: tuple[str, ...] = ()
+    budget_usd: float | None = None
+    budget_tokens: int | None = None
+    mcp_servers: tuple[str, ...] = ()
+    approval: dict[str, ApprovalRule] = {}
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Class names of all toolsets of the session: the essential ones first."""
+        return ESSENTIAL_TOOLS + tuple(name for name in self.additional_tools if name not in ESSENTIAL_TOOLS)
+
+
+class SessionLabels(msgspec.Struct, frozen=True, kw_only=True):
+    """What people call a session. Not part of the configuration: a rollback of the model does not rename anything."""
+
+    title: str = ""
+    metadata: dict[str, Any] = {}
+
+
+CONFIG_FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(SessionConfig))
+LABEL_FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(SessionLabels))
+SETTING_NAMES: Final = tuple(
+    sorted(
+        {*CONFIG_FIELDS, *LABEL_FIELDS, "user_id"} - {"llm_model", "backend", "persona_name", "additional_tools"},
+    )
+)
+
+
+class Patch(msgspec.Struct, frozen=True, kw_only=True):
+    """A validated change: only what it names is changed."""
+
+    config: Mapping[str, Any]
+    labels: Mapping[str, Any]
+    user_id: str | None = None
+
+    def applied(self, config: SessionConfig, labels: SessionLabels) -> tuple[SessionConfig, SessionLabels]:
+        """Returns the configuration and labels after the change, checked as a whole.
+
+        Raises:
+            InvalidArgument: the result contradicts itself.
+        """
+        changed = msgspec.structs.replace(config, **self.config)
+        _check_together(changed)
+        return changed, msgspec.structs.replace(labels, **self.labels)
+
+
+def parse_patch(values: Mapping[str, Any]) -> Patch:
+    """Returns `values` (setting name -> value) as a checked change.
+
+    Raises:
+        UnknownSetting: a name that does not exist; names the ones that do.
+        InvalidArgument: a value of the wrong type or out of its range.
+        NotSupported: a setting that this version refuses.
+    """
+    known = {*CONFIG_FIELDS, *LABEL_FIELDS, "user_id"}
+    if unknown := sorted(set(values) - known):
+        raise UnknownSetting(
+            f"unknown setting{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown))}",
+            hint=f"the settings are {', '.join(SETTING_NAMES)}",
+        )
+    config = {name: _converted(SessionConfig, name, value) for name, value in values.items() if name in CONFIG_FIELDS}
+    labels = {name: _converted(SessionLabels, name, value) for name, value in values.items() if name in LABEL_FIELDS}
+    user_id = values.get("user_id")
+    if user_id is not None:
+        check_user_id(user_id)
+    return Patch(config=config, labels=labels, user_id=user_id)
+
+
+def check_session_id(session_id: object) -> str:
+    """Returns `session_id` if it is well formed.
+
+    Raises:
+        InvalidArgument: it is not; says what a session id looks like.
+    """
+    if isinstance(session_id, str) and re.fullmatch(limits.ID_PATTERN, session_id):
+        return session_id
+    raise InvalidArgument(
+        f"malformed session id {str(session_id)[:80]!r}",
+        hint="1 to 128 letters, digits, '-', '_' and '.', beginning with a letter or digit",
+    )
+
+
+def check_user_id(user_id: object) -> str:
+    """Returns `user_id` if it can name a user: 1 to 256 printable characters.
+
+    Raises:
+        InvalidArgument: it cannot.
+    """
+    if isinstance(user_id, str) and 0 < len(user_id) <= 256 and user_id.isprintable():
+        return user_id
+    raise InvalidArgument(f"malformed user_id {str(user_id)[:80]!r}", hint="1 to 256 printable characters")
+
+
+def _converted(struct: type[msgspec.Struct], name: str, value: object) -> Any:
+    field = next(field for field in msgspec.structs.fields(struct) if field.name == name)
+    if isinstance(value, str) and name in {"stop", "additional_tools", "fallbacks", "mcp_servers"}:
+        value = (value,)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = tuple(value)
+    try:
+        converted = msgspec.convert(value, field.type)
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(f"{name}: {error}", hint=_EXPECTED.get(name)) from error
+    check = _RANGES.get(name)
+    if check is not None and converted is not None and not check(converted):
+        raise InvalidArgument(f"{name}={value!r} is out of range", hint=_EXPECTED[name])
+    if name == "overlap" and converted not in SUPPORTED_OVERLAPS:
+        raise NotSupported(
+            f"overlap={converted!r} is not supported yet", hint=f"supported: {', '.join(SUPPORTED_OVERLAPS)}"
+        )
+    if name in _LATER and converted:
+        raise NotSupported(f"{name} is not supported yet", hint=_LATER[name])
+    return converted
+
+
+def _check_together(config: SessionConfig) -> None:
+    if (
+        config.thinking_budget_tokens is not None
+        and config.max_tokens is not None
+        and config.thinking_budget_tokens >= config.max_tokens
+    ):
+        raise InvalidArgument(
+            f"thinking_budget_tokens={config.thinking_budget_tokens} must be below max_tokens={config.max_tokens}",
+            hint="the answer needs room beside the thinking",
+        )
+
+
+def _printable(text: str) -> bool:
+    return text.isprintable()
+
+
+_RANGES: Final[dict[str, Any]] = {
+    "llm_model": lambda value: 0 < len(value) <= 256 and _printable(value),
+    "backend": lambda value: 0 < len(value) <= 64,
+    "persona_name": lambda value: 0 < len(value) <= 128,
+    "title": lambda value: len(value) <= 500,
+    "metadata": lambda value: len(msgspec.json.encode(value)) <= 64 * 1024,
+    "temperature": lambda value: 0 <= value <= 2,
+    "top_p": lambda value: 0 < value <= 1,
+    "max_tokens": lambda value: value >= 1,
+    "stop": lambda value: len(value) <= 16 and all(value),
+    "thinking_budget_tokens": lambda value: value >= 1024,
+    "custom_persona_text": lambda value: len(value.encode()) <= limits.DEFAULT_LIMITS.prompt_bytes_max,
+    "max_steps": lambda value: 1 <= value <= 1000,
+    "turn_timeout_s": lambda value: 0 < value <= 86_400,
+    "tool_timeout_s": lambda value: 0 < value <= 86_400,
+    "fallbacks": lambda value: len(value) <= 8 and all(0 < entry.find(":") < len(entry) - 1 for entry in value),
+}
+_EXPECTED: Final[dict[str, str]] = {
+    "llm_model": "a model name of 1 to 256 printable characters",
+    "backend": "a backend name",
+    "persona_name": "a persona name",
+    "title": "at most 500 characters",
+    "metadata": "a JSON object of at most 64 KiB",
+    "temperature": "a number from 0 to 2",
+    "top_p": "a number above 0, at most 1",
+    "max_tokens": "a whole number, at least 1",
+    "stop": "at most 16 texts that are not empty",
+    "reasoning_effort": "none, minimal, low, medium or high",
+    "thinking_budget_tokens": "a whole number, at least 1024",
+    "custom_persona_text": "at most 256 KiB of text",
+    "max_steps": "a whole number from 1 to 1000",
+    "turn_timeout_s": "seconds, above 0, at most 86400",
+    "tool_timeout_s": "seconds, above 0, at most 86400",
+    "overlap": "enqueue or reject",
+    "recovery": "resume or close",
+    "fallbacks": "at most 8 entries of the form backend:model",
+}
+_LATER: Final[dict[str, str]] = {
+    "budget_usd": "leave it out; max_steps, max_tokens and turn_timeout_s bound a turn today",
+    "budget_tokens": "leave it out; max_steps, max_tokens and turn_timeout_s bound a turn today",
+    "approval": "leave it out, or wrap the toolset so that it refuses the call",
+    "mcp_servers": "leave it out; give toolsets by class name in additional_tools",
+}

@@ -1,0 +1,239 @@
+"""Every exception that Greenroom raises, as one tree.
+
+::
+
+    GreenroomError                 code: stable wire name; status_hint: HTTP status; hint: what can be done
+    ├── UsageError                 the caller is wrong; repeating the call does not help
+    │   ├── InvalidArgument          a value that is malformed or out of range (also ValueError)
+    │   │   ├── InvalidConfig          a configuration file, variable or setting
+    │   │   ├── UnknownBackend         a backend that is not installed
+    │   │   ├── UnknownPersona         a persona that no catalogue has
+    │   │   ├── UnknownTool            a toolset or tool that is not registered
+    │   │   └── InvalidStream          an export or import that is not one of ours
+    │   ├── UnknownSetting           a setting name that does not exist (also TypeError)
+    │   ├── SessionNotFound          no such session, or not yours (also ValueError)
+    │   ├── TurnInProgress           the operation needs an idle session, or `overlap="reject"`
+    │   ├── NotSupported             a part of the contract that this version refuses
+    │   └── ManagerClosed            the manager was closed
+    ├── BackendError               the provider, or the way to it
+    │   ├── BackendUnavailable       weather: refused, overloaded, timed out; retry_after_s when the provider said so
+    │   ├── BackendRejected          the provider understood and declined: bad request, no such model
+    │   │   └── BackendUnauthorized    no key, or one that the provider does not accept
+    │   ├── ContextTooLong           the transcript does not fit the model
+    │   └── BackendGarbled           the stream broke its own protocol, or ended in the middle
+    ├── EventLogError              our storage
+    │   ├── Conflict                 the session is not where the writer thought; nothing was written
+    │   ├── Corrupted                stored bytes that are not what we wrote
+    │   ├── NewerFormat              written by a newer version of Greenroom
+    │   └── LogUnavailable           the storage failed; unknown whether written: read before retrying
+    └── LimitExceeded              a bound of `greenroom.limits`
+
+Rule: three questions choose the class. Who is at fault? Does repeating help? What can be done? Nothing here ever carries a
+secret, a system prompt or a path of the server in its message: messages reach clients.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GreenroomError(Exception):
+    """Base of everything that Greenroom raises on purpose.
+
+    Attributes:
+        code: stable name of the error, the same in Python and on the wire.
+        status_hint: the HTTP status a server would answer with.
+        hint: what the reader can do about it, or `None`.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    status_hint: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(GreenroomError):
+    """The caller is wrong; repeating the same call does not help."""
+
+    code = "usage_error"
+    status_hint = 400
+
+
+class InvalidArgument(UsageError, ValueError):
+    """A value is malformed or out of its range."""
+
+    code = "invalid_argument"
+    status_hint = 422
+
+
+class InvalidConfig(InvalidArgument):
+    """A configuration file, environment variable or setting is wrong."""
+
+    code = "invalid_config"
+
+
+class UnknownBackend(InvalidArgument):
+    """No backend of that name is installed."""
+
+    code = "unknown_backend"
+
+
+class UnknownPersona(InvalidArgument):
+    """No persona of that name is in the catalogue."""
+
+    code = "unknown_persona"
+
+
+class UnknownTool(InvalidArgument):
+    """No toolset of that name is registered."""
+
+    code = "unknown_tool"
+
+
+class InvalidStream(InvalidArgument):
+    """An import that is not an export of Greenroom, or a cursor that is not one of ours."""
+
+    code = "invalid_stream"
+
+
+class UnknownSetting(UsageError, TypeError):
+    """A session setting that does not exist."""
+
+    code = "unknown_setting"
+    status_hint = 422
+
+
+class SessionNotFound(UsageError, ValueError):
+    """There is no such session, or it is not the caller's."""
+
+    code = "session_not_found"
+    status_hint = 404
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"no session {session_id!r}", hint="list_sessions() shows the sessions that exist")
+        self.session_id = session_id
+
+
+class TurnInProgress(UsageError):
+    """The session is answering, and the operation needs it idle."""
+
+    code = "turn_in_progress"
+    status_hint = 409
+
+
+class NotSupported(UsageError, ValueError):
+    """A part of the contract that this version refuses rather than ignores."""
+
+    code = "not_supported"
+    status_hint = 501
+
+
+class ManagerClosed(UsageError):
+    """The manager was closed and takes no further work."""
+
+    code = "manager_closed"
+    status_hint = 503
+
+
+class BackendError(GreenroomError):
+    """The provider failed, or could not be reached."""
+
+    code = "backend_error"
+    status_hint = 502
+
+
+class BackendUnavailable(BackendError):
+    """Weather: refused connection, overload, rate limit, time-out. Repeating later may help.
+
+    Attributes:
+        retry_after_s: seconds that the provider asked us to wait, or `None`.
+    """
+
+    code = "backend_unavailable"
+    status_hint = 503
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class BackendRejected(BackendError):
+    """The provider understood the request and declined it; repeating it does not help."""
+
+    code = "backend_rejected"
+
+
+class BackendUnauthorized(BackendRejected):
+    """There is no key for the provider, or it does not accept the one there is."""
+
+    code = "backend_unauthorized"
+
+
+class ContextTooLong(BackendError):
+    """The transcript does not fit the model's context window."""
+
+    code = "context_too_long"
+
+
+class BackendGarbled(BackendError):
+    """The provider's stream broke its own protocol, or ended in the middle."""
+
+    code = "backend_garbled"
+
+
+class EventLogError(GreenroomError):
+    """Our storage failed."""
+
+    code = "log_error"
+    status_hint = 503
+
+
+class Conflict(EventLogError):
+    """The session is not at the expected record, or a newer writer owns it. Nothing was written.
+
+    Attributes:
+        expected_seq: where the writer thought the log ended.
+        actual_seq: where it ends.
+    """
+
+    code = "conflict"
+    status_hint = 409
+
+    def __init__(self, session_id: str, *, expected_seq: int, actual_seq: int) -> None:
+        super().__init__(f"session {session_id!r} is at record {actual_seq}, not {expected_seq}")
+        self.session_id = session_id
+        self.expected_seq = expected_seq
+        self.actual_seq = actual_seq
+
+
+class Corrupted(EventLogError):
+    """Stored bytes are not what Greenroom wrote."""
+
+    code = "corrupted"
+    status_hint = 500
+
+
+class NewerFormat(EventLogError):
+    """The data was written by a newer version of Greenroom."""
+
+    code = "newer_format"
+    status_hint = 500
+
+
+class LogUnavailable(EventLogError):
+    """The storage failed. Unknown whether the write happened: read before repeating it."""
+
+    code = "log_unavailable"
+
+
+class LimitExceeded(GreenroomError):
+    """A bound of `greenroom.limits` or of the session's settings was reached."""
+
+    code = "limit_exceeded"
+    status_hint = 413

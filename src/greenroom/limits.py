@@ -1,0 +1,96 @@
+"""Every bound in Greenroom, named, with its unit.
+
+Rule: whatever a client, a model, a tool or a disk can make grow has a bound here. A bound that somebody may want to change
+is a field of `Limits`; one that only protects a format is a constant.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
+"""What a session id looks like. No slash and no leading dot: it is also the name of the workspace folder."""
+
+CALL_ID_PATTERN: Final = r"[a-zA-Z0-9_-]{1,64}"
+"""What every provider accepts as the id of a tool call (Claude: `^[a-zA-Z0-9_-]+$`, OpenAI: 64 characters at most)."""
+
+NAME_PATTERN: Final = r"[a-zA-Z0-9_-]{1,64}"
+"""What every provider accepts as the name of a tool."""
+
+SSE_LINE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Longest line of a provider's stream: an image in base64 fits, an endless line does not fill memory."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds that an operator may change."""
+
+    message_bytes_max: int = 1024 * 1024
+    """Text of one message from a person, in UTF-8."""
+    attachment_bytes_max: int = 10 * 1024 * 1024
+    """One attachment."""
+    attachments_max: int = 16
+    """Attachments of one message."""
+    prompt_bytes_max: int = 256 * 1024
+    """A persona's text or a custom prompt, in UTF-8."""
+    queue_max: int = 100
+    """Accepted messages of one session that wait for their turn."""
+
+    flush_ms_max: int = 50
+    """How long a delta may wait before it is written to the log."""
+    flush_bytes_max: int = 4096
+    """How much text may wait before it is written to the log."""
+
+    step_bytes_max: int = 16 * 1024 * 1024
+    """Everything that one step of a model may produce."""
+    step_parts_max: int = 512
+    """Parts (texts, reasonings, tool calls) of one step."""
+    tool_arguments_bytes_max: int = 1024 * 1024
+    """Arguments of one tool call."""
+    tool_output_bytes_max: int = 256 * 1024
+    """Result of one tool call; more is cut, and the model is told."""
+    tools_concurrent_max: int = 16
+    """Tool calls of one step that run at the same time."""
+
+    attempts_max: int = 2
+    """How often a step is asked again after a crash or a stream that broke after its first delta."""
+    retries_max: int = 4
+    """How often a request is repeated before its first delta."""
+    retry_base_s: float = 0.5
+    """First pause of the backoff; doubled each time, with jitter."""
+    retry_wait_s_max: float = 60.0
+    """Longest pause that a provider's Retry-After can cause; a longer one ends the turn with an error."""
+    stream_idle_s_max: float = 300.0
+    """How long a provider may be silent in the middle of a stream."""
+
+    reader_entries_max: int = 4096
+    """Entries that wait for one reader; a slower one goes back to reading the log."""
+    read_page_records: int = 512
+    """Records that a reader takes from the log at a time."""
+    sessions_open_max: int = 10_000
+    """Sessions held in memory; the one idle for longest leaves first."""
+    session_idle_s_max: float = 900.0
+    """How long an idle session stays in memory."""
+    drain_s_max: float = 10.0
+    """How long closing waits for running turns before it leaves them to recovery."""
+
+    page_max: int = 500
+    """Rows of one page of a listing or search."""
+    export_bytes_max: int = 1024 * 1024 * 1024
+    """A session's bundle, unpacked."""
+    workspace_bytes_max: int = 256 * 1024 * 1024
+    """All files of one workspace."""
+    workspace_files_max: int = 10_000
+    """Number of files and folders of one workspace."""
+    workspace_file_bytes_max: int = 16 * 1024 * 1024
+    """One file of a workspace."""
+    memories_max: int = 10_000
+    """Memories of one user."""
+    memory_bytes_max: int = 16 * 1024
+    """One memory, or one preference."""
+    preferences_max: int = 500
+    """Preferences of one user."""
+
+
+DEFAULT_LIMITS: Final = Limits()

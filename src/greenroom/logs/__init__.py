@@ -1,0 +1,4 @@
+"""Where sessions are kept: one module for each kind of storage.
+
+Rule: a log stores what it is given and decides nothing; all pass `greenroom.testing.LogConformance`.
+"""

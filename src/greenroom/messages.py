@@ -1,0 +1,223 @@
+"""What people, models and tools say to each other, independent of any provider.
+
+Three small languages live here, because the families (backends, toolsets, logs) and the core all speak them:
+
+* *stream items*: what a step produces while it streams (`PartStarted`, `PartDelta`, `PartEnded`);
+* *parts*: what a message is made of once it is complete;
+* *transcript messages*: what a backend is sent.
+
+Rule: nothing here names a provider. What only one provider understands travels in a `Sidecar`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+TYPE: Final = "type"
+
+PartKind = Literal["text", "reasoning", "tool_call", "refusal", "opaque"]
+"""`refusal` is text with which a model declines; `opaque` has no meaning outside of its sidecar (a provider's own tools)."""
+
+FinishReason = Literal["stop", "tool_calls", "length", "refusal", "pause", "other"]
+"""Why a step ended. `pause`: the provider wants to be asked again with what it said so far."""
+
+Outcome = Literal["ok", "error", "cancelled", "unknown"]
+"""How a tool call ended. `unknown`: it was started, nobody knows whether it took effect, and it must not be run again."""
+
+
+class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
+    """Data that one provider gave and only the same provider and model understand: signatures, encrypted reasoning.
+
+    Attributes:
+        backend: the wire dialect that it belongs to, for example `claude`.
+        model: the model that made it.
+        data: the provider's own JSON, as it came.
+    """
+
+    backend: str
+    model: str
+    data: msgspec.Raw
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tokens of one step, or of many. Cached, cache-write and reasoning tokens are parts of the input and output totals.
+
+    Attributes:
+        cost_usd: money, where the price of every step that went in is known; else `None`.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_input_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float | None = None
+
+
+# --- stream items ------------------------------------------------------------------------------------------------------
+
+
+class PartStarted(msgspec.Struct, frozen=True, kw_only=True, tag="part_started", tag_field=TYPE, omit_defaults=True):
+    """A part of the answer begins.
+
+    Attributes:
+        part: number of the part, unique in its step, counted from 0.
+        call_id: for `tool_call`: id of the call. From a decoder: the provider's, possibly empty or repeated; in the log: unique.
+        name: for `tool_call`: name of the tool as the model wrote it.
+    """
+
+    part: int
+    kind: PartKind
+    call_id: str = ""
+    name: str = ""
+
+
+class PartDelta(msgspec.Struct, frozen=True, kw_only=True, tag="part_delta", tag_field=TYPE):
+    """More text of an open part: of a text, a reasoning or a refusal, or of the JSON arguments of a call. Never empty."""
+
+    part: int
+    delta: str
+
+
+class PartEnded(msgspec.Struct, frozen=True, kw_only=True, tag="part_ended", tag_field=TYPE, omit_defaults=True):
+    """The part is complete, with whatever the provider wants to see again."""
+
+    part: int
+    sidecar: Sidecar | None = None
+
+
+class StreamEnded(msgspec.Struct, frozen=True, kw_only=True, tag="stream_ended", tag_field=TYPE, omit_defaults=True):
+    """The last item of a backend's stream: the step is complete. A stream that ends without it was broken.
+
+    Attributes:
+        raw_reason: the provider's own word for the reason.
+        model: the model that answered, as the provider names it.
+        response_id: the provider's id of the response, for support requests.
+    """
+
+    reason: FinishReason
+    raw_reason: str = ""
+    usage: Usage | None = None
+    model: str = ""
+    response_id: str = ""
+
+
+PartItem = PartStarted | PartDelta | PartEnded
+"""What a step consists of, and what the log keeps of it."""
+
+StreamItem = PartStarted | PartDelta | PartEnded | StreamEnded
+"""What a backend yields."""
+
+
+# --- parts of complete messages -----------------------------------------------------------------------------------------
+
+
+class TextPart(msgspec.Struct, frozen=True, kw_only=True, tag="text", tag_field=TYPE, omit_defaults=True):
+    """Text."""
+
+    text: str
+    sidecar: Sidecar | None = None
+
+
+class ReasoningPart(msgspec.Struct, frozen=True, kw_only=True, tag="reasoning", tag_field=TYPE, omit_defaults=True):
+    """What the model thought before it spoke."""
+
+    text: str
+    sidecar: Sidecar | None = None
+
+
+class RefusalPart(msgspec.Struct, frozen=True, kw_only=True, tag="refusal", tag_field=TYPE):
+    """Text with which the model declined."""
+
+    text: str
+
+
+class ToolCallPart(msgspec.Struct, frozen=True, kw_only=True, tag="tool_call", tag_field=TYPE, omit_defaults=True):
+    """A call of a tool, as the model wrote it: the name may not exist and the arguments may not be JSON."""
+
+    call_id: str
+    name: str
+    arguments: str
+    sidecar: Sidecar | None = None
+
+
+class OpaquePart(msgspec.Struct, frozen=True, kw_only=True, tag="opaque", tag_field=TYPE):
+    """Something that only its provider understands."""
+
+    sidecar: Sidecar
+
+
+class FilePart(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field=TYPE, omit_defaults=True):
+    """An attachment: an image, a PDF or another file.
+
+    Attributes:
+        media_type: for example `image/png`.
+        data: the bytes (base64 in JSON).
+    """
+
+    media_type: str
+    data: bytes
+    name: str = ""
+
+
+UserPart = TextPart | FilePart
+AssistantPart = TextPart | ReasoningPart | RefusalPart | ToolCallPart | OpaquePart
+
+
+# --- the transcript: what a backend is sent -----------------------------------------------------------------------------
+
+
+class UserMessage(msgspec.Struct, frozen=True, kw_only=True, tag="user", tag_field="role"):
+    """What a person said. Never empty, and two never follow each other."""
+
+    parts: tuple[UserPart, ...]
+
+
+class AssistantMessage(msgspec.Struct, frozen=True, kw_only=True, tag="assistant", tag_field="role"):
+    """What one step of a model said. Has at least one part; texts are not empty; call ids are unique and well formed."""
+
+    parts: tuple[AssistantPart, ...]
+
+
+class ToolMessage(msgspec.Struct, frozen=True, kw_only=True, tag="tool", tag_field="role"):
+    """Results of all calls of the assistant message before it, in the order of the calls."""
+
+    results: tuple[ToolResult, ...]
+
+
+class ToolResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tool call gave back: text for the model to read. Never empty."""
+
+    call_id: str
+    name: str
+    content: str
+    outcome: Outcome = "ok"
+
+
+TranscriptMessage = UserMessage | AssistantMessage | ToolMessage
+
+
+class SystemPrompt(msgspec.Struct, frozen=True, kw_only=True):
+    """Who the model is. The stable part comes first, so that prompt caches hit; the volatile one (date, preferences) last."""
+
+    stable: str
+    volatile: str = ""
+
+    @property
+    def text(self) -> str:
+        """Both parts, for providers that take one text."""
+        return "\n\n".join(part for part in (self.stable, self.volatile) if part)
+
+
+class ToolSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model is told about a tool.
+
+    Attributes:
+        parameters: JSON schema of the arguments; always an object schema.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
