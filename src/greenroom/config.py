@@ -33,6 +33,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     Stored with every field, also those at their default: a later default must not change an old session.
 
     Attributes:
+        essential_tools: which of the essential toolsets it has; all of them unless somebody chose.
         additional_tools: class names of toolsets beside the essential ones.
         temperature: 0 to 2; `None` leaves it to the provider, as for every optional setting.
         max_tokens: most tokens of one step's answer.
@@ -44,6 +45,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     llm_model: str = DEFAULT_MODEL
     backend: str = DEFAULT_BACKEND
     persona_name: str = DEFAULT_PERSONA
+    essential_tools: tuple[str, ...] = ESSENTIAL_TOOLS
     additional_tools: tuple[str, ...] = ()
     temperature: float | None = None
     top_p: float | None = None
@@ -67,7 +69,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tools(self) -> tuple[str, ...]:
         """Class names of all toolsets of the session: the essential ones first."""
-        return ESSENTIAL_TOOLS + tuple(name for name in self.additional_tools if name not in ESSENTIAL_TOOLS)
+        return tuple(dict.fromkeys((*self.essential_tools, *self.additional_tools)))
 
 
 class SessionLabels(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +155,7 @@ def check_user_id(user_id: object) -> str:
 
 def _converted(struct: type[msgspec.Struct], name: str, value: object) -> Any:
     field = next(field for field in msgspec.structs.fields(struct) if field.name == name)
-    if isinstance(value, str) and name in {"stop", "additional_tools", "fallbacks", "mcp_servers"}:
+    if isinstance(value, str) and name in {"stop", "essential_tools", "additional_tools", "fallbacks", "mcp_servers"}:
         value = (value,)
     if isinstance(value, Sequence) and not isinstance(value, str):
         value = tuple(value)
@@ -193,6 +195,7 @@ _RANGES: Final[dict[str, Any]] = {
     "llm_model": lambda value: 0 < len(value) <= 256 and _printable(value),
     "backend": lambda value: 0 < len(value) <= 64,
     "persona_name": lambda value: 0 < len(value) <= 128,
+    "essential_tools": lambda value: set(value) <= set(ESSENTIAL_TOOLS),
     "title": lambda value: len(value) <= 500,
     "metadata": lambda value: len(msgspec.json.encode(value)) <= 64 * 1024,
     "temperature": lambda value: 0 <= value <= 2,
@@ -210,6 +213,7 @@ _EXPECTED: Final[dict[str, str]] = {
     "llm_model": "a model name of 1 to 256 printable characters",
     "backend": "a backend name",
     "persona_name": "a persona name",
+    "essential_tools": f"some of {', '.join(ESSENTIAL_TOOLS)}",
     "title": "at most 500 characters",
     "metadata": "a JSON object of at most 64 KiB",
     "temperature": "a number from 0 to 2",

@@ -146,12 +146,15 @@ class StepFailed(_Event, frozen=True, kw_only=True, tag="step_failed"):
     """The attempt came to nothing. What it said stays in the log, not in the transcript, if the step is asked again.
 
     Attributes:
-        code, message: of the error, as on the wire.
+        code, message, hint: of the error, as on the wire.
+        retry_after_s: seconds that the provider asked us to wait.
         usage: what the provider said the attempt has cost, if it did.
     """
 
     code: str
     message: str
+    hint: str = ""
+    retry_after_s: float | None = None
     usage: Usage = Usage()
 
 

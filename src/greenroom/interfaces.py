@@ -271,7 +271,8 @@ class BackendRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         session_id: for the provider's cache routing; never a secret.
-        messages: begins with a user message, ends with a user or tool message; every call is answered.
+        messages: begins with a user message and answers every call; ends with a user or tool message, or with the assistant
+            message of a step that the provider paused.
     """
 
     model: str

@@ -22,6 +22,21 @@ NAME_PATTERN: Final = r"[a-zA-Z0-9_-]{1,64}"
 SSE_LINE_BYTES_MAX: Final = 8 * 1024 * 1024
 """Longest line of a provider's stream: an image in base64 fits, an endless line does not fill memory."""
 
+PATH_BYTES_MAX: Final = 1024
+"""A path in a workspace, in UTF-8. The shortest that a system of today must take as a whole (macOS: PATH_MAX)."""
+
+PATH_DEPTH_MAX: Final = 32
+"""Folders within folders of a workspace: every level is an open descriptor while a tree is walked."""
+
+PATTERN_CHARACTERS_MAX: Final = 1000
+"""A glob or regular expression that a model writes."""
+
+RANDOM_COUNT_MAX: Final = 1000
+"""Random values, or dice, of one call."""
+
+PERSONA_FILES_MAX: Final = 500
+"""Files of one folder of personas."""
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The bounds that an operator may change."""
@@ -54,8 +69,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Tool calls of one step that run at the same time."""
 
     attempts_max: int = 2
-    """How often a step is asked again after a crash or a stream that broke after its first delta."""
-    retries_max: int = 4
+    """How often a step is asked again after a crash, or after a stream that broke."""
+    retries_max: int = 3
     """How often a request is repeated before its first delta."""
     retry_base_s: float = 0.5
     """First pause of the backoff; doubled each time, with jitter."""
@@ -77,6 +92,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     page_max: int = 500
     """Rows of one page of a listing or search."""
+    search_words_max: int = 32
+    """Words of one query; what comes behind them is not looked for."""
+    search_text_chars_max: int = 64 * 1024
+    """How much of one text can be found: its beginning."""
+    search_texts_max: int = 2_000
+    """Places that one search looks at, the latest first: a word that is everywhere costs no more than one that is not."""
     export_bytes_max: int = 1024 * 1024 * 1024
     """A session's bundle, unpacked."""
     workspace_bytes_max: int = 256 * 1024 * 1024
@@ -85,6 +106,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Number of files and folders of one workspace."""
     workspace_file_bytes_max: int = 16 * 1024 * 1024
     """One file of a workspace."""
+    workspace_read_bytes_max: int = 48 * 1024
+    """What one look into a file shows to a model; it can ask for the next lines."""
+    workspace_lines_max: int = 500
+    """Lines of one listing, tree or search result."""
+    workspace_search_s_max: float = 5.0
+    """How long one search through the text of files may take."""
     memories_max: int = 10_000
     """Memories of one user."""
     memory_bytes_max: int = 16 * 1024

@@ -21,7 +21,7 @@ PartKind = Literal["text", "reasoning", "tool_call", "refusal", "opaque"]
 """`refusal` is text with which a model declines; `opaque` has no meaning outside of its sidecar (a provider's own tools)."""
 
 FinishReason = Literal["stop", "tool_calls", "length", "refusal", "pause", "other"]
-"""Why a step ended. `pause`: the provider wants to be asked again with what it said so far."""
+"""Why a step ended. `pause`: the provider wants to be asked again, with what it said so far at the end of the transcript."""
 
 Outcome = Literal["ok", "error", "cancelled", "unknown"]
 """How a tool call ended. `unknown`: it was started, nobody knows whether it took effect, and it must not be run again."""

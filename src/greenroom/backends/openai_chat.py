@@ -1,0 +1,232 @@
+"""The Chat Completions dialect without I/O: `encode` writes a request, `ChatDecoder` reads its answer.
+
+What providers enforce, and `greenroom.testing.strict_openai` with them: tool messages follow the assistant message with their
+calls at once, arguments are the text of a JSON object, no content is empty, reasoning models take other settings
+(`openai_models`). What only compatible servers know is sent only to those that asked for it, and nothing beyond the common
+core of the dialect is sent to any of them.
+
+Rule: the same history gives the same JSON, byte for byte, and a longer history begins with it: prompt caches live from that.
+Hence settings come first, messages last, and how a message is written depends on nothing that comes after it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.backends.openai_chat_decoder import DIALECT, REASONING_FIELD, ChatDecoder
+from greenroom.backends.openai_models import ModelTraits, traits_of
+from greenroom.backends.openai_tool_calls import is_json_object
+from greenroom.interfaces import BackendRequest, Notice
+from greenroom.messages import (
+    AssistantMessage,
+    FilePart,
+    OpaquePart,
+    ReasoningPart,
+    RefusalPart,
+    Sidecar,
+    TextPart,
+    ToolCallPart,
+    ToolMessage,
+    ToolSpec,
+    UserMessage,
+    UserPart,
+)
+
+__all__ = ["DIALECT", "ChatDecoder", "encode", "notices"]
+
+PROMPT_CACHE_KEY_MAX: Final = 64
+"""Characters that OpenAI takes as `prompt_cache_key`."""
+
+CALL_ID_MAX: Final = 40
+"""Characters of a tool call's id that OpenAI takes; vLLM makes longer ones."""
+
+_NINE: Final = 9
+_TEXT_TYPES: Final = frozenset({"application/json", "application/xml", "application/yaml", "application/x-ndjson"})
+_AUDIO_FORMATS: Final = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+
+
+class _ReasoningData(msgspec.Struct):
+    field: str = ""
+
+
+def encode(request: BackendRequest, *, prompt_cache_key: str = "") -> dict[str, Any]:
+    """Returns the JSON body of the request. `prompt_cache_key` is for OpenAI itself; other servers may refuse it."""
+    traits = traits_of(request.model)
+    body: dict[str, Any] = {"model": request.model, "stream": True, "stream_options": {"include_usage": True}}
+    if prompt_cache_key:
+        body["prompt_cache_key"] = prompt_cache_key[:PROMPT_CACHE_KEY_MAX]
+    if request.tools:
+        body["tools"] = [_tool(spec, traits) for spec in request.tools]
+        if request.parallel_tool_calls is not None and traits.takes_parallel_tool_calls:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
+    if request.max_tokens is not None:
+        body[traits.max_tokens_field] = request.max_tokens
+    if traits.takes_sampling:
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        if request.top_p is not None:
+            body["top_p"] = request.top_p
+    if request.stop and traits.takes_stop:
+        body["stop"] = list(request.stop)
+    if request.reasoning_effort is not None and traits.efforts is not None:
+        body["reasoning_effort"] = traits.efforts[request.reasoning_effort]
+    body["messages"] = list(_messages(request, traits))
+    return body
+
+
+def notices(request: BackendRequest) -> Sequence[Notice]:
+    """Returns which settings of the request the model will not honour."""
+    traits = traits_of(request.model)
+    ignored = {
+        "temperature": request.temperature is not None and not traits.takes_sampling,
+        "top_p": request.top_p is not None and not traits.takes_sampling,
+        "stop": bool(request.stop) and not traits.takes_stop,
+        "reasoning_effort": request.reasoning_effort not in {None, "none"} and traits.efforts is None,
+        "thinking_budget_tokens": request.thinking_budget_tokens is not None,
+        # A model without the setting makes one call at a time: only asking for more is in vain.
+        "parallel_tool_calls": bool(request.parallel_tool_calls) and not traits.takes_parallel_tool_calls,
+    }
+    given = [
+        Notice(code=f"{name}_ignored", text=f"{request.model} does not take {name}: the setting is not sent")
+        for name, is_ignored in ignored.items()
+        if is_ignored
+    ]
+    if cut := [spec.name for spec in request.tools if _is_cut(spec, traits)]:
+        text = f"{request.model} takes {traits.description_max} characters of a tool's description: cut for {', '.join(cut)}"
+        given.append(Notice(code="tool_descriptions_cut", text=text))
+    effort = request.reasoning_effort
+    if effort is not None and traits.efforts is not None and (sent := traits.efforts[effort]) != effort:
+        text = f"{request.model} does not take the reasoning effort {effort!r}: {sent!r} is sent instead"
+        given.append(Notice(code="reasoning_effort_changed", text=text))
+    return given
+
+
+def _tool(spec: ToolSpec, traits: ModelTraits) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": spec.name}
+    if description := spec.description:
+        if _is_cut(spec, traits):
+            assert traits.description_max is not None
+            description = description[: traits.description_max - 1] + "…"
+        function["description"] = description
+    function["parameters"] = spec.parameters
+    return {"type": "function", "function": function}
+
+
+def _is_cut(spec: ToolSpec, traits: ModelTraits) -> bool:
+    return traits.description_max is not None and len(spec.description) > traits.description_max
+
+
+def _messages(request: BackendRequest, traits: ModelTraits) -> Iterator[dict[str, Any]]:
+    if system := request.system.text:
+        yield {"role": "system", "content": system}
+    # Content of user messages between which there is nothing that can be sent: templates of open models insist on alternation.
+    waiting: list[dict[str, Any]] = []
+    is_tool_turn = False
+    for message in request.messages:
+        match message:
+            case UserMessage(parts=parts):
+                waiting += [_user_part(part) for part in parts]
+                is_tool_turn = False
+            case AssistantMessage():
+                is_tool_turn = is_tool_turn or any(isinstance(part, ToolCallPart) for part in message.parts)
+                if (answer := _assistant(message, request.model, traits, is_tool_turn=is_tool_turn)) is None:
+                    continue
+                if waiting:
+                    yield _user(waiting)
+                    waiting = []
+                yield answer
+            case ToolMessage(results=results):
+                for result in results:
+                    yield {"role": "tool", "tool_call_id": _call_id(result.call_id, traits), "content": result.content}
+    if waiting:
+        yield _user(waiting)
+
+
+def _user(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(parts) == 1 and parts[0]["type"] == "text":
+        # The form that every server knows; some know no other.
+        return {"role": "user", "content": parts[0]["text"]}
+    return {"role": "user", "content": parts}
+
+
+def _user_part(part: UserPart) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    return _file(part)
+
+
+def _file(part: FilePart) -> dict[str, Any]:
+    media_type = part.media_type.partition(";")[0].strip().lower()
+    if media_type.startswith("text/") or media_type in _TEXT_TYPES:
+        # No server takes text as a file, every one takes it as text.
+        text = part.data.decode("utf-8", "replace")
+        return {"type": "text", "text": f"File {part.name or 'without a name'}:\n{text}"}
+    encoded = base64.b64encode(part.data).decode()
+    url = f"data:{media_type};base64,{encoded}"
+    if media_type.startswith("image/"):
+        return {"type": "image_url", "image_url": {"url": url}}
+    if media_type in _AUDIO_FORMATS:
+        return {"type": "input_audio", "input_audio": {"data": encoded, "format": _AUDIO_FORMATS[media_type]}}
+    return {"type": "file", "file": {"filename": part.name or "file", "file_data": url}}
+
+
+def _assistant(
+    message: AssistantMessage, model: str, traits: ModelTraits, *, is_tool_turn: bool
+) -> dict[str, Any] | None:
+    """Returns the message, or `None` if it holds nothing that this dialect can say."""
+    texts = []
+    reasonings = []
+    calls = []
+    for part in message.parts:
+        match part:
+            case TextPart(text=text) | RefusalPart(text=text):
+                # A refusal is sent as text: the field for it is known to OpenAI alone, and it reads the same.
+                texts.append(text)
+            case ToolCallPart():
+                calls.append(_call(part, traits))
+            case ReasoningPart():
+                if _is_wanted_back(part.sidecar, model):
+                    reasonings.append(part.text)
+            case OpaquePart():
+                pass  # another provider's own; this dialect makes none
+    if not texts and not calls:
+        return None
+    encoded: dict[str, Any] = {"role": "assistant", "content": "\n\n".join(texts) or None}
+    # DeepSeek refuses a turn with tool calls that comes back without its reasoning, and Moonshot advises to keep it. In other
+    # turns both ignore it, and it only costs.
+    if is_tool_turn and (reasonings or traits.wants_reasoning_back):
+        encoded[REASONING_FIELD] = "\n\n".join(reasonings)
+    if calls:
+        encoded["tool_calls"] = calls
+    return encoded
+
+
+def _is_wanted_back(sidecar: Sidecar | None, model: str) -> bool:
+    if sidecar is None or sidecar.backend != DIALECT or sidecar.model != model:
+        return False
+    return msgspec.json.decode(sidecar.data, type=_ReasoningData).field == REASONING_FIELD
+
+
+def _call(part: ToolCallPart, traits: ModelTraits) -> dict[str, Any]:
+    arguments = part.arguments if part.arguments.strip() else "{}"
+    if not is_json_object(arguments):
+        # What the model wrote stays readable for it, in a form that the server accepts.
+        arguments = msgspec.json.encode({"invalid_json": part.arguments}).decode()
+    call_id = _call_id(part.call_id, traits)
+    return {"id": call_id, "type": "function", "function": {"name": part.name, "arguments": arguments}}
+
+
+def _call_id(call_id: str, traits: ModelTraits) -> str:
+    """Returns the id as the server takes it: the same for a call and its result, in every request."""
+    if traits.call_ids == "nine_characters":
+        if len(call_id) == _NINE and call_id.isascii() and call_id.isalnum():
+            return call_id
+        return hashlib.sha256(call_id.encode()).hexdigest()[:_NINE]
+    if len(call_id) <= CALL_ID_MAX:
+        return call_id
+    return hashlib.sha256(call_id.encode()).hexdigest()[:CALL_ID_MAX]

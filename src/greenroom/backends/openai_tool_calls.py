@@ -1,0 +1,199 @@
+"""The tool calls of one Chat Completions answer, put together from what servers make of the rules.
+
+By the rules, the first chunk of a call has an `index`, an id and the name, and later chunks of the same index bring more of the
+arguments. Servers leave out the index, send every call under index 0, repeat the name or invent a new id with each chunk, give
+no id or the same one twice, or send the arguments as an object. What tells calls apart, in the order of its weight:
+
+1. another index is another call;
+2. a chunk without a name continues a call, whatever its id says;
+3. a chunk with another name begins a call;
+4. a chunk with the same name begins a call only if the arguments so far are complete and it brings another id or more arguments.
+
+Rule: everything that knows how servers write tool calls lives here; ids and names leave as they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_unicode
+from greenroom.errors import LimitExceeded
+from greenroom.limits import Limits
+from greenroom.messages import PartDelta, PartEnded, PartStarted, StreamItem
+
+_PROBES_MAX: Final = 16
+"""How often the arguments of one call are tried for completeness: a hostile stream must not make that quadratic."""
+
+
+class _Call:
+    """A call under way. Its part starts when its name is known: a name cannot be said later."""
+
+    __slots__ = ("arguments", "call_id", "fresh", "index", "joiner", "name", "part", "probes", "size")
+
+    def __init__(self, index: int | str | None) -> None:
+        self.index = index
+        self.call_id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+        self.fresh: list[str] = []
+        self.size = 0
+        self.part: int | None = None
+        self.probes = 0
+        self.joiner = SurrogateJoiner()
+
+    def is_complete(self) -> bool:
+        """Whether the arguments so far are a whole JSON object."""
+        if not self.arguments or not self.arguments[-1].rstrip().endswith("}") or self.probes >= _PROBES_MAX:
+            return False
+        self.probes += 1
+        self.arguments = ["".join(self.arguments)]
+        return is_json_object(self.arguments[0])
+
+
+class ToolCalls:
+    """All calls of one answer, in the order of their beginning.
+
+    Args:
+        number: gives the next part its number.
+        spend: counts bytes of the answer.
+    """
+
+    def __init__(self, limits: Limits, *, number: Callable[[], int], spend: Callable[[int], None]) -> None:
+        self._arguments_bytes_max = limits.tool_arguments_bytes_max
+        self._number = number
+        self._spend = spend
+        self._calls: list[_Call] = []
+        self._current: _Call | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def take(self, entry: dict[str, Any], items: list[StreamItem]) -> None:
+        """Takes one entry of `delta.tool_calls`.
+
+        Raises:
+            LimitExceeded: the arguments, the parts or the answer are too large.
+        """
+        function = entry.get("function")
+        if not isinstance(function, dict):
+            function = {}
+        index = entry.get("index")
+        self.take_function(function, index if isinstance(index, int | str) else None, _text(entry.get("id")), items)
+
+    def take_function(
+        self, function: dict[str, Any], index: int | str | None, call_id: str, items: list[StreamItem]
+    ) -> None:
+        """Takes a call as `{"name": ..., "arguments": ...}`.
+
+        Raises:
+            LimitExceeded: as `take`.
+        """
+        name = _text(function.get("name"))
+        arguments = _argument_text(function.get("arguments"))
+        call = self._find(index, call_id)
+        if call is None or _begins_another(call, call_id, name, arguments):
+            call = _Call(index)
+            self._calls.append(call)
+        if call is not self._current:
+            self.flush(items)
+            self._current = call
+        call.call_id = call.call_id or call_id
+        if arguments:
+            call.arguments.append(arguments)
+            call.fresh.append(arguments)
+        if call.part is None and name:
+            self._start(call, name, items)
+
+    def flush(self, items: list[StreamItem]) -> None:
+        """Adds what the current call has got since the last time, as one delta.
+
+        Raises:
+            LimitExceeded: the arguments or the answer are too large.
+        """
+        size = self.emit(items)
+        call = self._current
+        if not size or call is None:
+            return
+        call.size += size
+        if call.size > self._arguments_bytes_max:
+            raise LimitExceeded(
+                f"the model wrote more than {self._arguments_bytes_max} bytes of arguments for one tool call",
+                hint="Limits.tool_arguments_bytes_max bounds them",
+            )
+        self._spend(size)
+
+    def emit(self, items: list[StreamItem]) -> int:
+        """As `flush`, but holds no limit: returns the number of bytes."""
+        call = self._current
+        if call is None or call.part is None or not call.fresh:
+            return 0
+        delta = call.joiner.feed("".join(call.fresh))
+        call.fresh.clear()
+        if not delta:
+            return 0
+        items.append(PartDelta(part=call.part, delta=delta))
+        return bytes_of(delta)
+
+    def end(self, items: list[StreamItem]) -> None:
+        """Ends all calls.
+
+        Raises:
+            LimitExceeded: as `flush`.
+        """
+        self.flush(items)
+        for call in self._calls:
+            self._current = call
+            if call.part is None:
+                self._start(call, "", items)
+            self.flush(items)
+            assert call.part is not None
+            if rest := call.joiner.close():
+                items.append(PartDelta(part=call.part, delta=rest))
+            items.append(PartEnded(part=call.part))
+
+    def _find(self, index: int | str | None, call_id: str) -> _Call | None:
+        """Returns the call that a chunk most likely continues."""
+        if index is not None:
+            return next((call for call in reversed(self._calls) if call.index == index), None)
+        if call_id:
+            same = next((call for call in reversed(self._calls) if call.call_id == call_id), None)
+            if same is not None:
+                return same
+        return self._calls[-1] if self._calls else None
+
+    def _start(self, call: _Call, name: str, items: list[StreamItem]) -> None:
+        call.name = name
+        call.part = self._number()
+        items.append(PartStarted(part=call.part, kind="tool_call", call_id=call.call_id, name=name))
+
+
+def is_json_object(text: str) -> bool:
+    """Returns whether `text` is a JSON object."""
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+
+
+def _begins_another(call: _Call, call_id: str, name: str, arguments: str) -> bool:
+    if not name or not call.name:
+        return False
+    if name != call.name:
+        return True
+    has_new_id = bool(call_id and call.call_id and call_id != call.call_id)
+    return (has_new_id or bool(arguments.strip())) and call.is_complete()
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return valid_unicode(value if isinstance(value, str) else str(value))
+
+
+def _argument_text(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,122 @@
+"""Server-sent events, from bytes to payloads, without I/O.
+
+Every wire dialect of today streams `data:` lines that hold one JSON object each; which kind of object it is, the object says
+itself. So the splitter keeps the data and drops the rest of the format (`event:`, `id:`, `retry:`, comments).
+
+Theory of operation: an event ends at a blank line. Line ends are made `LF` as they arrive, then everything up to the last
+`LF LF` is split at once. Bytes behind it wait as a list of pieces and are joined only when their end is there, so that the
+cost stays linear however the network cuts the stream.
+
+Rule: this file knows no JSON and no provider. The same bytes give the same payloads, wherever they are cut.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from greenroom import limits
+from greenroom.errors import BackendGarbled
+
+DONE: Final = b"[DONE]"
+"""The payload with which the OpenAI dialects end a stream."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+_END: Final = b"\n\n"
+_FIELD: Final = b"data: "
+_FIELD_BYTES: Final = len(_FIELD)
+
+
+class SseSplitter:
+    """Cuts one stream of server-sent events into the data of its events.
+
+    Invariant: `_pieces`, joined, holds no complete event, and `_pieces_bytes` is its length.
+    """
+
+    __slots__ = ("_at_start", "_cr_last", "_pieces", "_pieces_bytes")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._pieces_bytes = 0
+        self._at_start = True
+        self._cr_last = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Takes the next bytes and returns the data of each event that they complete. Events without data are left out.
+
+        Raises:
+            BackendGarbled: a line, or an event that does not end, is longer than `limits.SSE_LINE_BYTES_MAX`.
+        """
+        if self._at_start or self._cr_last or b"\r" in chunk:
+            chunk = self._normalised(chunk)
+        pieces = self._pieces
+        if pieces:
+            if _END not in chunk and not (chunk[:1] == b"\n" and pieces[-1][-1:] == b"\n"):
+                self._keep(chunk)
+                return []
+            pieces.append(chunk)
+            chunk = b"".join(pieces)
+            pieces.clear()
+            self._pieces_bytes = 0
+        frames = chunk.split(_END)
+        if rest := frames.pop():
+            self._keep(rest)
+        payloads = []
+        for frame in frames:
+            # The shape that nearly every event has, one line of data, is taken as it is.
+            is_plain = frame[:_FIELD_BYTES] == _FIELD and b"\n" not in frame
+            payload = frame[_FIELD_BYTES:] if is_plain else _data(frame)
+            if payload:
+                payloads.append(payload)
+        return payloads
+
+    def close(self) -> list[bytes]:
+        """Ends the stream and returns the data of a last event that lacks its blank line, as some providers send it.
+
+        The event may be cut in the middle: whoever decodes it has to expect that.
+        """
+        rest = b"".join(self._pieces)
+        self._pieces.clear()
+        self._pieces_bytes = 0
+        payload = _data(rest)
+        return [payload] if payload else []
+
+    def _keep(self, piece: bytes) -> None:
+        if not piece:
+            return
+        self._pieces_bytes += len(piece)
+        if self._pieces_bytes > limits.SSE_LINE_BYTES_MAX:
+            raise BackendGarbled(
+                f"the provider sent an event of more than {limits.SSE_LINE_BYTES_MAX} bytes without an end"
+            )
+        self._pieces.append(piece)
+
+    def _normalised(self, chunk: bytes) -> bytes:
+        """Returns the chunk with `LF` for every line end and without the byte order mark, if it is the stream's beginning."""
+        if self._at_start:
+            chunk = b"".join((*self._pieces, chunk))
+            self._pieces.clear()
+            self._pieces_bytes = 0
+            if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
+                # Still undecided: what is held back holds no line end, so it is kept as it is.
+                self._keep(chunk)
+                return b""
+            self._at_start = False
+            chunk = chunk.removeprefix(_BOM)
+        if self._cr_last and chunk:
+            # The CR before was a line end already; an LF that follows it is the second half of the same one.
+            chunk = chunk.removeprefix(b"\n")
+            self._cr_last = False
+        if b"\r" in chunk:
+            self._cr_last = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return chunk
+
+
+def _data(frame: bytes) -> bytes:
+    """Returns the joined data of an event that is written in any other than the common shape."""
+    lines = []
+    for line in frame.split(b"\n"):
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            lines.append(value.removeprefix(b" "))
+    return b"\n".join(lines)

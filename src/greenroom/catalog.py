@@ -1,0 +1,253 @@
+"""Names to implementations: the one module that knows concrete backends, toolsets, personas and stores.
+
+Everything is made when it is first asked for: a user of one provider never pays for another.
+
+Rule: a name is found in a table, given in code or by an entry point; it never becomes a module, an attribute or a path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
+
+import msgspec
+
+from greenroom.errors import InvalidArgument, InvalidConfig, UnknownBackend, UnknownTool
+from greenroom.interfaces import Backend, Persona, Store, Tool, ToolSource
+from greenroom.logs import open_store
+from greenroom.messages import Usage
+from greenroom.personas.catalogue import ScannedPersonas
+from greenroom.settings import Settings
+from greenroom.toolsets.function import Toolset
+
+BackendFactory = Callable[[Settings], Backend]
+
+
+class Catalog:
+    """What exists in one manager: implements `greenroom.runtime.families.Families`.
+
+    Args:
+        settings: of the installation.
+        backends: further backends by name, ready or as something that makes one; they win over the built-in ones.
+        toolsets: further toolset classes or instances.
+        personas: further personas.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        backends: Mapping[str, Backend | Callable[[], Backend]],
+        toolsets: Sequence[type[Toolset] | ToolSource],
+        personas: Sequence[Persona],
+    ) -> None:
+        self._settings = settings
+        self._given_backends = dict(backends)
+        self._backends: dict[str, Backend] = {}
+        self._toolset_makers = _toolset_makers([*toolsets, *map(_imported, settings.toolsets)])
+        self._toolsets: dict[str, ToolSource] = {}
+        self._tools: dict[tuple[str, ...], Mapping[str, Tool]] = {}
+        self._personas = ScannedPersonas(folders=[settings.personas_folder], extra=personas)
+
+    def backend_names(self) -> Sequence[str]:
+        """Returns the names of all backends."""
+        return sorted({*_BACKENDS, *self._given_backends, *_entry_points("greenroom.backends")})
+
+    def toolset_names(self) -> Sequence[str]:
+        """Returns the names of all toolsets."""
+        return sorted({*self._toolset_makers, *_entry_points("greenroom.toolsets")})
+
+    def toolset(self, name: str) -> ToolSource:
+        """Returns the toolset.
+
+        Raises:
+            UnknownTool: there is none of that name; names those that exist.
+        """
+        if name not in self._toolsets:
+            self._toolsets[name] = self._made_toolset(name)
+        return self._toolsets[name]
+
+    def personas(self) -> Sequence[Persona]:
+        """Returns all personas by name."""
+        return self._personas.all()
+
+    def backend(self, name: str) -> Backend:
+        """Returns the backend.
+
+        Raises:
+            UnknownBackend: there is none of that name; names those that exist.
+        """
+        if name not in self._backends:
+            self._backends[name] = self._made_backend(name)
+        return self._backends[name]
+
+    def tools(self, names: Sequence[str]) -> Mapping[str, Tool]:
+        """Returns the tools of these toolsets by tool name, in the order of the toolsets.
+
+        Raises:
+            UnknownTool: there is no toolset of a name; names those that exist.
+            InvalidArgument: two toolsets have a tool of the same name.
+        """
+        key = tuple(names)
+        if key not in self._tools:
+            self._tools[key] = self._collected(key)
+        return self._tools[key]
+
+    def persona(self, name: str) -> Persona:
+        """Returns the persona.
+
+        Raises:
+            UnknownPersona: there is none of that name; names those that exist.
+        """
+        return self._personas.get(name)
+
+    async def priced(self, usage: Usage, *, backend: str, model: str) -> Usage:
+        """Returns the usage with its cost, where the price of the model is known."""
+        if usage.cost_usd is not None or usage == Usage():
+            return usage
+        if backend in {"local", "scripted"}:
+            return msgspec.structs.replace(usage, cost_usd=0.0)
+        # The first look-up loads the table of prices, which is slow: not on the event loop.
+        cost_usd = await asyncio.to_thread(_price, usage, _PRICE_PROVIDERS.get(backend), model)
+        return msgspec.structs.replace(usage, cost_usd=cost_usd)
+
+    def store(self) -> Store:
+        """Returns the store that the settings name, not opened yet.
+
+        Raises:
+            InvalidConfig: the URL is not one of ours.
+        """
+        return open_store(self._settings.store_url)
+
+    async def close_session(self, session_id: str) -> None:
+        """Lets the toolsets go of what they hold for a session."""
+        for toolset in tuple(self._toolsets.values()):
+            await toolset.close_session(session_id)
+
+    async def close(self) -> None:
+        """Closes all backends and toolsets that were used. Idempotent."""
+        backends, self._backends = self._backends, {}
+        toolsets, self._toolsets, self._tools = self._toolsets, {}, {}
+        for backend in backends.values():
+            await backend.close()
+        for toolset in toolsets.values():
+            await toolset.close()
+
+    def _made_backend(self, name: str) -> Backend:
+        if (given := self._given_backends.get(name)) is not None:
+            return given() if callable(given) else given
+        if (make := _BACKENDS.get(name)) is not None:
+            return make(self._settings)
+        if (found := _entry_points("greenroom.backends").get(name)) is not None:
+            backend: Backend = found.load()()
+            return backend
+        raise UnknownBackend(f"unknown backend {name!r}", hint=f"the backends are {', '.join(self.backend_names())}")
+
+    def _made_toolset(self, name: str) -> ToolSource:
+        if (make := self._toolset_makers.get(name)) is not None:
+            return make()
+        if (found := _entry_points("greenroom.toolsets").get(name)) is not None:
+            toolset: ToolSource = found.load()()
+            return toolset
+        raise UnknownTool(f"unknown toolset {name!r}", hint=f"the toolsets are {', '.join(self.toolset_names())}")
+
+    def _collected(self, names: Sequence[str]) -> Mapping[str, Tool]:
+        tools: dict[str, Tool] = {}
+        owners: dict[str, str] = {}
+        for name in names:
+            for tool in self.toolset(name).tools():
+                tool_name = tool.spec.name
+                if tool_name in tools:
+                    raise InvalidArgument(
+                        f"{owners[tool_name]} and {name} both have a tool {tool_name!r}",
+                        hint="rename the tools of one with greenroom.toolsets.compose.prefixed",
+                    )
+                tools[tool_name], owners[tool_name] = tool, name
+        return tools
+
+
+def _openai(settings: Settings) -> Backend:
+    from greenroom.backends.openai import OpenAIBackend
+
+    return OpenAIBackend(api_key=settings.openai.api_key, base_url=settings.openai.base_url, limits=settings.limits)
+
+
+def _claude(settings: Settings) -> Backend:
+    from greenroom.backends.claude import ClaudeBackend
+
+    return ClaudeBackend(api_key=settings.claude.api_key, base_url=settings.claude.base_url, limits=settings.limits)
+
+
+def _local(settings: Settings) -> Backend:
+    raise NotImplementedError
+
+
+def _scripted(_: Settings) -> Backend:
+    from greenroom.backends.scripted import ScriptedBackend
+
+    return ScriptedBackend()
+
+
+_BACKENDS: Final[Mapping[str, BackendFactory]] = {
+    "openai": _openai,
+    "claude": _claude,
+    "local": _local,
+    "scripted": _scripted,
+}
+_PRICE_PROVIDERS: Final = {"openai": "openai", "claude": "anthropic"}
+
+
+def _toolset_makers(given: Sequence[type[Toolset] | ToolSource]) -> Mapping[str, Callable[[], ToolSource]]:
+    from greenroom.toolsets.memory import MemoryTools
+    from greenroom.toolsets.preference import PreferenceTools
+    from greenroom.toolsets.random_number import RandomNumberTools
+    from greenroom.toolsets.workspace import WorkspaceTools
+
+    makers: dict[str, Callable[[], ToolSource]] = {
+        kind.__name__: kind for kind in (MemoryTools, WorkspaceTools, PreferenceTools, RandomNumberTools)
+    }
+    for toolset in given:
+        if isinstance(toolset, type):
+            makers[toolset.__name__] = toolset
+        else:
+            makers[toolset.name] = partial(_itself, toolset)
+    return makers
+
+
+def _itself(toolset: ToolSource) -> ToolSource:
+    return toolset
+
+
+def _imported(path: str) -> type[Toolset]:
+    module_name, _, class_name = path.partition(":")
+    try:
+        kind = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidConfig(f"toolsets: {path!r} cannot be imported: {error}", hint="write module:Class") from error
+    if not (isinstance(kind, type) and issubclass(kind, Toolset)):
+        raise InvalidConfig(f"toolsets: {path!r} is not a subclass of greenroom.Toolset")
+    return kind
+
+
+def _entry_points(group: str) -> Mapping[str, EntryPoint]:
+    return {found.name: found for found in entry_points(group=group)}
+
+
+def _price(usage: Usage, provider: str | None, model: str) -> float | None:
+    from genai_prices import Usage as PricedUsage
+    from genai_prices import calc_price
+
+    tokens = PricedUsage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cached_input_tokens,
+        cache_write_tokens=usage.cache_write_input_tokens,
+    )
+    try:
+        return float(calc_price(tokens, model, provider_id=provider).total_price)
+    except (LookupError, ValueError):
+        return None  # no such model in the table, or counts that a server has made up

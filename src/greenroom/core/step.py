@@ -1,0 +1,245 @@
+"""One attempt of one step: from what a backend yields to complete parts.
+
+`Intake` stands between a backend and the log: whatever a provider, or a backend written by somebody else, comes up with, only
+well-formed items pass. `Assembly` folds items into parts, live and on replay alike.
+
+Rule: what `Intake` lets through, every provider accepts when it is rendered again.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Container, Iterable, Sequence
+from typing import Final
+
+from greenroom.errors import BackendGarbled, LimitExceeded
+from greenroom.limits import CALL_ID_PATTERN, Limits
+from greenroom.messages import (
+    AssistantPart,
+    OpaquePart,
+    PartDelta,
+    PartEnded,
+    PartItem,
+    PartKind,
+    PartStarted,
+    ReasoningPart,
+    RefusalPart,
+    Sidecar,
+    StreamEnded,
+    StreamItem,
+    TextPart,
+    ToolCallPart,
+)
+
+_CALL_ID: Final = re.compile(CALL_ID_PATTERN)
+_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def units(item: PartItem) -> int:
+    """Returns what the item counts in a cursor's offset: a delta its characters, everything else one."""
+    return len(item.delta) if isinstance(item, PartDelta) else 1
+
+
+def minted_call_id(seq: int, part: int) -> str:
+    """Returns an id for a call whose provider gave none, or one that cannot be used.
+
+    Nine lower-case letters and digits: unique in the session (no two steps start at the same record), and the one form that
+    every provider accepts (Mistral insists on exactly nine).
+    """
+    number = seq * 1024 + part
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+    return digits.rjust(9, "0")
+
+
+class Intake:
+    """Checks the items of one attempt and makes call ids unique.
+
+    Args:
+        seq: of the attempt's `StepStarted`.
+        used_call_ids: ids that the session has seen before.
+    """
+
+    def __init__(self, *, seq: int, used_call_ids: Container[str], limits: Limits) -> None:
+        self.ended: StreamEnded | None = None
+        self._seq = seq
+        self._used = used_call_ids
+        self._mine: set[str] = set()
+        self._limits = limits
+        self._open: dict[int, PartKind] = {}
+        self._argument_bytes: dict[int, int] = {}
+        self._closed: set[int] = set()
+        self._bytes = 0
+
+    def take(self, items: Iterable[StreamItem]) -> list[PartItem]:
+        """Returns the items that may be shown and logged.
+
+        Raises:
+            BackendGarbled: the items are out of order.
+            LimitExceeded: the step grows beyond its bounds.
+        """
+        taken: list[PartItem] = []
+        for item in items:
+            if self.ended is not None:
+                raise BackendGarbled("the backend went on after the end of its stream")
+            match item:
+                case PartDelta():
+                    self._check_delta(item)
+                    taken.append(item)
+                case PartStarted():
+                    taken.append(self._started(item))
+                case PartEnded():
+                    if self._open.pop(item.part, None) is None:
+                        raise BackendGarbled(f"the backend ended part {item.part}, which is not open")
+                    self._closed.add(item.part)
+                    taken.append(item)
+                case StreamEnded():
+                    if self._open:
+                        raise BackendGarbled("the backend ended its stream in the middle of a part")
+                    self.ended = item
+        return taken
+
+    def _check_delta(self, item: PartDelta) -> None:
+        kind = self._open.get(item.part)
+        if kind is None:
+            raise BackendGarbled(f"the backend continued part {item.part}, which is not open")
+        size = len(item.delta)
+        self._bytes += size
+        if self._bytes > self._limits.step_bytes_max:
+            raise LimitExceeded(f"the answer grew beyond {self._limits.step_bytes_max} bytes")
+        if kind == "tool_call":
+            total = self._argument_bytes.get(item.part, 0) + size
+            self._argument_bytes[item.part] = total
+            if total > self._limits.tool_arguments_bytes_max:
+                raise LimitExceeded(
+                    f"the arguments of a tool call grew beyond {self._limits.tool_arguments_bytes_max} bytes"
+                )
+
+    def _started(self, item: PartStarted) -> PartStarted:
+        if item.part in self._open or item.part in self._closed:
+            raise BackendGarbled(f"the backend started part {item.part} twice")
+        if len(self._open) + len(self._closed) >= self._limits.step_parts_max:
+            raise LimitExceeded(f"the answer has more than {self._limits.step_parts_max} parts")
+        self._open[item.part] = item.kind
+        if item.kind != "tool_call":
+            return item
+        call_id = item.call_id
+        if not _CALL_ID.fullmatch(call_id) or call_id in self._used or call_id in self._mine:
+            call_id = minted_call_id(self._seq, item.part)
+        self._mine.add(call_id)
+        return PartStarted(part=item.part, kind="tool_call", call_id=call_id, name=item.name)
+
+
+class _Part:
+    """A part that grows."""
+
+    __slots__ = ("call_id", "deltas", "ended", "kind", "name", "sidecar")
+
+    def __init__(self, started: PartStarted) -> None:
+        self.kind = started.kind
+        self.call_id = started.call_id
+        self.name = started.name
+        self.deltas: list[str] = []
+        self.sidecar: Sidecar | None = None
+        self.ended = False
+
+    def copied(self) -> _Part:
+        part = copy.copy(self)
+        part.deltas = list(self.deltas)
+        return part
+
+    def text(self) -> str:
+        if len(self.deltas) > 1:
+            self.deltas = ["".join(self.deltas)]
+        return self.deltas[0] if self.deltas else ""
+
+
+class Assembly:
+    """The parts of one attempt, as they grow. Numbers of parts are kept as the backend gave them."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, _Part] = {}
+
+    def add(self, items: Iterable[PartItem]) -> None:
+        """Folds items that passed an `Intake`.
+
+        Raises:
+            KeyError: an item of a part that was never started: the log is damaged.
+        """
+        for item in items:
+            match item:
+                case PartDelta():
+                    self._parts[item.part].deltas.append(item.delta)
+                case PartStarted():
+                    self._parts[item.part] = _Part(item)
+                case PartEnded():
+                    part = self._parts[item.part]
+                    part.ended = True
+                    part.sidecar = item.sidecar
+
+    def extended(self, items: Iterable[PartItem]) -> Assembly:
+        """Returns a copy with more items; this one stays as it is."""
+        copied = Assembly()
+        copied._parts = {number: part.copied() for number, part in self._parts.items()}
+        copied.add(items)
+        return copied
+
+    def numbered(self) -> Sequence[tuple[int, AssistantPart]]:
+        """Returns all parts with their numbers, complete or not, for people to see."""
+        return [(number, made) for number, part in self._parts.items() if (made := _made(part)) is not None]
+
+    def open_parts(self) -> Sequence[PartStarted]:
+        """Returns the parts that are not complete, as they were started."""
+        return [
+            PartStarted(part=number, kind=part.kind, call_id=part.call_id, name=part.name)
+            for number, part in self._parts.items()
+            if not part.ended
+        ]
+
+    def complete(self) -> tuple[AssistantPart, ...]:
+        """Returns the parts of a finished step."""
+        return tuple(made for part in self._parts.values() if (made := _made(part)) is not None)
+
+    def kept(self) -> tuple[AssistantPart, ...]:
+        """Returns what an attempt that was cut off leaves in the transcript: the texts, and what was complete.
+
+        A half-written call was never made, and half of a reasoning has no signature: both would be refused by a provider.
+        """
+        return tuple(
+            made
+            for part in self._parts.values()
+            if (part.ended or part.kind in {"text", "refusal"}) and (made := _made(part)) is not None
+        )
+
+    def calls(self) -> tuple[ToolCallPart, ...]:
+        """Returns the complete calls in order."""
+        return tuple(
+            made for part in self._parts.values() if part.ended and isinstance(made := _made(part), ToolCallPart)
+        )
+
+    def text(self) -> str:
+        """Returns what was said aloud, for search."""
+        return "\n".join(
+            text for part in self._parts.values() if part.kind in {"text", "refusal"} and (text := part.text())
+        )
+
+    def is_empty(self) -> bool:
+        """Returns whether nothing was shown yet."""
+        return not self._parts
+
+
+def _made(part: _Part) -> AssistantPart | None:
+    match part.kind:
+        case "text":
+            return TextPart(text=part.text(), sidecar=part.sidecar)
+        case "reasoning":
+            return ReasoningPart(text=part.text(), sidecar=part.sidecar)
+        case "refusal":
+            return RefusalPart(text=part.text())
+        case "tool_call":
+            return ToolCallPart(call_id=part.call_id, name=part.name, arguments=part.text(), sidecar=part.sidecar)
+        case "opaque":
+            return OpaquePart(sidecar=part.sidecar) if part.sidecar is not None else None

@@ -1,0 +1,306 @@
+"""One turn, from a person's message to the end of the answer.
+
+A turn is a state machine over the events of `greenroom.events`. It does no I/O and knows no clock: `allows` says whether an
+event may come next, `apply` believes one, `next_action` says what somebody should do now. The runtime performs the action
+and reports what came of it as events; so every state, every crash point and every cancellation point can be enumerated.
+
+Theory of operation::
+
+    IDLE ──TurnStarted──▶ READY ──StepStarted──▶ STREAMING ──StepFinished──▶ SETTLING
+                            ▲                        │ StepFailed               │
+                            ├────────────────────────┘                          ├─ calls, all settled ──▶ READY
+                            └───────────────────────────────────────────────────┤
+                                                                                └─ no calls ──▶ DONE
+    every state but IDLE ──TurnEnded──▶ ENDED
+
+Rule: everything that decides what a turn may do next lives in this file. What happens between the states is in the two
+tables; what a failure leads to is in `_candidate_after`.
+"""
+
+from __future__ import annotations
+
+import copy
+import enum
+from typing import Final
+
+import msgspec
+
+from greenroom.config import SessionConfig
+from greenroom.core.step import Assembly
+from greenroom.events import (
+    CancelRequested,
+    Event,
+    StepFailed,
+    StepFinished,
+    StepProgress,
+    StepStarted,
+    ToolReturned,
+    ToolStarted,
+    TurnEnded,
+    TurnOutcome,
+    TurnStarted,
+)
+from greenroom.limits import Limits
+from greenroom.messages import FinishReason, ToolCallPart
+
+
+class TurnState(enum.Enum):
+    """Where a turn stands."""
+
+    IDLE = "idle"
+    READY = "ready"
+    STREAMING = "streaming"
+    SETTLING = "settling"
+    DONE = "done"
+    ENDED = "ended"
+
+
+_ALWAYS: Final[dict[type[Event], TurnState]] = {TurnEnded: TurnState.ENDED}
+
+TRANSITIONS: Final[dict[TurnState, dict[type[Event], TurnState]]] = {
+    TurnState.IDLE: {TurnStarted: TurnState.READY},
+    TurnState.READY: {StepStarted: TurnState.STREAMING, CancelRequested: TurnState.READY, **_ALWAYS},
+    TurnState.STREAMING: {
+        StepProgress: TurnState.STREAMING,
+        StepFinished: TurnState.SETTLING,
+        StepFailed: TurnState.READY,
+        CancelRequested: TurnState.STREAMING,
+        **_ALWAYS,
+    },
+    TurnState.SETTLING: {
+        ToolStarted: TurnState.SETTLING,
+        ToolReturned: TurnState.SETTLING,
+        CancelRequested: TurnState.SETTLING,
+        **_ALWAYS,
+    },
+    TurnState.DONE: {CancelRequested: TurnState.DONE, **_ALWAYS},
+    TurnState.ENDED: {},
+}
+"""What an event does. An event that is not in the row of the state is illegal there."""
+
+TURN_EVENTS: Final[frozenset[type[Event]]] = frozenset(event for row in TRANSITIONS.values() for event in row)
+"""The events that belong to a turn; all others are the session's."""
+
+
+class AskBackend(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask `backend` for the step, after a pause.
+
+    Attributes:
+        retry: how many failures of this backend lie behind us; 0 means at once, else it is the power of the backoff.
+        retry_after_s: what the provider asked for, or `None`.
+    """
+
+    step: int
+    attempt: int
+    backend: str
+    model: str
+    retry: int = 0
+    retry_after_s: float | None = None
+
+
+class RunTools(msgspec.Struct, frozen=True, kw_only=True):
+    """Run these calls, all at the same time. Those in `started` have their intent in the log already."""
+
+    calls: tuple[ToolCallPart, ...]
+    started: frozenset[str]
+
+
+class FinishTurn(msgspec.Struct, frozen=True, kw_only=True):
+    """Write the end of the turn."""
+
+    outcome: TurnOutcome
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+Action = AskBackend | RunTools | FinishTurn
+
+_WEATHER: Final = frozenset({"backend_unavailable"})
+"""Failures that pass by themselves: repeated with backoff, as long as nobody has seen a delta."""
+
+_BROKEN: Final = frozenset({"backend_unavailable", "backend_garbled", "interrupted"})
+"""Failures after which the step may be asked again although somebody has seen a part of it."""
+
+
+class Turn:
+    """The state of one turn.
+
+    Attributes:
+        step, attempt: of the latest step; 0 before the first.
+        assembly: the parts of the latest attempt.
+        calls: the calls of the latest step, in order.
+        cancelled: somebody asked for the end.
+    """
+
+    def __init__(self, turn_id: str, *, limits: Limits) -> None:
+        self.turn_id = turn_id
+        self.state = TurnState.IDLE
+        self.step = 0
+        self.attempt = 0
+        self.assembly = Assembly()
+        self.calls: tuple[ToolCallPart, ...] = ()
+        self.cancelled = False
+        self.outcome: TurnOutcome | None = None
+        self._limits = limits
+        self._started: dict[str, ToolStarted] = {}
+        self._settled: set[str] = set()
+        self._reason: FinishReason = "stop"
+        self._failure: StepFailed | None = None
+        self._asked = ("", "")
+        self._quiet_failures = 0
+        self._seen_failures = 0
+
+    def allows(self, event: Event) -> bool:
+        """Returns whether `event` may come next."""
+        if type(event) not in TRANSITIONS[self.state]:
+            return False
+        match event:
+            case StepStarted():
+                return (event.step, event.attempt) == self._next_attempt()
+            case ToolStarted():
+                return event.call_id in self._unsettled() and event.call_id not in self._started
+            case ToolReturned():
+                return event.call_id in self._unsettled()
+            case CancelRequested() | TurnStarted() | TurnEnded():
+                return event.turn_id == self.turn_id
+            case _:
+                return True
+
+    def apply(self, event: Event) -> None:
+        """Believes `event`, which must be allowed."""
+        assert self.allows(event), f"{type(event).__name__} while {self.state.value}"
+        self.state = TRANSITIONS[self.state][type(event)]
+        match event:
+            case StepStarted():
+                self._begin(event)
+            case StepProgress():
+                self.assembly.add(event.items)
+            case StepFinished():
+                self.calls = self.assembly.calls()
+                self._reason = event.reason
+            case StepFailed():
+                self._count(event)
+            case ToolStarted():
+                self._started[event.call_id] = event
+            case ToolReturned():
+                self._settled.add(event.call_id)
+            case CancelRequested():
+                self.cancelled = True
+            case TurnEnded():
+                self.outcome = event.outcome
+            case _:
+                pass
+        if self.state is TurnState.SETTLING and not self._unsettled():
+            self.state = TurnState.READY if self.calls or self._reason == "pause" else TurnState.DONE
+
+    def shadow(self) -> Turn:
+        """Returns a copy on which events can be tried out. It shares the assembly: progress must not be applied to it."""
+        shadow = copy.copy(self)
+        shadow._started = dict(self._started)  # noqa: SLF001 - a copy of myself
+        shadow._settled = set(self._settled)  # noqa: SLF001 - a copy of myself
+        return shadow
+
+    def next_action(self, config: SessionConfig) -> Action | None:
+        """Returns what to do now; `None` when there is nothing to do or somebody is doing it."""
+        if self.cancelled and self.state not in {TurnState.IDLE, TurnState.ENDED}:
+            return FinishTurn(outcome="cancelled")
+        match self.state:
+            case TurnState.READY:
+                return self._next_step(config) if self._failure is None else self._after_failure(config, self._failure)
+            case TurnState.SETTLING:
+                unsettled = self._unsettled()
+                return RunTools(
+                    calls=tuple(call for call in self.calls if call.call_id in unsettled),
+                    started=frozenset(self._started),
+                )
+            case TurnState.DONE:
+                return FinishTurn(outcome="completed")
+            case TurnState.IDLE | TurnState.STREAMING | TurnState.ENDED:
+                return None
+
+    def intents(self) -> tuple[ToolStarted, ...]:
+        """Returns the calls that were started and have no result: after a crash, nobody knows what they did."""
+        return tuple(started for call_id, started in self._started.items() if call_id not in self._settled)
+
+    def unsettled_calls(self) -> tuple[ToolCallPart, ...]:
+        """Returns the calls of the step that have no result yet."""
+        unsettled = self._unsettled()
+        return tuple(call for call in self.calls if call.call_id in unsettled)
+
+    def _unsettled(self) -> set[str]:
+        if self.state is not TurnState.SETTLING:
+            return set()
+        return {call.call_id for call in self.calls} - self._settled
+
+    def _next_attempt(self) -> tuple[int, int]:
+        return (self.step + 1, 1) if self._failure is None else (self.step, self.attempt + 1)
+
+    def _begin(self, event: StepStarted) -> None:
+        # Failures are counted for each candidate of a step: a fallback starts with a clean sheet.
+        if event.attempt == 1 or (event.backend, event.model) != self._asked:
+            self._quiet_failures = self._seen_failures = 0
+        self._asked = (event.backend, event.model)
+        self.step, self.attempt = event.step, event.attempt
+        self.assembly = Assembly()
+        self.calls = ()
+        self._failure = None
+        self._started.clear()
+        self._settled.clear()
+
+    def _count(self, failure: StepFailed) -> None:
+        self._failure = failure
+        if self._is_quiet(failure):
+            self._quiet_failures += 1
+        else:
+            self._seen_failures += 1
+
+    def _is_quiet(self, failure: StepFailed) -> bool:
+        return self.assembly.is_empty() and failure.code in _WEATHER
+
+    def _next_step(self, config: SessionConfig) -> Action:
+        if self.step >= config.max_steps:
+            return FinishTurn(
+                outcome="failed",
+                code="limit_exceeded",
+                message=f"the turn reached its bound of max_steps={config.max_steps}",
+            )
+        return AskBackend(step=self.step + 1, attempt=1, backend=config.backend, model=config.llm_model)
+
+    def _after_failure(self, config: SessionConfig, failure: StepFailed) -> Action:
+        candidate = self._candidate_after(config, failure)
+        if candidate is None:
+            outcome: TurnOutcome = "interrupted" if failure.code == "interrupted" else "failed"
+            return FinishTurn(outcome=outcome, code=failure.code, message=failure.message, hint=failure.hint)
+        same = candidate == self._asked and failure.code != "interrupted"
+        return AskBackend(
+            step=self.step,
+            attempt=self.attempt + 1,
+            backend=candidate[0],
+            model=candidate[1],
+            retry=self._quiet_failures + self._seen_failures if same else 0,
+            retry_after_s=failure.retry_after_s if same else None,
+        )
+
+    def _candidate_after(self, config: SessionConfig, failure: StepFailed) -> tuple[str, str] | None:
+        """Returns who is asked next: the same again, the next of the fallbacks, or nobody."""
+        if self._is_quiet(failure):
+            may_repeat = self._quiet_failures <= self._limits.retries_max
+        else:
+            may_repeat = failure.code in _BROKEN and self._seen_failures <= self._limits.attempts_max
+        wait_s = failure.retry_after_s
+        if may_repeat and (wait_s is None or wait_s <= self._limits.retry_wait_s_max):
+            return self._asked
+        # An own limit or bug would strike again at any provider; what a provider failed at, another may manage.
+        if not failure.code.startswith(("backend_", "context_")):
+            return None
+        candidates = [(config.backend, config.llm_model), *map(_parsed, config.fallbacks)]
+        if self._asked not in candidates:
+            return candidates[0]
+        following = candidates[candidates.index(self._asked) + 1 :]
+        return following[0] if following else None
+
+
+def _parsed(fallback: str) -> tuple[str, str]:
+    backend, _, model = fallback.partition(":")
+    return backend, model

@@ -1,0 +1,374 @@
+"""Sessions in memory: for tests, for demos, and for whoever wants nothing kept.
+
+Everything that the other stores promise holds here too, except that nothing survives the process. Events are kept encoded, so
+what cannot be stored cannot be stored here either, and what is read is what a disk would have given back.
+
+A store can be closed and opened again, with another `node` and the same sessions: what a restart looks like to the manager.
+`sibling` makes a second store on the same sessions: another process of the same cluster.
+
+Rule: no operation waits between looking and writing, so each is atomic for all tasks of the loop.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import NamedTuple
+
+import msgspec
+
+from greenroom.codec import decode_event
+from greenroom.errors import Conflict, LimitExceeded, LogUnavailable, SessionNotFound
+from greenroom.events import Event, Record
+from greenroom.interfaces import InboxItem, IndexUpdate, Note, Page, SearchHit, SessionSummary
+from greenroom.limits import DEFAULT_LIMITS, Limits
+from greenroom.logs.appending import Head, Write, prepare
+from greenroom.logs.paging import Position, check_limit, decode_cursor, encode_cursor
+from greenroom.logs.ranking import RANKED_MAX, best
+from greenroom.logs.words import Query, matches, parse_query, snippet, words_of
+
+
+class _Row(NamedTuple):
+    """A record as it is kept."""
+
+    epoch: int
+    at_ms: int
+    key: str
+    body: bytes
+
+
+class _Text(NamedTuple):
+    """A text that search finds; `number` tells which of two is the later one."""
+
+    number: int
+    seq: int
+    role: str
+    text: str
+    words: Sequence[str]
+
+
+class _KeptNote(NamedTuple):
+    """A note, with the words that it is found by."""
+
+    note: Note
+    words: Sequence[str]
+
+
+class _Log:
+    """One session: its records and what the index knows of it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.rows: list[_Row] = []
+        self.summary: SessionSummary | None = None
+        self.texts: list[_Text] = []
+
+    @property
+    def head(self) -> Head:
+        return Head(len(self.rows), self.rows[-1].epoch) if self.rows else Head()
+
+    @property
+    def position(self) -> Position:
+        return Position(self.summary.updated_at_ms if self.summary else 0, self.number)
+
+
+class _Shelf:
+    """What the stores of one cluster share.
+
+    Attributes:
+        nodes: the stores that are open.
+        commits: changes by each node since it was opened.
+    """
+
+    def __init__(self) -> None:
+        self.logs: dict[str, _Log] = {}
+        self.inbox: dict[str, list[InboxItem]] = {}
+        self.notes: dict[tuple[str, str], dict[str, _KeptNote]] = {}
+        self.numbers = count(1)
+        self.nodes: set[str] = set()
+        self.commits: dict[str, int] = {}
+
+
+class _Desk:
+    """A store's own place at the shelf: open or not."""
+
+    def __init__(self, shelf: _Shelf, limits: Limits) -> None:
+        self.limits = limits
+        self.node = ""
+        self._shelf = shelf
+
+    def open(self) -> None:
+        if not self.node:
+            self.node = secrets.token_hex(8)
+            self._shelf.nodes.add(self.node)
+
+    def close(self) -> None:
+        self._shelf.nodes.discard(self.node)
+        self.node = ""
+
+    def read(self) -> _Shelf:
+        """Returns the shelf to look at."""
+        if not self.node:
+            raise LogUnavailable("the store is not open", hint="call `await store.open()` first")
+        return self._shelf
+
+    def write(self) -> _Shelf:
+        """Returns the shelf to change."""
+        shelf = self.read()
+        shelf.commits[self.node] = shelf.commits.get(self.node, 0) + 1
+        return shelf
+
+
+class MemoryStore:
+    """A `Store` in dictionaries.
+
+    Attributes:
+        log, index, inbox, notes: as `greenroom.interfaces.Store` describes them.
+    """
+
+    def __init__(self, *, limits: Limits = DEFAULT_LIMITS, _shelf: _Shelf | None = None) -> None:
+        self._limits = limits
+        self._shelf = _shelf or _Shelf()
+        self._desk = _Desk(self._shelf, limits)
+        self.log = _MemoryLog(self._desk)
+        self.index = _MemoryIndex(self._desk)
+        self.inbox = _MemoryInbox(self._desk)
+        self.notes = _MemoryNotes(self._desk)
+        self.node = ""
+
+    def sibling(self) -> MemoryStore:
+        """Returns another store on the same sessions, not open yet: a second node."""
+        return MemoryStore(limits=self._limits, _shelf=self._shelf)
+
+    async def open(self) -> None:
+        """Begins a new incarnation. Idempotent."""
+        self._desk.open()
+        self.node = self._desk.node
+
+    async def is_alive(self, node: str) -> bool:
+        """Returns whether a store with that node is open."""
+        return node in self._desk.read().nodes
+
+    async def foreign_changes(self) -> int:
+        """Returns how often other nodes have written."""
+        commits = self._desk.read().commits
+        return sum(commits.values()) - commits.get(self.node, 0)
+
+    async def close(self) -> None:
+        """Ends the incarnation; the sessions stay for the next. Idempotent."""
+        self._desk.close()
+
+
+class _MemoryLog:
+    """`greenroom.interfaces.EventLog`."""
+
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+
+    async def append(
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        *,
+        expected_seq: int,
+        epoch: int,
+        at_ms: int,
+        key: str,
+        index: IndexUpdate | None = None,
+    ) -> Sequence[Record]:
+        write = prepare(
+            session_id, events, expected_seq=expected_seq, epoch=epoch, at_ms=at_ms, key=key, index=index
+        )
+        log = self._desk.read().logs.get(session_id)
+        head = log.head if log else Head()
+        if not write.fits(head):
+            if repeated := _appended(log, write):
+                return repeated
+            raise Conflict(session_id, expected_seq=expected_seq, actual_seq=head.seq)
+        shelf = self._desk.write()
+        log = log or shelf.logs.setdefault(session_id, _Log(next(shelf.numbers)))
+        log.rows.extend(_Row(epoch, at_ms, key, body) for body in write.bodies)
+        if index is not None:
+            _update(log, index, shelf.numbers, self._desk.limits.search_text_chars_max)
+        return write.records
+
+    async def read(self, session_id: str, *, after_seq: int = 0, limit: int | None = None) -> Sequence[Record]:
+        log = self._desk.read().logs.get(session_id)
+        rows = log.rows[after_seq:][:limit] if log else []
+        return [_record(seq, row) for seq, row in enumerate(rows, start=after_seq + 1)]
+
+    async def delete(self, session_id: str) -> bool:
+        shelf = self._desk.write()
+        shelf.inbox.pop(session_id, None)
+        return shelf.logs.pop(session_id, None) is not None
+
+
+def _record(seq: int, row: _Row) -> Record:
+    return Record(seq=seq, epoch=row.epoch, at_ms=row.at_ms, event=decode_event(row.body))
+
+
+def _appended(log: _Log | None, write: Write) -> Sequence[Record]:
+    """Returns the records of the earlier append that `write` repeats; none if it repeats nothing."""
+    repeated: list[Record] = []
+    for seq, row in enumerate(log.rows[write.expected.seq :] if log else (), start=write.expected.seq + 1):
+        if row.key != write.key:
+            break
+        repeated.append(_record(seq, row))
+    return repeated
+
+
+def _update(log: _Log, update: IndexUpdate, numbers: Iterator[int], chars_max: int) -> None:
+    forgotten_from = update.forget_from_seq
+    if forgotten_from is not None:
+        log.texts = [text for text in log.texts if text.seq < max(1, forgotten_from)]
+    title = update.summary.labels.title
+    if title != (log.summary.labels.title if log.summary else ""):
+        log.texts = [text for text in log.texts if text.seq]
+        if title:
+            log.texts.append(_Text(next(numbers), 0, "title", title, words_of(title)))
+    for added in update.texts:
+        text = added.text[:chars_max]
+        log.texts.append(_Text(next(numbers), added.seq, added.role, text, words_of(text)))
+    log.summary = update.summary
+
+
+class _MemoryIndex:
+    """`greenroom.interfaces.SessionIndex`."""
+
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+
+    async def get(self, session_id: str) -> SessionSummary | None:
+        return self.get_now(session_id)
+
+    def get_now(self, session_id: str) -> SessionSummary | None:
+        log = self._desk.read().logs.get(session_id)
+        return log.summary if log else None
+
+    async def page(
+        self, *, user_id: str | None = None, query: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page:
+        check_limit(limit, self._desk.limits.page_max)
+        after = decode_cursor(cursor)
+        rows = [log for log in self._of_user(user_id).values() if log.position < after]
+        if query and not query.isspace():
+            found = {session_id for session_id, _ in self._found(self._parsed(query), user_id)}
+            rows = [log for log in rows if log.summary and log.summary.session_id in found]
+        rows.sort(key=lambda log: log.position, reverse=True)
+        return Page(
+            sessions=tuple(log.summary for log in rows[:limit] if log.summary),
+            cursor=encode_cursor(rows[limit - 1].position) if len(rows) > limit else None,
+        )
+
+    async def search(self, query: str, *, user_id: str | None = None, limit: int = 50) -> Sequence[SearchHit]:
+        check_limit(limit, self._desk.limits.page_max)
+        parsed = self._parsed(query)
+        found = self._found(parsed, user_id)[:RANKED_MAX]
+        logs = self._desk.read().logs
+        hits: list[SearchHit] = []
+        for place in best(parsed, [text.text for _, text in found], limit):
+            session_id, text = found[place]
+            summary = logs[session_id].summary
+            hits.append(
+                SearchHit(
+                    session_id=session_id,
+                    seq=text.seq,
+                    role=text.role,
+                    snippet=snippet(text.text, parsed),
+                    title=summary.labels.title if summary else "",
+                )
+            )
+        return hits
+
+    async def unfinished(self) -> Sequence[str]:
+        shelf = self._desk.read()
+        is_open = {
+            session_id for session_id, log in shelf.logs.items() if log.summary is not None and log.summary.open_turn
+        }
+        return sorted(is_open | {session_id for session_id, items in shelf.inbox.items() if items})
+
+    def _parsed(self, query: str) -> Query:
+        return parse_query(query, words_max=self._desk.limits.search_words_max)
+
+    def _of_user(self, user_id: str | None) -> Mapping[str, _Log]:
+        return {
+            session_id: log
+            for session_id, log in self._desk.read().logs.items()
+            if log.summary is not None and user_id in {None, log.summary.user_id}
+        }
+
+    def _found(self, query: Query, user_id: str | None) -> list[tuple[str, _Text]]:
+        """Returns the texts that match, with their sessions, the latest first."""
+        found = [
+            (session_id, text)
+            for session_id, log in self._of_user(user_id).items()
+            for text in log.texts
+            if matches(query, text.words)
+        ]
+        found.sort(key=lambda place: -place[1].number)
+        return found[: self._desk.limits.search_texts_max]
+
+
+class _MemoryInbox:
+    """`greenroom.interfaces.Inbox`."""
+
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+
+    async def post(self, session_id: str, body: bytes) -> None:
+        if session_id not in self._desk.read().logs:
+            raise SessionNotFound(session_id)
+        shelf = self._desk.write()
+        shelf.inbox.setdefault(session_id, []).append(InboxItem(item_id=next(shelf.numbers), body=body))
+
+    async def pending(self, session_id: str) -> Sequence[InboxItem]:
+        return tuple(self._desk.read().inbox.get(session_id, ()))
+
+    async def remove(self, session_id: str, item_ids: Sequence[int]) -> None:
+        shelf = self._desk.write()
+        left = [item for item in shelf.inbox.pop(session_id, ()) if item.item_id not in set(item_ids)]
+        if left:
+            shelf.inbox[session_id] = left
+
+
+class _MemoryNotes:
+    """`greenroom.interfaces.Notes`."""
+
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+
+    async def put(self, user_id: str, note: Note, *, count_max: int) -> None:
+        kept = self._desk.read().notes.get((user_id, note.kind), {})
+        if note.key not in kept and len(kept) >= count_max:
+            raise LimitExceeded(f"there are {len(kept)} notes of kind {note.kind!r} already", hint="delete some first")
+        kept = self._desk.write().notes.setdefault((user_id, note.kind), {})
+        kept.pop(note.key, None)  # a note that is written again is the latest one
+        kept[note.key] = _KeptNote(note, words_of(note.text))
+
+    async def get(self, user_id: str, kind: str, key: str) -> Note | None:
+        kept = self._desk.read().notes.get((user_id, kind), {}).get(key)
+        return kept.note if kept else None
+
+    async def page(self, user_id: str, kind: str, *, limit: int, offset: int = 0) -> Sequence[Note]:
+        check_limit(limit, self._desk.limits.memories_max)
+        return [kept.note for kept in self._latest(user_id, kind)[max(0, offset) :][:limit]]
+
+    async def search(self, user_id: str, kind: str, query: str, *, limit: int) -> Sequence[Note]:
+        check_limit(limit, self._desk.limits.memories_max)
+        parsed = parse_query(query, words_max=self._desk.limits.search_words_max, is_open=False)
+        found = [
+            kept.note
+            for kept in self._latest(user_id, kind)
+            if any(matches(Query((phrase,)), kept.words) for phrase in parsed.phrases)
+        ]
+        return [found[place] for place in best(parsed, [note.text for note in found], limit)]
+
+    async def delete(self, user_id: str, kind: str, key: str) -> bool:
+        kept = self._desk.write().notes.get((user_id, kind), {})
+        return kept.pop(key, None) is not None
+
+    def _latest(self, user_id: str, kind: str) -> list[_KeptNote]:
+        kept = list(self._desk.read().notes.get((user_id, kind), {}).values())
+        kept.reverse()
+        return sorted(kept, key=lambda kept: -kept.note.at_ms)

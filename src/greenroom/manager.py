@@ -1,0 +1,560 @@
+"""`AgentManager`: the front door. Checks what comes in, asks the runtime, and says what came of it.
+
+Rule: the public contract stands here, in one place; how a session is kept is the runtime's business, what it means is the core's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Final, Literal, Self
+from weakref import WeakValueDictionary
+
+from greenroom.agent import ReactJSAgent
+from greenroom.bundles import pack, unpack
+from greenroom.catalog import Catalog
+from greenroom.config import (
+    DEFAULT_BACKEND,
+    DEFAULT_MODEL,
+    DEFAULT_PERSONA,
+    ESSENTIAL_TOOLS,
+    Overlap,
+    Patch,
+    SessionConfig,
+    SessionLabels,
+    check_session_id,
+    parse_patch,
+)
+from greenroom.core.cursor import parse_cursor
+from greenroom.core.view import Message, history
+from greenroom.errors import Conflict, GreenroomError, NotSupported, SessionNotFound
+from greenroom.installation import Installation, Opened
+from greenroom.interfaces import Backend, Page, Persona, SearchHit, SessionSummary, ToolSource
+from greenroom.message_input import AttachmentInput, accepted_message
+from greenroom.protocols.agui import error_event
+from greenroom.runtime.clock import new_id
+from greenroom.runtime.live import LiveSession
+from greenroom.runtime.operations import Receipt
+from greenroom.session_data import session_data
+from greenroom.settings import Settings
+from greenroom.streams import Frame, session_frames, turn_events
+from greenroom.toolsets.function import Toolset
+
+
+class _LeftOut(str):
+    """The default of an argument: looks like its value, and can be told from the same value given by hand."""
+
+    __slots__ = ()
+
+
+_MODEL: Final = _LeftOut(DEFAULT_MODEL)
+_BACKEND: Final = _LeftOut(DEFAULT_BACKEND)
+_PERSONA: Final = _LeftOut(DEFAULT_PERSONA)
+
+
+class AgentManager:
+    """Creates, updates, streams, suspends, recovers and cleans up agent sessions.
+
+    Constructing does no I/O and starts nothing. The first call opens the store; `close` drains and lets go, and so does leaving
+    `async with`. A process that ends without it, or is killed, loses nothing that was acknowledged.
+
+    Args:
+        store: `sqlite:///path`, `memory://`; default `$GREENROOM_STORE`, else a SQLite file in the home folder.
+        home: folder for the database, workspaces, personas and models; default `$GREENROOM_HOME`, else the platform's.
+        toolsets: classes (or instances) of further toolsets, which sessions ask for by class name.
+        personas: further personas.
+        backends: further backends by name, as instances or as functions that make one.
+        config: a configuration file, or its contents as a mapping; default `$GREENROOM_CONFIG`, else `greenroom.toml` here.
+
+    Attributes:
+        ESSENTIAL_TOOLS: the toolsets that every session has.
+        logger: where the manager says what went wrong.
+        sessions: data of the sessions in memory, by id.
+    """
+
+    ESSENTIAL_TOOLS: ClassVar[list[str]] = list(ESSENTIAL_TOOLS)
+
+    def __init__(
+        self,
+        store: str | None = None,
+        *,
+        home: str | Path | None = None,
+        toolsets: Sequence[type[Toolset] | ToolSource] = (),
+        personas: Sequence[Persona] = (),
+        backends: Mapping[str, Backend | Callable[[], Backend]] | None = None,
+        config: str | Path | Mapping[str, Any] | None = None,
+    ) -> None:
+        self.logger = logging.getLogger("greenroom")
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._agents: WeakValueDictionary[str, ReactJSAgent] = WeakValueDictionary()
+        self._installation = Installation(
+            config=config,
+            arguments={"store": store, "home": str(home) if home is not None else None},
+            backends=backends or {},
+            toolsets=toolsets,
+            personas=personas,
+        )
+        self.sessions: Mapping[str, dict[str, Any]] = _SessionsInMemory(self._installation, self._data)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; read when they are first needed.
+
+        Raises:
+            InvalidConfig: the configuration file or a variable is wrong.
+        """
+        return self._installation.settings
+
+    @property
+    def catalog(self) -> Catalog:
+        """The backends, toolsets and personas that exist here."""
+        return self._installation.catalog
+
+    # --- sessions -------------------------------------------------------------------------------------------------------
+
+    async def create_session(
+        self,
+        llm_model: str = _MODEL,
+        backend: str = _BACKEND,
+        persona_name: str = _PERSONA,
+        additional_tools: Sequence[str] | None = None,
+        existing_session_id: str | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Creates a session, or updates `existing_session_id`, and returns its id.
+
+        On an update an argument that is left out keeps what the session has; one that is passed sets it; everything else (history,
+        memory, workspace, usage) stays. A well-formed id that does not exist yet is created under that id. Nothing changes when
+        this raises.
+
+        Args:
+            llm_model: model; left out, a new session takes the persona's or the backend's default.
+            backend: name of a backend.
+            persona_name: name of a persona.
+            additional_tools: class names of toolsets beside the essential ones.
+            existing_session_id: the session to update, or the id to create.
+            **kwargs: session settings, as in the documentation.
+
+        Raises:
+            ValueError: malformed id; unknown backend, persona or tool (the error names those that exist); a value out of range.
+            TypeError: a setting that does not exist (the error names those that do).
+            EventLogError: the store failed.
+        """
+        given: dict[str, Any] = dict(kwargs)
+        named = {"llm_model": llm_model, "backend": backend, "persona_name": persona_name}
+        given |= {name: value for name, value in named.items() if not isinstance(value, _LeftOut)}
+        if additional_tools is not None:
+            given["additional_tools"] = additional_tools
+        patch = parse_patch(given)
+        opened = await self._installation.opened()
+        if existing_session_id is None:
+            session_id = new_id("s", opened.registry.clock.now_ms())
+        else:
+            session_id = check_session_id(existing_session_id)
+        async with self._lock(session_id):
+            if existing_session_id is not None and await opened.store.index.get(session_id) is not None:
+                await opened.operations.update(session_id, patch, self._check_families)
+                return session_id
+            config, labels = patch.applied(self._initial_config(patch), SessionLabels())
+            self._check_families(config)
+            created = await opened.operations.create(
+                session_id, user_id=patch.user_id or "default", config=config, labels=labels
+            )
+            if not created:  # another process was quicker with the same id
+                await opened.operations.update(session_id, patch, self._check_families)
+        return session_id
+
+    async def update_session(self, session_id: str, **patch: Any) -> None:
+        """Changes what is named, and nothing else; applied between steps, also while the session answers.
+
+        Args:
+            session_id: the session.
+            **patch: `llm_model`, `backend`, `persona_name`, `additional_tools`, and the session settings.
+
+        Raises:
+            SessionNotFound: no such session.
+            ValueError, TypeError, EventLogError: as `create_session`.
+        """
+        change = parse_patch(patch)
+        opened = await self._existing(session_id)
+        await opened.operations.update(session_id, change, self._check_families)
+
+    async def cleanup_session(self, session_id: str) -> None:
+        """Cancels what runs and deletes the session with all it has. Idempotent; errors are logged, never raised."""
+        try:
+            check_session_id(session_id)
+            opened = await self._installation.opened()
+            async with self._lock(session_id):
+                await opened.operations.delete(session_id)
+        except (GreenroomError, OSError):
+            self.logger.exception("cleaning up session %r failed", session_id)
+        finally:
+            self._agents.pop(session_id, None)
+
+    def get_session_data(self, session_id: str) -> dict[str, Any] | None:
+        """Returns what is known about a session, or `None` if there is none. Synchronous.
+
+        The dictionary is JSON-safe but for `agent`, the live `ReactJSAgent`. With an embedded store it knows all sessions.
+        """
+        opened = self._installation.now
+        live = opened.registry.find(session_id) if opened is not None else None
+        if live is not None:
+            return self._data(live.state.tally.summary())
+        if self._installation.is_closed or not isinstance(session_id, str):
+            return None
+        summary = self._installation.store.index.get_now(session_id)
+        return self._data(summary) if summary is not None else None
+
+    async def fetch_session_data(self, session_id: str) -> dict[str, Any] | None:
+        """Returns the same as `get_session_data`, from whatever store, without blocking."""
+        opened = await self._installation.opened()
+        summary = await opened.store.index.get(session_id)
+        return self._data(summary) if summary is not None else None
+
+    async def list_sessions(
+        self, user_id: str | None = None, query: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page:
+        """Returns a page of sessions, those changed last first.
+
+        Args:
+            user_id: only this user's.
+            query: only those in whose title or messages these words occur.
+            limit: rows.
+            cursor: of the page before.
+
+        Raises:
+            InvalidArgument: limit out of range, or a malformed cursor.
+        """
+        opened = await self._installation.opened()
+        return await opened.store.index.page(user_id=user_id, query=query, limit=limit, cursor=cursor)
+
+    async def search(self, query: str, user_id: str | None = None, limit: int = 50) -> Sequence[SearchHit]:
+        """Returns the places in all sessions, or in one user's, where the words of `query` occur, best first."""
+        opened = await self._installation.opened()
+        return await opened.store.index.search(query, user_id=user_id, limit=limit)
+
+    async def history(self, session_id: str) -> list[Message]:
+        """Returns what was said in the session, in order.
+
+        Raises:
+            SessionNotFound: no such session.
+        """
+        opened = await self._existing(session_id)
+        return history(await opened.operations.peek(session_id))
+
+    async def fork_session(self, session_id: str, at_seq: int | None = None) -> str:
+        """Copies a session with its workspace, whole or up to record `at_seq`; returns the id of the copy.
+
+        A turn that is open at that point ends in the copy as interrupted; messages that wait are not taken along.
+
+        Raises:
+            SessionNotFound: no such session.
+            InvalidArgument: `at_seq` is not one of its records.
+        """
+        opened = await self._existing(session_id)
+        return await opened.operations.fork(session_id, at_seq=at_seq)
+
+    async def rewind_session(self, session_id: str, turn_id: str) -> None:
+        """Takes the turn and everything after it out of the session.
+
+        Raises:
+            SessionNotFound: no such session.
+            TurnInProgress: the session is answering.
+            InvalidArgument: no such turn.
+        """
+        opened = await self._existing(session_id)
+        await opened.operations.rewind(session_id, turn_id)
+
+    async def export_session(self, session_id: str) -> bytes:
+        """Returns the session as a portable bundle: its log and its workspace.
+
+        Raises:
+            SessionNotFound: no such session.
+            LimitExceeded: it is larger than a bundle may be.
+        """
+        opened = await self._existing(session_id)
+        records = await opened.operations.records(session_id)
+        folder = opened.registry.workspaces.path(session_id)
+        return await asyncio.to_thread(pack, session_id, records, folder, self.settings.limits)
+
+    async def import_session(self, data: bytes, *, user_id: str | None = None) -> str:
+        """Creates a session from a bundle and returns its id: the one it had, if that is free, else a new one.
+
+        Args:
+            data: what `export_session` returned.
+            user_id: whose the session will be; `None` for the one who had it.
+
+        Raises:
+            InvalidStream: not a bundle of ours, or a damaged one.
+            NewerFormat: of a newer version of Greenroom.
+            LimitExceeded: larger than a bundle may be.
+        """
+        opened = await self._installation.opened()
+        bundle = await asyncio.to_thread(unpack, data, self.settings.limits)
+        copy_in = opened.operations.copy_in
+        session_id = check_session_id(bundle.session_id)
+        try:
+            await copy_in(session_id, bundle.records, source_id=session_id, parent=None, user_id=user_id)
+        except Conflict:
+            source_id, session_id = session_id, new_id("s", opened.registry.clock.now_ms())
+            await copy_in(session_id, bundle.records, source_id=source_id, parent=None, user_id=user_id)
+        await asyncio.to_thread(bundle.write_files, opened.registry.workspaces.path(session_id))
+        return session_id
+
+    async def hibernate(self, session_id: str) -> None:
+        """Takes an idle session out of memory; the next call brings it back.
+
+        Raises:
+            SessionNotFound: no such session.
+            TurnInProgress: the session is answering.
+        """
+        opened = await self._existing(session_id)
+        await opened.operations.hibernate(session_id)
+
+    async def recover(self) -> int:
+        """Goes on with every turn that was left open by a process that is gone; returns how many sessions were busy.
+
+        A server calls this when it starts. Without it, a session is recovered when somebody opens it.
+        """
+        opened = await self._installation.opened()
+        unfinished = await opened.store.index.unfinished()
+        for session_id in unfinished:
+            try:
+                async with opened.registry.using(session_id) as live:
+                    await opened.watch.look(live)
+            except GreenroomError:
+                self.logger.exception("session %s cannot be recovered", session_id)
+        opened.watch.start()
+        return len(unfinished)
+
+    # --- messages -------------------------------------------------------------------------------------------------------
+
+    async def stream_response(
+        self,
+        session_id: str,
+        user_message: str,
+        custom_prompt: str | None = None,
+        *,
+        overlap: Overlap | None = None,
+        idempotency_key: str | None = None,
+        attachments: Sequence[AttachmentInput] = (),
+    ) -> AsyncGenerator[str, None]:
+        """Sends a message and yields its answer as AG-UI 1.0 events, each a JSON text.
+
+        Abandoning the generator leaves the turn running. After the session was found, whatever goes wrong arrives as a RUN_ERROR
+        event, and the generator ends.
+
+        Args:
+            session_id: the session.
+            user_message: what the person says.
+            custom_prompt: replaces the persona's prompt, for this turn only.
+            overlap: what to do if the session is answering: `enqueue` or `reject`; `None` for the session's setting.
+            idempotency_key: a second message with the same key is the same message.
+            attachments: files that come with the message.
+
+        Raises:
+            SessionNotFound: no such session; nothing was written.
+        """
+        opened = await self._existing(session_id)
+        try:
+            receipt = await self.send(
+                session_id,
+                user_message,
+                custom_prompt,
+                overlap=overlap,
+                idempotency_key=idempotency_key,
+                attachments=attachments,
+            )
+        except SessionNotFound:
+            raise
+        except GreenroomError as error:
+            yield error_event(error)
+            return
+        cursor = parse_cursor(receipt.cursor)
+        async for event in turn_events(opened.registry, session_id, turn_id=receipt.turn_id, cursor=cursor):
+            yield event
+
+    async def send(
+        self,
+        session_id: str,
+        message: str,
+        custom_prompt: str | None = None,
+        *,
+        overlap: Overlap | None = None,
+        idempotency_key: str | None = None,
+        attachments: Sequence[AttachmentInput] = (),
+    ) -> Receipt:
+        """Accepts a message durably and returns; the answer comes by itself. Arguments as `stream_response`.
+
+        Raises:
+            SessionNotFound: no such session.
+            InvalidArgument: an empty message, or one that is no text.
+            LimitExceeded: a message or attachment beyond the bounds, or too many messages that wait.
+            TurnInProgress: `reject`, and the session is answering.
+            NotSupported: an overlap policy of a later version.
+        """
+        opened = await self._existing(session_id)
+        if overlap is not None:
+            parse_patch({"overlap": overlap})
+        accepted = accepted_message(
+            message,
+            custom_prompt=custom_prompt,
+            idempotency_key=idempotency_key,
+            attachments=attachments,
+            limits=self.settings.limits,
+            at_ms=opened.registry.clock.now_ms(),
+        )
+        return await opened.operations.send(session_id, accepted, overlap=overlap)
+
+    async def attach(
+        self, session_id: str, cursor: str | None = None, *, protocol: Literal["ag-ui", "ai-sdk"] = "ag-ui"
+    ) -> AsyncGenerator[Frame, None]:
+        """Joins or rejoins a session: yields frames `(cursor, data)` until it is idle.
+
+        Args:
+            session_id: the session.
+            cursor: of the last frame that was seen: goes on exactly behind it. `None`, or one that was never written (its writer
+                died): begins with a snapshot.
+            protocol: what `data` is written in.
+
+        Raises:
+            SessionNotFound: no such session.
+            InvalidStream: not a cursor.
+            NotSupported: a protocol of a later version.
+        """
+        if protocol != "ag-ui":
+            raise NotSupported(f"protocol={protocol!r} is not supported yet", hint="supported: ag-ui")
+        position = parse_cursor(cursor) if cursor is not None else None
+        opened = await self._existing(session_id)
+        opened.watch.start()
+        async for frame in session_frames(opened.registry, session_id, position):
+            yield frame
+
+    async def cancel(self, session_id: str) -> bool:
+        """Stops the running turn; what was said so far is kept. Returns whether there was a turn to stop.
+
+        Raises:
+            SessionNotFound: no such session.
+        """
+        opened = await self._existing(session_id)
+        return await opened.operations.cancel(session_id)
+
+    # --- parts of the contract that this version refuses ----------------------------------------------------------------
+
+    async def plan_update(self, session_id: str, **patch: Any) -> None:
+        """Not supported yet.
+
+        Raises:
+            NotSupported: always.
+        """
+        await self._refuse(session_id, "plan_update", "update_session() applies a change, or refuses it as a whole")
+
+    async def rollback_session(self, session_id: str, config_version: int) -> None:
+        """Not supported yet.
+
+        Raises:
+            NotSupported: always.
+        """
+        await self._refuse(session_id, "rollback_session", "update_session() can set the former values")
+
+    async def steer(self, session_id: str, message: str) -> None:
+        """Not supported yet.
+
+        Raises:
+            NotSupported: always.
+        """
+        await self._refuse(session_id, "steer", "send() enqueues the message behind the running turn")
+
+    async def approve(
+        self,
+        session_id: str,
+        approval_id: str,
+        decision: str,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Not supported yet.
+
+        Raises:
+            NotSupported: always.
+        """
+        await self._refuse(session_id, "approve", "no tool waits for an approval in this version")
+
+    # --- life -----------------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Lets running turns finish for a while, leaves the rest to recovery, and closes everything. Idempotent."""
+        await self._installation.close()
+
+    async def _existing(self, session_id: str) -> Opened:
+        opened = await self._installation.opened()
+        await opened.check_exists(session_id)
+        return opened
+
+    def _lock(self, session_id: str) -> asyncio.Lock:
+        # Held weakly: a lock lives exactly as long as somebody holds it or waits for it.
+        lock = self._locks.get(session_id)
+        if lock is None:
+            lock = self._locks[session_id] = asyncio.Lock()
+        return lock
+
+    def _initial_config(self, patch: Patch) -> SessionConfig:
+        """Returns the defaults of a new session: the persona's before the backend's before ours."""
+        persona = self.catalog.persona(patch.config.get("persona_name", DEFAULT_PERSONA))
+        backend_name = patch.config.get("backend") or persona.backend or DEFAULT_BACKEND
+        named_model = persona.llm_model if backend_name == (persona.backend or backend_name) else None
+        model = named_model or self.catalog.backend(backend_name).default_model or DEFAULT_MODEL
+        return SessionConfig(backend=backend_name, llm_model=model, additional_tools=persona.tools)
+
+    def _check_families(self, config: SessionConfig) -> None:
+        self.catalog.backend(config.backend)
+        self.catalog.persona(config.persona_name)
+        self.catalog.tools(config.tools)
+        for fallback in config.fallbacks:
+            self.catalog.backend(fallback.partition(":")[0])
+
+    def _data(self, summary: SessionSummary) -> dict[str, Any]:
+        agent = self._agents.get(summary.session_id)
+        if agent is None:
+            agent = self._agents[summary.session_id] = ReactJSAgent.of_session(self, summary)
+        return session_data(summary, agent)
+
+    async def _refuse(self, session_id: str, name: str, hint: str) -> None:
+        await self._existing(session_id)
+        raise NotSupported(f"{name}() is not supported yet", hint=hint)
+
+
+class _SessionsInMemory(Mapping[str, dict[str, Any]]):
+    """The sessions in memory, by id; each value is what `get_session_data` returns."""
+
+    def __init__(self, installation: Installation, data: Callable[[SessionSummary], dict[str, Any]]) -> None:
+        self._installation = installation
+        self._data = data
+
+    def __getitem__(self, session_id: str) -> dict[str, Any]:
+        for live in self._live():
+            if live.session_id == session_id:
+                return self._data(live.state.tally.summary())
+        raise KeyError(session_id)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([live.session_id for live in self._live()])
+
+    def __len__(self) -> int:
+        return len(self._live())
+
+    def _live(self) -> Sequence[LiveSession]:
+        opened = self._installation.now
+        return tuple(opened.registry) if opened is not None else ()

@@ -1,0 +1,101 @@
+"""What a person sends, checked: text and attachments.
+
+Rule: what is accepted here can be stored, searched, and rendered for every provider.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import mimetypes
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from greenroom.errors import InvalidArgument, LimitExceeded
+from greenroom.events import MessageAccepted
+from greenroom.limits import Limits
+from greenroom.messages import FilePart, TextPart
+from greenroom.runtime.clock import new_id
+
+AttachmentInput = FilePart | Mapping[str, Any]
+"""A `FilePart`, or a mapping with `data` (bytes, or base64 text), and `media_type` or a `name` that tells it."""
+
+_KEY_CHARACTERS_MAX: Final = 256
+
+
+def accepted_message(
+    text: str,
+    *,
+    custom_prompt: str | None,
+    idempotency_key: str | None,
+    attachments: Sequence[AttachmentInput],
+    limits: Limits,
+    at_ms: int,
+) -> MessageAccepted:
+    """Returns the message as it will be stored, with new ids.
+
+    Raises:
+        InvalidArgument: an empty message, something that is no text, or an attachment that cannot be read.
+        LimitExceeded: longer, larger or more than the bounds allow.
+    """
+    _check_text("message", text, limits.message_bytes_max)
+    if not text.strip() and not attachments:
+        raise InvalidArgument("the message is empty", hint="say something, or attach a file")
+    if custom_prompt is not None:
+        _check_text("custom_prompt", custom_prompt, limits.prompt_bytes_max)
+    if idempotency_key is not None:
+        _check_text("idempotency_key", idempotency_key, _KEY_CHARACTERS_MAX)
+    if len(attachments) > limits.attachments_max:
+        raise LimitExceeded(f"{len(attachments)} attachments are more than {limits.attachments_max}")
+    files = tuple(_file(attachment, limits) for attachment in attachments)
+    texts = (TextPart(text=text),) if text.strip() else ()
+    return MessageAccepted(
+        message_id=new_id("m", at_ms),
+        turn_id=new_id("t", at_ms),
+        parts=(*files, *texts),
+        custom_prompt=custom_prompt,
+        idempotency_key=idempotency_key or "",
+    )
+
+
+def _check_text(what: str, text: object, bytes_max: int) -> None:
+    if not isinstance(text, str):
+        raise InvalidArgument(f"the {what} is a {type(text).__name__}", hint="give a str")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(
+            f"the {what} is not valid Unicode: {error.reason}", hint="remove lone surrogates"
+        ) from error
+    if size > bytes_max:
+        raise LimitExceeded(f"the {what} has {size} bytes; at most {bytes_max} are taken")
+
+
+def _file(attachment: AttachmentInput, limits: Limits) -> FilePart:
+    if not isinstance(attachment, FilePart):
+        attachment = _from_mapping(attachment)
+    if len(attachment.data) > limits.attachment_bytes_max:
+        raise LimitExceeded(
+            f"the attachment {attachment.name!r} has {len(attachment.data)} bytes; at most {limits.attachment_bytes_max} are taken"
+        )
+    if not attachment.data:
+        raise InvalidArgument(f"the attachment {attachment.name!r} is empty")
+    return attachment
+
+
+def _from_mapping(attachment: object) -> FilePart:
+    if not isinstance(attachment, Mapping) or not set(attachment) <= {"data", "media_type", "name"}:
+        raise InvalidArgument("an attachment is a FilePart, or a mapping with data, media_type and name")
+    data, name = attachment.get("data"), attachment.get("name", "")
+    if isinstance(data, str):
+        try:
+            data = base64.b64decode(data, validate=True)
+        except binascii.Error as error:
+            raise InvalidArgument(f"the data of attachment {name!r} is not base64: {error}") from error
+    media_type = attachment.get("media_type") or mimetypes.guess_type(str(name))[0]
+    if not isinstance(data, bytes) or not isinstance(name, str) or not isinstance(media_type, str):
+        raise InvalidArgument(
+            f"attachment {name!r} is not complete",
+            hint="give data (bytes or base64) and media_type, for example image/png",
+        )
+    return FilePart(media_type=media_type, data=data, name=name)

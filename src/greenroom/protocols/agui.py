@@ -1,0 +1,252 @@
+"""AG-UI 1.0: a session's entries as the events of the Agent User Interaction Protocol.
+
+One projection serves one reader. It turns each entry into the JSON texts of the events it stands for; it opens and closes what the
+protocol wants opened and closed, so that every run is well formed however it ends: everything open is ended before
+RUN_FINISHED or RUN_ERROR.
+
+Rule: what is sent depends on the entries alone, so a reader that comes back gets the same events. Source of the rules: the AG-UI
+1.0 specification and the verifier of its reference client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.core.session import SessionState
+from greenroom.core.transcript import tool_name
+from greenroom.errors import GreenroomError
+from greenroom.events import (
+    Event,
+    NoticeGiven,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+    ToolReturned,
+    TurnEnded,
+    TurnStarted,
+)
+from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted, Usage
+from greenroom.protocols.agui_messages import all_messages, call_parent_id, part_id, result_id
+
+PROTOCOL_VERSION: Final = "1.0"
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+def error_event(error: GreenroomError) -> str:
+    """Returns the RUN_ERROR of something that failed before or beside the log."""
+    message = f"{error.message} ({error.hint})" if error.hint else error.message
+    return encoded({"type": "RUN_ERROR", "message": message, "code": error.code})
+
+
+def encoded(event: dict[str, Any]) -> str:
+    """Returns the event as compact JSON."""
+    return _encoder.encode(event).decode()
+
+
+class AguiProjection:
+    """Projects the entries of one session, for one reader.
+
+    Args:
+        thread_id: the session's id.
+        history: returns the messages before a step of a turn; asked when an answer begins anew and what was shown of it is void.
+    """
+
+    def __init__(self, thread_id: str, *, history: Callable[[str, int], list[dict[str, Any]]]) -> None:
+        self._thread_id = thread_id
+        self._history = history
+        self._turn_id = ""
+        self._is_running = False
+        self._step: StepStarted | None = None
+        self._is_void = False
+        self._open: dict[int, _Open] = {}
+        self._usage: list[dict[str, Any]] = []
+
+    def is_running(self, turn_id: str) -> bool:
+        """Returns whether the turn's run was opened at the reader and not ended."""
+        return self._is_running and self._turn_id == turn_id
+
+    def events(self, payload: Event | PartItem) -> Sequence[str]:
+        """Returns the AG-UI events of an entry, in order."""
+        match payload:
+            case PartDelta():
+                return (self._open[payload.part].content + _encoder.encode(payload.delta).decode() + "}",)
+            case PartStarted():
+                return self._part_started(payload)
+            case PartEnded():
+                return self._open.pop(payload.part).ends
+            case TurnStarted():
+                self._turn_id, self._usage, self._open, self._step = payload.turn_id, [], {}, None
+                return (self._run_started(),)
+            case StepStarted():
+                return self._step_started(payload)
+            case StepFinished():
+                self._count(payload.usage)
+                return self._step_ended()
+            case StepFailed():
+                self._is_void = bool(self._open) or self._is_void
+                self._count(payload.usage)
+                return self._step_ended()
+            case ToolReturned():
+                return (
+                    encoded(
+                        {
+                            "type": "TOOL_CALL_RESULT",
+                            "messageId": result_id(payload.call_id),
+                            "toolCallId": payload.call_id,
+                            "content": payload.content,
+                            "role": "tool",
+                        }
+                    ),
+                )
+            case NoticeGiven():
+                value = {"code": payload.code, "text": payload.text}
+                return (encoded({"type": "CUSTOM", "name": "greenroom.notice", "value": value}),)
+            case TurnEnded():
+                return (*self._step_ended(), self._run_ended(payload))
+            case _:
+                return ()
+
+    def begin_with(self, state: SessionState, items: Sequence[PartItem], turn_id: str | None = None) -> Sequence[str]:
+        """Returns what a reader gets that begins, or begins again, in the middle; `events` goes on behind that point.
+
+        The messages so far, and what is open opened again. A turn that is over ends here.
+
+        Args:
+            state: of the session.
+            items: what is shown of the running step but not in the log yet; it belongs to the snapshot too.
+            turn_id: the turn that the reader is interested in; `None` for the last one.
+        """
+        turn = next((turn for turn in reversed(state.turns) if turn_id in {None, turn.turn_id}), None)
+        if turn is None:
+            return ()
+        events = list(self._step_ended())
+        if self._is_running and self._turn_id != turn.turn_id:
+            former = next((past for past in state.turns if past.turn_id == self._turn_id), None)
+            lost = TurnEnded(
+                turn_id=self._turn_id, outcome="interrupted", code="interrupted", message="the turn was taken back"
+            )
+            events.append(self._run_ended(former.ended if former is not None and former.ended is not None else lost))
+        if not self._is_running:
+            self._usage = []
+            self._turn_id = turn.turn_id
+            events.append(self._run_started())
+        step = turn.steps[-1] if turn.ended is None and turn.steps else None
+        if step is None or step.finished is not None or step.failed is not None:
+            events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": all_messages(state)}))
+            self._is_void = False
+        else:
+            running = step.assembly.extended(items)
+            events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": all_messages(state, running)}))
+            self._is_void = False
+            started = StepStarted(step=step.number, attempt=step.attempt, backend=step.backend, model=step.model)
+            events.extend(self._step_started(started))
+            for part in running.open_parts():
+                events.extend(self._part_started(part))
+        if turn.ended is not None:
+            events.append(self._run_ended(turn.ended))
+        return events
+
+    # --- parts ----------------------------------------------------------------------------------------------------------
+
+    def _part_started(self, part: PartStarted) -> Sequence[str]:
+        assert self._step is not None, "a part outside of a step"
+        step = self._step
+        own_id = part_id(self._turn_id, step.step, step.attempt, part.part)
+        match part.kind:
+            case "text" | "refusal":
+                self._open[part.part] = _Open("TEXT_MESSAGE_CONTENT", "messageId", own_id, ("TEXT_MESSAGE_END",))
+                return (encoded({"type": "TEXT_MESSAGE_START", "messageId": own_id, "role": "assistant"}),)
+            case "reasoning":
+                ends = ("REASONING_MESSAGE_END", "REASONING_END")
+                self._open[part.part] = _Open("REASONING_MESSAGE_CONTENT", "messageId", own_id, ends)
+                return (
+                    encoded({"type": "REASONING_START", "messageId": own_id}),
+                    encoded({"type": "REASONING_MESSAGE_START", "messageId": own_id, "role": "reasoning"}),
+                )
+            case "tool_call":
+                self._open[part.part] = _Open("TOOL_CALL_ARGS", "toolCallId", part.call_id, ("TOOL_CALL_END",))
+                parent = call_parent_id(self._turn_id, step.step, step.attempt)
+                name = tool_name(part.name)
+                start = {"type": "TOOL_CALL_START", "toolCallId": part.call_id, "toolCallName": name}
+                return (encoded({**start, "parentMessageId": parent}),)
+            case "opaque":
+                self._open[part.part] = _Open("", "", "", ())
+                return ()
+
+    # --- steps and runs -------------------------------------------------------------------------------------------------
+
+    def _run_started(self) -> str:
+        self._is_running = True
+        return encoded(
+            {
+                "type": "RUN_STARTED",
+                "threadId": self._thread_id,
+                "runId": self._turn_id,
+                "protocolVersion": PROTOCOL_VERSION,
+            }
+        )
+
+    def _step_started(self, step: StepStarted) -> Sequence[str]:
+        self._step = step
+        events = [encoded({"type": "STEP_STARTED", "stepName": _step_name(step)})]
+        if self._is_void:
+            # What was shown of the attempt before is not part of the answer: the client forgets it.
+            messages = self._history(self._turn_id, step.step)
+            events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": messages}))
+            self._is_void = False
+        return events
+
+    def _step_ended(self) -> Sequence[str]:
+        events = [event for part in self._open.values() for event in part.ends]
+        self._open = {}
+        if self._step is not None:
+            events.append(encoded({"type": "STEP_FINISHED", "stepName": _step_name(self._step)}))
+            self._step = None
+        return events
+
+    def _run_ended(self, ended: TurnEnded) -> str:
+        self._is_running = False
+        usage = {"usage": self._usage} if self._usage else {}
+        match ended.outcome:
+            case "completed" | "cancelled":
+                finished = {"type": "RUN_FINISHED", "threadId": self._thread_id, "runId": ended.turn_id}
+                outcome = "success" if ended.outcome == "completed" else "cancelled"
+                return encoded({**finished, "outcome": {"type": outcome}, **usage})
+            case "failed" | "interrupted":
+                message = f"{ended.message} ({ended.hint})" if ended.hint else ended.message
+                return encoded({"type": "RUN_ERROR", "message": message, "code": ended.code, **usage})
+
+    def _count(self, usage: Usage) -> None:
+        if self._step is None or usage == Usage():
+            return
+        tokens = {
+            "provider": self._step.backend,
+            "model": self._step.model,
+            "inputTokens": usage.input_tokens,
+            "outputTokens": usage.output_tokens,
+            "totalTokens": usage.input_tokens + usage.output_tokens,
+        }
+        parts = {
+            "reasoningTokens": usage.reasoning_tokens,
+            "cachedInputTokens": usage.cached_input_tokens,
+            "cacheWriteInputTokens": usage.cache_write_input_tokens,
+        }
+        self._usage.append(tokens | {name: count for name, count in parts.items() if count})
+
+
+class _Open:
+    """A part that is open at the client, with the beginning of its content events made once."""
+
+    __slots__ = ("content", "ends")
+
+    def __init__(self, content_type: str, id_name: str, own_id: str, ends: Sequence[str]) -> None:
+        self.content = encoded({"type": content_type, id_name: own_id})[:-1] + ',"delta":'
+        self.ends = tuple(encoded({"type": end, id_name: own_id}) for end in ends)
+
+
+def _step_name(step: StepStarted) -> str:
+    return f"step-{step.step}"

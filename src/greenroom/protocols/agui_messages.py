@@ -1,0 +1,121 @@
+"""A session as AG-UI messages, for MESSAGES_SNAPSHOT.
+
+The ids are those of the live events: a client that has seen a part of an answer recognises it in a snapshot.
+
+Rule: optional members are absent, never null (AG-UI 1.0: a null anywhere is fatal to its verifier).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+from greenroom.core.session import SessionState, StepState, TurnHistory
+from greenroom.core.step import Assembly
+from greenroom.core.transcript import tool_name
+from greenroom.messages import (
+    FilePart,
+    OpaquePart,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    ToolCallPart,
+)
+
+
+def part_id(turn_id: str, step: int, attempt: int, part: int) -> str:
+    """Returns the message id of a text or reasoning."""
+    return f"{turn_id}-{step}.{attempt}.{part}"
+
+
+def call_parent_id(turn_id: str, step: int, attempt: int) -> str:
+    """Returns the id of the assistant message that carries the tool calls of a step."""
+    return f"{turn_id}-{step}.{attempt}"
+
+
+def result_id(call_id: str) -> str:
+    """Returns the message id of a tool result."""
+    return f"{call_id}-result"
+
+
+def messages_before(state: SessionState, turn_id: str, step: int) -> list[dict[str, Any]]:
+    """Returns all messages up to step number `step` of the turn, without it: they never change again."""
+    messages: list[dict[str, Any]] = []
+    for turn in state.turns:
+        messages.append(_user(turn))
+        is_last = turn.turn_id == turn_id
+        for past in turn.steps:
+            if is_last and past.number >= step:
+                break
+            messages.extend(_step(turn, past))
+        if is_last:
+            break
+    return messages
+
+
+def all_messages(state: SessionState, running: Assembly | None = None) -> list[dict[str, Any]]:
+    """Returns everything that was said, the messages that wait included.
+
+    Args:
+        state: of the session.
+        running: what stands for the last step's parts, when more of it is shown than written.
+    """
+    messages: list[dict[str, Any]] = []
+    for turn in state.turns:
+        messages.append(_user(turn))
+        for step in turn.steps:
+            is_last = turn is state.turns[-1] and step is turn.steps[-1]
+            messages.extend(_step(turn, step, running if is_last else None))
+    messages.extend(
+        {"id": accepted.message.message_id, "role": "user", "content": _content(accepted.message.parts)}
+        for accepted in state.queue
+    )
+    return messages
+
+
+def _user(turn: TurnHistory) -> dict[str, Any]:
+    return {"id": turn.message.message_id, "role": "user", "content": _content(turn.message.parts)}
+
+
+def _content(parts: Sequence[TextPart | FilePart]) -> str | list[dict[str, Any]]:
+    if all(isinstance(part, TextPart) for part in parts):
+        return "\n".join(part.text for part in parts if isinstance(part, TextPart))
+    content: list[dict[str, Any]] = []
+    for part in parts:
+        if isinstance(part, TextPart):
+            content.append({"type": "text", "text": part.text})
+        else:
+            kind = "image" if part.media_type.startswith("image/") else "document"
+            data = base64.b64encode(part.data).decode()
+            content.append({"type": kind, "source": {"type": "data", "value": data, "mimeType": part.media_type}})
+    return content
+
+
+def _step(turn: TurnHistory, step: StepState, running: Assembly | None = None) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    parent: dict[str, Any] | None = None
+    for number, part in (running or step.assembly).numbered():
+        own_id = part_id(turn.turn_id, step.number, step.attempt, number)
+        match part:
+            case TextPart() | RefusalPart():
+                messages.append({"id": own_id, "role": "assistant", "content": part.text})
+            case ReasoningPart():
+                messages.append({"id": own_id, "role": "reasoning", "content": part.text})
+            case ToolCallPart():
+                if parent is None:
+                    parent_id = call_parent_id(turn.turn_id, step.number, step.attempt)
+                    parent = {"id": parent_id, "role": "assistant", "toolCalls": []}
+                    messages.append(parent)
+                function = {"name": tool_name(part.name), "arguments": part.arguments}
+                parent["toolCalls"].append({"id": part.call_id, "type": "function", "function": function})
+            case OpaquePart():
+                pass
+    for returned in step.results.values():
+        result = {"id": result_id(returned.call_id), "role": "tool", "toolCallId": returned.call_id}
+        messages.append({**result, "content": returned.content} | _error(returned.outcome, returned.content))
+    return messages
+
+
+def _error(outcome: str, content: str) -> dict[str, Any]:
+    return {} if outcome == "ok" else {"error": content}

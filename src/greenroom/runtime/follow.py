@@ -1,0 +1,149 @@
+"""Reading a session from any position: first what the log has, then what is being written, then what comes.
+
+A reader never notices where one becomes the other, nor that the session was thrown away and opened anew, or lives in another
+process: entries and positions are the same everywhere.
+
+Rule: a reader holds nothing that anybody waits for. It can be abandoned at any point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+
+from greenroom.core.cursor import Cursor
+from greenroom.core.session import SessionState
+from greenroom.core.step import units
+from greenroom.errors import LogUnavailable
+from greenroom.events import StepProgress
+from greenroom.messages import PartDelta, PartItem
+from greenroom.runtime.feed import Entry, Gap, entries_of
+from greenroom.runtime.live import LiveSession
+from greenroom.runtime.registry import Registry
+
+S = TypeVar("S")
+
+_FRUITLESS_MAX = 3
+
+
+class Snapshot(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
+    """What a reader without a usable position gets instead of the past; entries go on behind `cursor`."""
+
+    cursor: Cursor
+    made: S
+
+
+class Follower(Generic[S]):
+    """Reads one session.
+
+    Args:
+        snapshot: makes what a reader needs to begin in the middle, from the state and the items that are shown but not written.
+            Called between two entries; must not wait.
+        until_idle: end when everything was read and no turn is open or waits.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        session_id: str,
+        *,
+        snapshot: Callable[[SessionState, Sequence[PartItem]], S],
+        until_idle: bool,
+    ) -> None:
+        self._registry = registry
+        self._session_id = session_id
+        self._snapshot = snapshot
+        self._until_idle = until_idle
+
+    async def read(self, position: Cursor | None) -> AsyncGenerator[Sequence[Entry] | Snapshot[S], None]:
+        """Yields what lies behind `position`, in batches; without one, or with one that never existed, a snapshot first.
+
+        Raises:
+            SessionNotFound: the session does not exist, or was deleted meanwhile.
+            EventLogError: the log cannot be read.
+        """
+        fruitless = 0
+        while True:
+            async with self._registry.using(self._session_id) as live:
+                if position is not None and not await self.exists(live, position):
+                    position = None
+                reader, tail = live.join()
+                try:
+                    if position is None:
+                        position = live.shown()
+                        items = [entry.payload for entry in tail]
+                        yield Snapshot(cursor=position, made=self._snapshot(live.state, _items(items)))
+                        tail = ()
+                    before = position
+                    async for batch in self._caught_up(live.state.seq, position, tail):
+                        position = batch[-1].cursor
+                        yield batch
+                    while True:
+                        if self._until_idle and not live.state.is_busy and reader.is_empty:
+                            return
+                        batch = tuple(behind(await reader.take(), position))
+                        if batch:
+                            position = batch[-1].cursor
+                            yield batch
+                except Gap:
+                    # Too slow, or the session was thrown away: go on from the log. If that brings nothing, again and
+                    # again, the log is failing: an error is better than a reader that hangs.
+                    fruitless = fruitless + 1 if position == before else 0
+                finally:
+                    live.feed.leave(reader)
+            if fruitless > _FRUITLESS_MAX:
+                raise LogUnavailable("the session cannot be kept open", hint="the server's log says why")
+            await asyncio.sleep(0)
+
+    async def _caught_up(self, head: int, position: Cursor, tail: Sequence[Entry]) -> AsyncIterator[Sequence[Entry]]:
+        registry = self._registry
+        at = position
+        while at.seq < head:
+            records = await registry.store.log.read(
+                self._session_id, after_seq=at.seq, limit=registry.limits.read_page_records
+            )
+            batch = [entry for record in records if record.seq <= head for entry in behind(entries_of(record), at)]
+            if batch:
+                yield batch
+            if not records:
+                break
+            at = Cursor(records[-1].seq, 0, records[-1].epoch)
+        if rest := tuple(behind(tail, position)):
+            yield rest
+
+    async def exists(self, live: LiveSession, position: Cursor) -> bool:
+        """Returns whether what was seen at `position` is part of the session as it is now."""
+        if position.in_snapshot or position.epoch > live.state.epoch:
+            return False
+        if position.offset == 0 and not position.frame:
+            return position.seq <= live.shown().seq
+        if position.seq >= live.state.seq:
+            shown = live.shown()
+            return position.epoch == shown.epoch and (position.seq, position.offset) <= (shown.seq, shown.offset)
+        (record,) = await self._registry.store.log.read(self._session_id, after_seq=position.seq, limit=1)
+        if record.epoch != position.epoch:
+            return False
+        items = record.event.items if isinstance(record.event, StepProgress) else ()
+        return position.offset <= sum(map(units, items))
+
+
+def behind(entries: Iterable[Entry], position: Cursor) -> Iterator[Entry]:
+    """Returns the entries behind `position`; a delta that it falls into is cut there."""
+    for entry in entries:
+        if (entry.seq, entry.offset) <= (position.seq, position.offset):
+            continue
+        payload = entry.payload
+        if entry.seq == position.seq and isinstance(payload, PartDelta):
+            seen = len(payload.delta) - (entry.offset - position.offset)
+            if seen > 0:
+                rest = PartDelta(part=payload.part, delta=payload.delta[seen:])
+                yield Entry(entry.seq, entry.offset, entry.epoch, rest)
+                continue
+        yield entry
+
+
+def _items(payloads: Iterable[object]) -> list[PartItem]:
+    return [payload for payload in payloads if isinstance(payload, PartItem)]

@@ -1,0 +1,346 @@
+"""A session in memory: its state, its place in the log, and its readers.
+
+Theory of operation. Everything that changes a session goes through `write`: the events are appended, and only then believed and
+shown as durable. Deltas go through `show`: readers get them at once, the log gets them coalesced, in front of whatever is
+written next. So the log's order is the readers' order, and a position in one is a position in the other.
+
+While records other than progress are on their way to the log, deltas are held back: they come after these records, and would
+otherwise be seen before them. That takes one commit, a millisecond or so.
+
+Rule: after a failed append nothing is known about the log, so nothing here is true any more: the session is thrown away
+(`is_broken`), its readers go back to the log, and whoever comes next opens it anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from greenroom.core.cursor import Cursor
+from greenroom.core.index import index_update
+from greenroom.core.session import SessionState
+from greenroom.errors import Conflict, Corrupted, GreenroomError, SessionNotFound
+from greenroom.events import Event, Record, SessionClaimed, StepProgress
+from greenroom.interfaces import Store
+from greenroom.limits import Limits
+from greenroom.messages import PartDelta, PartEnded, PartItem
+from greenroom.runtime.clock import Clock, new_id
+from greenroom.runtime.feed import Entry, Feed, Reader, entries_of, entries_of_items
+from greenroom.runtime.tasks import Tasks, finish
+
+logger: Final = logging.getLogger("greenroom")
+
+
+class LiveSession:
+    """One session, shared by everybody in this process who works with it.
+
+    Attributes:
+        is_broken: an append failed or the session was deleted; open it anew.
+        used_at_s: time of the loop when somebody last asked for it.
+        users: how many are working with it; only a session without users may leave the memory.
+    """
+
+    def __init__(
+        self,
+        state: SessionState,
+        *,
+        store: Store,
+        clock: Clock,
+        tasks: Tasks,
+        limits: Limits,
+        on_break: Callable[[], None],
+    ) -> None:
+        self.state = state
+        self.feed = Feed(entries_max=limits.reader_entries_max)
+        self.is_broken = False
+        self.used_at_s = 0.0
+        self.users = 0
+        self._store = store
+        self._clock = clock
+        self._tasks = tasks
+        self._limits = limits
+        self._on_break = on_break
+        self._writing = asyncio.Lock()
+        self._in_flight: tuple[PartItem, ...] = ()
+        self._pending: list[PartItem] = []
+        self._pending_size = 0
+        self._is_holding = False
+        self._shown = Cursor(state.seq, 0, state.epoch)
+        self._timer: asyncio.TimerHandle | None = None
+        self._flush: asyncio.Task[None] | None = None
+
+    @property
+    def session_id(self) -> str:
+        """Id of the session."""
+        return self.state.session_id
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this process wrote last, and may go on writing."""
+        return self.state.tally.owner == self._store.node
+
+    async def write(self, *events: Event) -> Sequence[Record]:
+        """Appends the deltas that wait, then `events`, all or none; then believes and publishes them.
+
+        Raises:
+            Conflict: somebody else has written; the session is broken.
+            EventLogError: unknown whether written; the session is broken.
+        """
+        return await finish(self._write(events))
+
+    async def change(self, decide: Callable[[SessionState], Sequence[Event]]) -> Sequence[Record]:
+        """Writes what `decide` makes of the state at the moment when nobody else writes; claims the session if need be.
+
+        For everything that the runner does not know of and must not be raced by. `decide` may raise: then nothing changes.
+
+        Raises:
+            Conflict: somebody else has written, or owns the session and is at work in it.
+            EventLogError: unknown whether written; the session is broken.
+        """
+        return await finish(self._change(decide, take_over=False))
+
+    async def take_over(self, decide: Callable[[SessionState], Sequence[Event]]) -> None:
+        """As `change`, but claims a busy session too, in a new epoch: its owner is gone.
+
+        Raises:
+            Conflict: somebody else was quicker.
+            EventLogError: unknown whether written; the session is broken.
+        """
+        await finish(self._change(decide, take_over=True))
+
+    def show(self, items: Sequence[PartItem]) -> None:
+        """Publishes items of the running step at once, and sees to it that the log gets them soon.
+
+        Not a coroutine, and cheap: it runs for every delta of every model.
+        """
+        if not items:
+            return
+        self._pending.extend(items)
+        if not self._is_holding:
+            self._publish_items(items)
+        seals = False
+        for item in items:
+            if isinstance(item, PartDelta):
+                self._pending_size += len(item.delta)
+            elif isinstance(item, PartEnded):
+                seals = True
+        if self._flush is not None:
+            return  # one at a time; when it ends it looks again
+        if seals or self._pending_size >= self._limits.flush_bytes_max:
+            # Not before the caller had the chance to write the end of the step, which takes the items along.
+            self._schedule_flush(0)
+        elif self._timer is None:
+            self._schedule_flush(self._limits.flush_ms_max / 1000)
+
+    async def refresh(self) -> None:
+        """Follows what another process has written since.
+
+        Raises:
+            SessionNotFound: the session was deleted.
+            EventLogError: the log cannot be read or is damaged.
+        """
+        async with self._writing:
+            if self.is_broken:
+                return
+            records = await self._store.log.read(self.session_id, after_seq=self.state.seq)
+            if not records and not await self._store.log.read(self.session_id, limit=1):
+                self.throw_away()
+                raise SessionNotFound(self.session_id)
+            for record in records:
+                self.state.apply(record)
+                # In another process the items of a progress were never live: here they come with the record.
+                self.feed.publish(tuple(entries_of(record)))
+            self._shown = Cursor(self.state.seq, 0, self.state.epoch)
+
+    def join(self) -> tuple[Reader, Sequence[Entry]]:
+        """Returns a reader, and the entries between the state's last record and the reader.
+
+        One step, without waiting: nothing can be published in between, so nothing is missed or repeated.
+        """
+        seq, epoch = self.state.seq, self.state.epoch
+        entries = list(entries_of_items(self._in_flight, seq=seq, offset=0, epoch=epoch))
+        if not self._is_holding:
+            behind = seq + 1 if self._in_flight else seq
+            entries.extend(entries_of_items(self._pending, seq=behind, offset=0, epoch=epoch))
+        return self.feed.join(), entries
+
+    def shown(self) -> Cursor:
+        """Returns the position behind everything that readers have been shown."""
+        return self._shown
+
+    def throw_away(self) -> None:
+        """Makes the session unusable here: its readers go back to the log."""
+        if self.is_broken:
+            return
+        self.is_broken = True
+        self._cancel_timer()
+        self.feed.close()
+        self._on_break()
+
+    # --- writing --------------------------------------------------------------------------------------------------------
+
+    async def _write(self, events: Sequence[Event]) -> Sequence[Record]:
+        async with self._writing:
+            self._check_usable()
+            batch = [*self._taken(), *events]
+            if not batch:
+                return ()
+            return await self._append(batch, epoch=self.state.epoch)
+
+    async def _change(self, decide: Callable[[SessionState], Sequence[Event]], *, take_over: bool) -> Sequence[Record]:
+        async with self._writing:
+            self._check_usable()
+            if self.is_mine and not take_over:
+                events = decide(self.state)
+                batch = [*self._taken(), *events] if events else ()
+                return await self._append(batch, epoch=self.state.epoch) if batch else ()
+            if self.state.is_busy and not take_over:
+                raise Conflict(self.session_id, expected_seq=self.state.seq, actual_seq=self.state.seq)
+            events = decide(self.state)
+            if not events and not take_over:
+                return ()
+            batch = [SessionClaimed(node=self._store.node), *events]
+            return await self._append(batch, epoch=self.state.epoch + 1)
+
+    async def _append(self, batch: Sequence[Event], *, epoch: int) -> Sequence[Record]:
+        state = self.state
+        if not state.allows(batch):
+            # A bug of ours. Better that this turn fails than that the log cannot be replayed.
+            names = ", ".join(type(event).__name__ for event in batch)
+            where = state.turn.state.value if state.turn else "no turn"
+            self.throw_away()
+            raise AssertionError(f"illegal events for session {state.session_id!r} ({where}): {names}")
+        at_ms = max(self._clock.now_ms(), state.tally.updated_at_ms)
+        index = index_update(
+            state,
+            [Record(seq=state.seq + 1 + i, epoch=epoch, at_ms=at_ms, event=event) for i, event in enumerate(batch)],
+        )
+        if index is None:
+            self._shown = Cursor(state.seq + 1, 0, epoch)
+        else:
+            self._is_holding = True
+        try:
+            records = await self._store.log.append(
+                state.session_id,
+                batch,
+                expected_seq=state.seq,
+                epoch=epoch,
+                at_ms=at_ms,
+                key=new_id("", at_ms),
+                index=index,
+            )
+            for record in records:
+                state.apply(record)
+        except BaseException as error:
+            if not isinstance(error, Conflict):
+                logger.error(  # noqa: TRY400 - a failing disk is no bug: no traceback
+                    "session %s: append failed, left to recovery: %s", state.session_id, error
+                )
+            self.throw_away()
+            raise
+        self._believe(records)
+        return records
+
+    def _believe(self, records: Sequence[Record]) -> None:
+        self._in_flight = ()
+        self.feed.publish(
+            [
+                Entry(record.seq, 0, record.epoch, record.event)
+                for record in records
+                if not isinstance(record.event, StepProgress)  # shown when it was new
+            ]
+        )
+        if self._is_holding:
+            self._is_holding = False
+            self._shown = Cursor(self.state.seq, 0, self.state.epoch)
+            self._publish_items(self._pending)
+
+    def _taken(self) -> Sequence[Event]:
+        self._cancel_timer()
+        if not self._pending:
+            return ()
+        self._in_flight = coalesced(self._pending)
+        self._pending = []
+        self._pending_size = 0
+        return (StepProgress(items=self._in_flight),)
+
+    def _publish_items(self, items: Iterable[PartItem]) -> None:
+        shown = self._shown
+        entries = tuple(entries_of_items(items, seq=shown.seq, offset=shown.offset, epoch=shown.epoch))
+        if entries:
+            self._shown = entries[-1].cursor
+            self.feed.publish(entries)
+
+    def _check_usable(self) -> None:
+        if self.is_broken:
+            raise Conflict(self.session_id, expected_seq=self.state.seq, actual_seq=self.state.seq)
+
+    # --- flushing -------------------------------------------------------------------------------------------------------
+
+    def _schedule_flush(self, delay_s: float) -> None:
+        self._cancel_timer()
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._start_flush)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _start_flush(self) -> None:
+        self._timer = None
+        if self._pending and self._flush is None and not self.is_broken:
+            self._flush = self._tasks.start(self._flushed(), name=f"flush {self.session_id}", done=self._on_flushed)
+
+    async def _flushed(self) -> None:
+        await self.write()
+
+    def _on_flushed(self, task: asyncio.Task[None]) -> None:
+        self._flush = None
+        # A failed append has thrown the session away, and with it the runner, who tells the readers: nothing to add.
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None and not isinstance(failure, GreenroomError):
+            raise failure
+        if self._pending and not self.is_broken:
+            self._schedule_flush(self._limits.flush_ms_max / 1000)
+
+
+def coalesced(items: Iterable[PartItem]) -> tuple[PartItem, ...]:
+    """Returns the items with neighbouring deltas of a part joined; positions within stay the same."""
+    joined: list[PartItem] = []
+    run: list[str] = []
+    part = -1
+    for item in items:
+        if isinstance(item, PartDelta) and (not run or item.part == part):
+            run.append(item.delta)
+            part = item.part
+            continue
+        if run:
+            joined.append(PartDelta(part=part, delta="".join(run)))
+            run = []
+        if isinstance(item, PartDelta):
+            run, part = [item.delta], item.part
+        else:
+            joined.append(item)
+    if run:
+        joined.append(PartDelta(part=part, delta="".join(run)))
+    return tuple(joined)
+
+
+def replayed(session_id: str, records: Sequence[Record], *, limits: Limits) -> SessionState:
+    """Returns the state that `records` fold to.
+
+    Raises:
+        Corrupted: they do not follow from each other.
+        SessionNotFound: there are none.
+    """
+    if not records:
+        raise SessionNotFound(session_id)
+    state = SessionState(session_id, limits=limits)
+    try:
+        for record in records:
+            state.apply(record)
+    except (KeyError, AssertionError) as error:
+        raise Corrupted(f"session {session_id!r} cannot be replayed behind record {state.seq}") from error
+    return state

@@ -1,0 +1,237 @@
+"""Which sessions are in memory, and who drives them.
+
+A session is opened once and shared; it stays while somebody works with it, and for a while after. Opening one whose owner is gone
+is its recovery. What belongs to a process that is alive is followed, not touched.
+
+Rule: at most one `LiveSession` of an id at a time, and one runner of a `LiveSession`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Final
+from weakref import WeakValueDictionary
+
+from greenroom.core.recovery import recovery_events
+from greenroom.core.session import SessionState
+from greenroom.errors import Conflict, EventLogError, ManagerClosed, SessionNotFound
+from greenroom.interfaces import Store
+from greenroom.limits import Limits
+from greenroom.runtime.clock import Clock
+from greenroom.runtime.families import Families
+from greenroom.runtime.live import LiveSession, replayed
+from greenroom.runtime.runner import Runner
+from greenroom.runtime.tasks import Tasks
+from greenroom.runtime.workspace import Workspaces
+
+logger: Final = logging.getLogger("greenroom")
+
+_SWEEP_S: Final = 30.0
+_OPEN_ATTEMPTS: Final = 3
+
+
+class Registry:
+    """The sessions in memory of one manager."""
+
+    def __init__(
+        self, *, store: Store, families: Families, workspaces: Workspaces, clock: Clock, limits: Limits
+    ) -> None:
+        self.store = store
+        self.families = families
+        self.workspaces = workspaces
+        self.clock = clock
+        self.limits = limits
+        self.tasks = Tasks()
+        self._live: dict[str, LiveSession] = {}
+        self._runners: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
+        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    def __iter__(self) -> Iterator[LiveSession]:
+        return iter(tuple(self._live.values()))
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def find(self, session_id: str) -> LiveSession | None:
+        """Returns the session if it is in memory."""
+        return self._live.get(session_id)
+
+    @property
+    def has_runners(self) -> bool:
+        """Whether a turn runs in this process."""
+        return bool(self._runners)
+
+    @asynccontextmanager
+    async def using(self, session_id: str) -> AsyncIterator[LiveSession]:
+        """Opens the session, recovered if need be, and keeps it in memory meanwhile.
+
+        Raises:
+            SessionNotFound: there is no such session.
+            ManagerClosed: the manager was closed.
+            EventLogError: the log cannot be read or written, or is damaged.
+        """
+        live = await self._opened(session_id)
+        live.users += 1
+        try:
+            yield live
+        finally:
+            live.users -= 1
+            live.used_at_s = asyncio.get_running_loop().time()
+
+    def adopt(self, state: SessionState) -> LiveSession:
+        """Takes a session into memory that was just created."""
+        live = LiveSession(
+            state,
+            store=self.store,
+            clock=self.clock,
+            tasks=self.tasks,
+            limits=self.limits,
+            on_break=lambda: self._forget(state.session_id, live),
+        )
+        live.used_at_s = asyncio.get_running_loop().time()
+        self._live[state.session_id] = live
+        self._make_room()
+        return live
+
+    def wake(self, live: LiveSession) -> None:
+        """Starts a runner if there is something to do and nobody does it."""
+        session_id = live.session_id
+        if session_id in self._runners or live.is_broken or self._is_closed or not live.state.is_busy:
+            return
+        runner = Runner(
+            live,
+            families=self.families,
+            store=self.store,
+            workspaces=self.workspaces,
+            clock=self.clock,
+            tasks=self.tasks,
+            limits=self.limits,
+        )
+        task = self.tasks.start(
+            runner.run(), name=f"runner {session_id}", done=lambda task: self._on_runner_done(live, task)
+        )
+        self._runners[session_id] = (runner, task)
+
+    def stop_turn(self, session_id: str) -> None:
+        """Interrupts the session's turn, whose cancellation is in the log."""
+        if session_id in self._runners:
+            self._runners[session_id][0].stop_turn()
+
+    async def may_write(self, live: LiveSession) -> bool:
+        """Returns whether this process may write: the session is ours, idle, or its owner is gone (then it is recovered).
+
+        Raises:
+            Conflict: somebody else was quicker; open the session anew.
+        """
+        if live.is_mine or not live.state.is_busy:
+            return True
+        if await self.store.is_alive(live.state.tally.owner):
+            return False
+        await self._take_over(live)
+        return True
+
+    async def leave(self, session_id: str) -> None:
+        """Takes the session out of memory: its turn is stopped where it stands, its readers go back to the log."""
+        if session_id in self._runners:
+            _, task = self._runners[session_id]
+            task.cancel()
+            await asyncio.wait({task})
+        if (live := self._live.get(session_id)) is not None:
+            live.throw_away()
+
+    async def close(self) -> None:
+        """Lets running turns finish for `drain_s_max`, leaves the rest to recovery, and forgets everything. Idempotent."""
+        self._is_closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        if running := {task for _, task in self._runners.values()}:
+            await asyncio.wait(running, timeout=self.limits.drain_s_max)
+        await self.tasks.end()
+        for live in self:
+            live.throw_away()
+
+    # --- opening --------------------------------------------------------------------------------------------------------
+
+    async def _opened(self, session_id: str) -> LiveSession:
+        for _ in range(_OPEN_ATTEMPTS):
+            if self._is_closed:
+                raise ManagerClosed("the manager is closed")
+            live = self._live.get(session_id)
+            if live is not None and not live.is_broken:
+                return live
+            lock = self._opening.setdefault(session_id, asyncio.Lock())
+            async with lock:
+                if session_id in self._live:
+                    continue
+                try:
+                    return await self._read(session_id)
+                except Conflict:
+                    continue  # another process took it over between our reading and our claim: read again
+        raise EventLogError(f"session {session_id!r} changes hands too quickly", hint="try again")
+
+    async def _read(self, session_id: str) -> LiveSession:
+        records = await self.store.log.read(session_id)
+        if not records:
+            raise SessionNotFound(session_id)
+        live = self.adopt(replayed(session_id, records, limits=self.limits))
+        try:
+            state = live.state
+            # Busy, and in the name of this process, but not in its memory: thrown away after an error of the log.
+            if state.is_busy and (live.is_mine or not await self.store.is_alive(state.tally.owner)):
+                await self._take_over(live)
+        except BaseException:
+            live.throw_away()
+            raise
+        return live
+
+    async def _take_over(self, live: LiveSession) -> None:
+        await live.take_over(recovery_events)
+        logger.info("session %s: recovered a turn that its owner left open", live.session_id)
+        self.wake(live)
+
+    # --- forgetting -----------------------------------------------------------------------------------------------------
+
+    def _forget(self, session_id: str, live: LiveSession) -> None:
+        if self._live.get(session_id) is live:
+            del self._live[session_id]
+        if session_id in self._runners:
+            self._runners[session_id][1].cancel()
+
+    def _on_runner_done(self, live: LiveSession, task: asyncio.Task[None]) -> None:
+        session_id = live.session_id
+        self._runners.pop(session_id, None)
+        live.used_at_s = asyncio.get_running_loop().time()
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None:
+            # The log keeps the turn open: whoever opens the session next goes on with it.
+            if not live.is_broken:
+                logger.error("session %s: its runner failed; left to recovery", session_id, exc_info=failure)
+            live.throw_away()
+        # A message may have come after the runner's last look; and an opened successor may have waited for its end.
+        if (current := self._live.get(session_id)) is not None:
+            self.wake(current)
+
+    def _make_room(self) -> None:
+        if len(self._live) > self.limits.sessions_open_max:
+            idle = sorted((live for live in self if self._is_idle(live)), key=lambda live: live.used_at_s)
+            for live in idle[: len(self._live) - self.limits.sessions_open_max]:
+                live.throw_away()
+        if self._sweep is None and not self._is_closed:
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep_idle)
+
+    def _sweep_idle(self) -> None:
+        self._sweep = None
+        horizon_s = asyncio.get_running_loop().time() - self.limits.session_idle_s_max
+        for live in self:
+            if live.used_at_s < horizon_s and self._is_idle(live):
+                live.throw_away()
+        if self._live:
+            self._make_room()
+
+    def _is_idle(self, live: LiveSession) -> bool:
+        return not live.users and not len(live.feed) and live.session_id not in self._runners and not live.state.is_busy

@@ -1,0 +1,293 @@
+"""Performs what a session's turn machine asks for, until nothing is left to do.
+
+A runner is a task of the manager, not of whoever sent the message: readers come and go. It asks `next_action`, acts, writes what
+came of it, and asks again. Stop, time-out, failure and success all leave through `_end`, so a turn has one end on every path.
+
+Rule: no decision here. What may follow what is in `core.turn`; what to render is in `core.transcript`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from greenroom.core.prompt import system_prompt, turn_context
+from greenroom.core.recovery import settled
+from greenroom.core.session import SessionState, StartTurn
+from greenroom.core.step import Intake
+from greenroom.core.transcript import render
+from greenroom.core.turn import AskBackend, FinishTurn, RunTools
+from greenroom.errors import BackendGarbled, BackendUnavailable, EventLogError, GreenroomError
+from greenroom.events import (
+    Event,
+    MessageAccepted,
+    NoticeGiven,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+    ToolReturned,
+    ToolStarted,
+    TurnEnded,
+    TurnOutcome,
+    TurnStarted,
+)
+from greenroom.interfaces import BackendRequest, Note, Store, Tool, ToolContext
+from greenroom.limits import Limits
+from greenroom.messages import TextPart, ToolCallPart, Usage
+from greenroom.runtime.clock import Clock, backoff_s, date_of
+from greenroom.runtime.families import Families
+from greenroom.runtime.live import LiveSession
+from greenroom.runtime.tasks import Tasks
+from greenroom.runtime.tool_calls import refusal, run_call
+from greenroom.runtime.workspace import Workspaces
+
+logger: Final = logging.getLogger("greenroom")
+
+_MEMORIES_SHOWN: Final = 5
+_PREFERENCES_SHOWN: Final = 50
+
+
+class Runner:
+    """Drives one session while it is busy."""
+
+    def __init__(
+        self,
+        live: LiveSession,
+        *,
+        families: Families,
+        store: Store,
+        workspaces: Workspaces,
+        clock: Clock,
+        tasks: Tasks,
+        limits: Limits,
+    ) -> None:
+        self._live = live
+        self._families = families
+        self._store = store
+        self._workspaces = workspaces
+        self._clock = clock
+        self._tasks = tasks
+        self._limits = limits
+        self._turn: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Performs actions until the session is idle.
+
+        Raises:
+            EventLogError: the log failed; the session was thrown away and its open turn is left to recovery.
+        """
+        while self._live.state.is_busy:
+            await self._run_turn()
+
+    def stop_turn(self) -> None:
+        """Interrupts whatever the turn is doing; that it was cancelled must be in the log already."""
+        if self._turn is not None:
+            self._turn.cancel()
+
+    async def _run_turn(self) -> None:
+        """Drives one turn in a task of its own, so that it can be stopped while we live on to write its end."""
+        self._turn = self._tasks.start(self._drive(), name=f"turn {self._live.session_id}", done=lambda _: None)
+        try:
+            done, _ = await asyncio.wait({self._turn}, timeout=self._live.state.config.turn_timeout_s)
+            if not done:
+                await self._stopped()
+                timeout_s = self._live.state.config.turn_timeout_s
+                message = f"the turn was stopped after turn_timeout_s={timeout_s:g}"
+                await self._end("failed", code="turn_timeout", message=message)
+            elif self._turn.cancelled():
+                await self._end("cancelled")
+            elif (failure := self._turn.exception()) is not None:
+                await self._fail(failure)
+        except asyncio.CancelledError:
+            await self._stopped()
+            raise
+        finally:
+            self._turn = None
+
+    async def _stopped(self) -> None:
+        """Cancels the turn's task and waits for it, however often we are cancelled meanwhile."""
+        assert self._turn is not None
+        self._turn.cancel()
+        while not self._turn.done():
+            try:
+                await asyncio.wait({self._turn})
+            except asyncio.CancelledError:
+                self._turn.cancel()
+
+    async def _fail(self, failure: BaseException) -> None:
+        if isinstance(failure, EventLogError) or self._live.is_broken:
+            raise failure
+        if isinstance(failure, GreenroomError):
+            await self._end("failed", code=failure.code, message=failure.message, hint=failure.hint or "")
+            return
+        logger.error("turn of session %s failed", self._live.session_id, exc_info=failure)
+        await self._end("failed", code="internal_error", message="an internal error ended the turn")
+
+    async def _end(self, outcome: TurnOutcome, *, code: str = "", message: str = "", hint: str = "") -> None:
+        def ends(state: SessionState) -> Sequence[Event]:
+            turn = state.turn
+            if turn is None:
+                return ()  # it ended, or was never started, before the stop arrived
+            end = TurnEnded(turn_id=turn.turn_id, outcome=outcome, code=code, message=message, hint=hint)
+            if turn.cancelled:
+                end = TurnEnded(turn_id=turn.turn_id, outcome="cancelled")
+            return *settled(turn), end
+
+        await self._live.change(ends)
+
+    # --- actions --------------------------------------------------------------------------------------------------------
+
+    async def _drive(self) -> None:
+        while True:
+            match self._live.state.next_action():
+                case StartTurn(message=message):
+                    await self._start_turn(message)
+                case AskBackend() as action:
+                    await self._ask_backend(action)
+                case RunTools() as action:
+                    await self._run_tools(action)
+                case FinishTurn() as action:
+                    await self._end(action.outcome, code=action.code, message=action.message, hint=action.hint)
+                    return
+                case None:
+                    return
+
+    async def _start_turn(self, message: MessageAccepted) -> None:
+        config = self._live.state.config
+        user_id = self._live.state.tally.user_id
+        said = " ".join(part.text for part in message.parts if isinstance(part, TextPart))
+        notes = self._store.notes
+        preferences = await notes.page(user_id, "preference", limit=_PREFERENCES_SHOWN)
+        memories: Sequence[Note] = await notes.search(user_id, "memory", said, limit=_MEMORIES_SHOWN)
+        context = turn_context(date=date_of(self._clock.now_ms()), preferences=preferences, memories=memories)
+        await self._live.write(
+            TurnStarted(turn_id=message.turn_id, context=context),
+            StepStarted(step=1, attempt=1, backend=config.backend, model=config.llm_model),
+        )
+        await self._stream(config.backend)
+
+    async def _ask_backend(self, action: AskBackend) -> None:
+        if action.retry:
+            wait_s = action.retry_after_s
+            if wait_s is None:
+                wait_s = backoff_s(
+                    action.retry, base_s=self._limits.retry_base_s, longest_s=self._limits.retry_wait_s_max
+                )
+            await asyncio.sleep(wait_s)
+        await self._live.write(
+            StepStarted(step=action.step, attempt=action.attempt, backend=action.backend, model=action.model)
+        )
+        await self._stream(action.backend)
+
+    async def _stream(self, backend_name: str) -> None:
+        """Performs the step that was just started, and writes how it ended."""
+        live = self._live
+        step = live.state.turns[-1].steps[-1]
+        intake = Intake(seq=step.seq, used_call_ids=live.state.call_ids, limits=self._limits)
+        try:
+            backend = self._families.backend(backend_name)
+            request = self._request(step.model)
+            known = live.state.notices
+            if notices := [note for note in backend.notices(request) if note.code not in known]:
+                await live.write(*(NoticeGiven(code=note.code, text=note.text) for note in notices))
+            async with backend.stream(request) as batches:
+                async for items in batches:
+                    live.show(intake.take(items))
+            if intake.ended is None:
+                raise BackendGarbled("the stream ended in the middle of the answer")
+        except EventLogError:
+            raise
+        except GreenroomError as error:
+            retry_after_s = error.retry_after_s if isinstance(error, BackendUnavailable) else None
+            failed = StepFailed(
+                code=error.code, message=error.message, hint=error.hint or "", retry_after_s=retry_after_s
+            )
+            await live.write(failed)
+            return
+        ended = intake.ended
+        usage = await self._families.priced(
+            ended.usage or Usage(), backend=backend_name, model=ended.model or step.model
+        )
+        await live.write(
+            StepFinished(reason=ended.reason, raw_reason=ended.raw_reason, usage=usage, response_id=ended.response_id)
+        )
+
+    async def _run_tools(self, action: RunTools) -> None:
+        config = self._live.state.config
+        tools = self._families.tools(config.tools)
+        refused = {call.call_id: answer for call in action.calls if (answer := refusal(call, tools)) is not None}
+        wanted = [call for call in action.calls if call.call_id not in refused]
+        intents: list[Event] = [
+            ToolStarted(
+                call_id=call.call_id,
+                name=call.name,
+                effect=tools[call.name].effect,
+                idempotency_key=self._idempotency_key(call),
+            )
+            for call in wanted
+            if call.call_id not in action.started
+        ]
+        await self._live.write(*intents, *refused.values())
+        slots = asyncio.Semaphore(self._limits.tools_concurrent_max)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for call in wanted:
+                    group.create_task(self._run_tool(call, tools[call.name], slots))
+        except BaseExceptionGroup as failures:
+            # A call itself never fails; what fails is writing its result, and then all of them for the same reason.
+            raise failures.exceptions[0] from failures
+
+    async def _run_tool(self, call: ToolCallPart, tool: Tool, slots: asyncio.Semaphore) -> None:
+        async with slots:
+            returned: ToolReturned = await run_call(
+                call,
+                tool,
+                self._context(call),
+                timeout_s=self._live.state.config.tool_timeout_s,
+                limits=self._limits,
+            )
+        await self._live.write(returned)
+
+    # --- what actions need ----------------------------------------------------------------------------------------------
+
+    def _request(self, model: str) -> BackendRequest:
+        state = self._live.state
+        config, turn = state.config, state.turns[-1]
+        persona_text = "" if config.custom_persona_text else self._families.persona(config.persona_name).text
+        return BackendRequest(
+            model=model,
+            system=system_prompt(
+                persona_text=persona_text,
+                custom_persona_text=config.custom_persona_text,
+                custom_prompt=turn.message.custom_prompt,
+                context=turn.context,
+            ),
+            messages=render(state),
+            tools=tuple(tool.spec for tool in self._families.tools(config.tools).values()),
+            session_id=state.session_id,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            max_tokens=config.max_tokens,
+            stop=config.stop,
+            reasoning_effort=config.reasoning_effort,
+            thinking_budget_tokens=config.thinking_budget_tokens,
+            parallel_tool_calls=config.parallel_tool_calls,
+        )
+
+    def _context(self, call: ToolCallPart) -> ToolContext:
+        state = self._live.state
+        return ToolContext(
+            session_id=state.session_id,
+            user_id=state.tally.user_id,
+            call_id=call.call_id,
+            idempotency_key=self._idempotency_key(call),
+            workspace=self._workspaces.path(state.session_id),
+            notes=self._store.notes,
+            limits=self._limits,
+            at_ms=self._clock.now_ms(),
+        )
+
+    def _idempotency_key(self, call: ToolCallPart) -> str:
+        return f"{self._live.session_id}/{call.call_id}"

@@ -1,0 +1,64 @@
+"""Tasks that belong to somebody, and work that a cancellation cannot split.
+
+Rule: a task is created here or in a task group; it is held until it ends, and its failure is somebody's to see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Tasks:
+    """The tasks of one manager. The loop itself holds tasks only weakly: one that nobody holds may vanish."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(
+        self, work: Coroutine[Any, Any, T], *, name: str, done: Callable[[asyncio.Task[T]], None]
+    ) -> asyncio.Task[T]:
+        """Starts `work`; `done` sees how it ended, and has to look at its exception."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(done)
+        return task
+
+    async def end(self) -> None:
+        """Cancels all tasks and waits until they are gone."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Runs `work` to its end however often we are cancelled, then passes the cancellation on.
+
+    For one thing only: an append together with the state change it implies. Split by a cancellation, they would leave us one
+    record behind our own log, and every later append would conflict.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            cancelled = error
+        except BaseException:  # broad: it is the task's own, and raised below by result()
+            if not task.done():
+                raise
+    if cancelled is not None:
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            raise cancelled from failure
+        raise cancelled
+    return task.result()

@@ -1,0 +1,114 @@
+"""Other processes on the same store: their sessions are followed, their messages for ours are taken in.
+
+One task per manager asks the store whether somebody else has committed something, and only then looks closer. It runs while it
+has a reason to: a turn runs here that somebody elsewhere may want to stop or to queue behind, or a session of another process
+has readers here.
+
+Rule: an inbox item is written into the log before it leaves the inbox; its turn id makes the repetition harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+import msgspec
+
+from greenroom.core.session import SessionState
+from greenroom.errors import Conflict, GreenroomError, SessionNotFound
+from greenroom.events import CancelRequested, Event, MessageAccepted, MessageWithdrawn
+from greenroom.runtime.live import LiveSession
+from greenroom.runtime.registry import Registry
+
+logger: Final = logging.getLogger("greenroom")
+
+_POLL_S: Final = 0.1
+
+InboxEvent = MessageAccepted | CancelRequested
+_inbox_decoder: Final = msgspec.json.Decoder(InboxEvent)
+_encoder: Final = msgspec.json.Encoder()
+
+
+class Watch:
+    """Keeps the sessions of this process in step with those of others."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._task: asyncio.Task[None] | None = None
+        self._seen = 0
+
+    def start(self) -> None:
+        """Watches as long as there is a reason to."""
+        if self._task is None and self._has_reason():
+            self._task = self._registry.tasks.start(self._run(), name="watch other processes", done=self._on_done)
+
+    async def post(self, live: LiveSession, event: InboxEvent) -> None:
+        """Leaves a message or a stop for the owner of the session."""
+        await self._registry.store.inbox.post(live.session_id, _encoder.encode(event))
+
+    async def look(self, live: LiveSession) -> None:
+        """Brings one session up to date, takes in its inbox if it is ours, and takes it over if its owner is gone."""
+        if not live.is_mine:
+            await live.refresh()
+        if await self._registry.may_write(live):
+            await self._take_in(live)
+
+    async def _run(self) -> None:
+        while self._has_reason():
+            changes = await self._registry.store.foreign_changes()
+            changed, self._seen = changes != self._seen, changes
+            for live in self._registry:
+                is_foreign = not live.is_mine and len(live.feed) > 0
+                if is_foreign or (changed and live.state.is_busy):
+                    await self._look_safely(live)
+            await asyncio.sleep(_POLL_S)
+
+    async def _look_safely(self, live: LiveSession) -> None:
+        try:
+            await self.look(live)
+        except (Conflict, SessionNotFound):
+            pass  # it changed hands or is gone while we looked: its readers find out by themselves
+        except GreenroomError as error:
+            logger.warning("session %s cannot be followed: %s", live.session_id, error)
+            live.throw_away()
+
+    async def _take_in(self, live: LiveSession) -> None:
+        items = await self._registry.store.inbox.pending(live.session_id)
+        for item in items:
+            await self._take(live, _inbox_decoder.decode(item.body))
+        if items:
+            await self._registry.store.inbox.remove(live.session_id, [item.item_id for item in items])
+            self._registry.wake(live)
+
+    async def _take(self, live: LiveSession, event: InboxEvent) -> None:
+        match event:
+            case MessageAccepted():
+                await live.change(lambda state: () if is_known(state, event) else (event,))
+            case CancelRequested():
+                await live.change(lambda state: cancellation(state, event.turn_id))
+                self._registry.stop_turn(live.session_id)
+
+    def _has_reason(self) -> bool:
+        return self._registry.has_runners or any(len(live.feed) and not live.is_mine for live in self._registry)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            logger.error("watching other processes failed", exc_info=failure)
+
+
+def is_known(state: SessionState, message: MessageAccepted) -> bool:
+    """Returns whether the message is in the log already, itself or under its idempotency key."""
+    return state.knows_turn(message.turn_id) or (
+        bool(message.idempotency_key) and message.idempotency_key in state.keys
+    )
+
+
+def cancellation(state: SessionState, turn_id: str) -> list[Event]:
+    """Returns the events that stop a turn: one that waits is withdrawn, one that is over stays as it is."""
+    if state.turn is not None and state.turn.turn_id == turn_id:
+        return [] if state.turn.cancelled else [CancelRequested(turn_id=turn_id)]
+    if any(accepted.message.turn_id == turn_id for accepted in state.queue):
+        return [MessageWithdrawn(turn_id=turn_id)]
+    return []

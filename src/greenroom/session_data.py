@@ -1,0 +1,53 @@
+"""What a caller is told about a session: a dictionary that can be sent as JSON.
+
+Rule: the same keys whether the session is in memory or not.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from greenroom.interfaces import SessionSummary
+
+if TYPE_CHECKING:
+    from greenroom.agent import ReactJSAgent
+
+_NOT_SETTINGS = frozenset({"llm_model", "backend", "persona_name", "additional_tools"})
+
+
+def session_data(summary: SessionSummary, agent: ReactJSAgent | None) -> dict[str, Any]:
+    """Returns the session's data; everything but `agent` is JSON."""
+    config = msgspec.to_builtins(summary.config)
+    return {
+        "session_id": summary.session_id,
+        "user_id": summary.user_id,
+        "title": summary.labels.title,
+        "created_at": _iso(summary.created_at_ms),
+        "updated_at": _iso(summary.updated_at_ms),
+        "llm_model": summary.config.llm_model,
+        "backend": summary.config.backend,
+        "persona_name": summary.config.persona_name,
+        "tools": list(summary.config.tools),
+        "settings": {name: value for name, value in config.items() if name not in _NOT_SETTINGS}
+        | {"metadata": summary.labels.metadata},
+        "config_version": summary.config_version,
+        "status": summary.status,
+        "turn_count": summary.turn_count,
+        "message_count": summary.message_count,
+        "usage": {
+            "input_tokens": summary.usage.input_tokens,
+            "output_tokens": summary.usage.output_tokens,
+            "cached_input_tokens": summary.usage.cached_input_tokens,
+            "reasoning_tokens": summary.usage.reasoning_tokens,
+            "cost_usd": summary.usage.cost_usd,
+        },
+        "last_seq": summary.last_seq,
+        "agent": agent,
+    }
+
+
+def _iso(at_ms: int) -> str:
+    return dt.datetime.fromtimestamp(at_ms / 1000, tz=dt.UTC).isoformat(timespec="milliseconds")

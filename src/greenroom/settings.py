@@ -1,0 +1,136 @@
+"""Where an installation's settings come from: a file, then the environment, then arguments; the later wins.
+
+Rule: a key exists here or nowhere. An unknown one is an error that names those that exist; nothing is ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from greenroom.errors import InvalidConfig
+from greenroom.limits import Limits
+
+FILE_NAME: Final = "greenroom.toml"
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class BackendSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a provider is reached; what is left out is taken from the variables that its SDK reads."""
+
+    api_key: str | None = None
+    base_url: str | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One installation.
+
+    Attributes:
+        home: folder of the database, the workspaces, the personas and the models.
+        store: URL of the store; `None` for the database in `home`.
+        default_backend, default_model: what the command line takes when nobody says anything; `None` looks for what is usable.
+        personas: folder of the user's personas; `None` for `personas` in `home`.
+        toolsets: toolset classes to import, each as `module:Class`.
+    """
+
+    home: Path
+    store: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8765
+    token: str | None = None
+    log_level: LogLevel = "warning"
+    default_backend: str | None = None
+    default_model: str | None = None
+    personas: Path | None = None
+    toolsets: tuple[str, ...] = ()
+    openai: BackendSettings = BackendSettings()
+    claude: BackendSettings = BackendSettings()
+    limits: Limits = Limits()
+
+    @property
+    def store_url(self) -> str:
+        """The store, named or default."""
+        return self.store or f"sqlite:///{self.home / 'greenroom.db'}"
+
+    @property
+    def personas_folder(self) -> Path:
+        """Where the user's personas are looked for."""
+        return self.personas or self.home / "personas"
+
+
+_VARIABLES: Final = {
+    "GREENROOM_HOME": "home",
+    "GREENROOM_STORE": "store",
+    "GREENROOM_HOST": "host",
+    "GREENROOM_PORT": "port",
+    "GREENROOM_TOKEN": "token",
+    "GREENROOM_LOG_LEVEL": "log_level",
+}
+
+
+def default_home() -> Path:
+    """Returns the platform's folder for a user's data."""
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("greenroom", appauthor=False))
+
+
+def load_settings(
+    *,
+    file: str | Path | Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Returns the settings of this installation.
+
+    Args:
+        file: a configuration file, or its contents; `None` for `$GREENROOM_CONFIG`, else `greenroom.toml` in the working folder
+            if there is one.
+        environment: `None` for the process's.
+        arguments: what was given by hand; `None` values are left out.
+
+    Raises:
+        InvalidConfig: the file cannot be read, is not TOML, or has a key or value that does not exist.
+    """
+    environment = os.environ if environment is None else environment
+    values = dict(file) if isinstance(file, Mapping) else _read(file, environment)
+    values |= {name: environment[variable] for variable, name in _VARIABLES.items() if environment.get(variable)}
+    values |= {name: value for name, value in (arguments or {}).items() if value is not None}
+    home = values.get("home")
+    values["home"] = str(Path(home).expanduser().absolute() if home else default_home())
+    if isinstance(values.get("personas"), str | Path):
+        values["personas"] = str(Path(values["personas"]).expanduser().absolute())
+    try:
+        # Not strict: what comes from the environment is text, a port among it.
+        return msgspec.convert(values, Settings, strict=False, dec_hook=_decoded)
+    except msgspec.ValidationError as error:
+        raise InvalidConfig(f"configuration: {error}", hint=f"the keys are {', '.join(_keys())}") from error
+
+
+def _read(file: str | Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
+    named = file or environment.get("GREENROOM_CONFIG")
+    path = Path(named) if named else Path(FILE_NAME)
+    if not named and not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfig(f"the configuration file {path.name!r} cannot be read: {type(error).__name__}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidConfig(f"the configuration file {path.name!r} is not TOML: {error}") from error
+
+
+def _decoded(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError(kind)
+
+
+def _keys() -> list[str]:
+    return sorted(field.name for field in msgspec.structs.fields(Settings))

@@ -1,0 +1,159 @@
+"""What readers of a session are given: AG-UI events, each with the position behind it.
+
+Rule: a stream always ends with a terminal event of its protocol, and an error is such an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from greenroom.core.cursor import Cursor
+from greenroom.core.session import SessionState
+from greenroom.errors import GreenroomError, InvalidArgument
+from greenroom.events import MessageWithdrawn, TurnEnded, TurnStarted
+from greenroom.messages import PartItem
+from greenroom.protocols.agui import AguiProjection, error_event
+from greenroom.protocols.agui_messages import messages_before
+from greenroom.runtime.feed import Entry
+from greenroom.runtime.follow import Follower, Snapshot, behind
+from greenroom.runtime.registry import Registry
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One event of a protocol. Unpacks into `cursor, data`.
+
+    Attributes:
+        cursor: the position behind the event; give it to `attach` to go on from there.
+        data: the event, as the protocol writes it.
+    """
+
+    cursor: str
+    data: str
+
+    def __iter__(self) -> Any:
+        return iter((self.cursor, self.data))
+
+
+async def turn_events(
+    registry: Registry, session_id: str, *, turn_id: str, cursor: Cursor
+) -> AsyncGenerator[str, None]:
+    """Yields the AG-UI events of one turn, from its start to its end; errors of any kind are the last event."""
+    projection = _projection(registry, session_id)
+
+    def snapshot(state: SessionState, items: Sequence[PartItem]) -> Sequence[str]:
+        return projection.begin_with(state, items, turn_id) if not _waits(state, turn_id) else ()
+
+    follower = Follower(registry, session_id, snapshot=snapshot, until_idle=False)
+    try:
+        async with aclosing(follower.read(cursor)) as batches:
+            async for batch in batches:
+                if isinstance(batch, Snapshot):
+                    for event in batch.made:
+                        yield event
+                    if batch.made and not projection.is_running(turn_id):
+                        return
+                    continue
+                for entry in batch:
+                    payload = entry.payload
+                    if isinstance(payload, MessageWithdrawn) and payload.turn_id == turn_id:
+                        yield error_event(InvalidArgument("the message was taken back before it was answered"))
+                        return
+                    if projection.is_running(turn_id) or (
+                        isinstance(payload, TurnStarted) and payload.turn_id == turn_id
+                    ):
+                        for event in projection.events(payload):
+                            yield event
+                        if isinstance(payload, TurnEnded):
+                            return
+    except GreenroomError as error:
+        yield error_event(error)
+
+
+async def session_frames(registry: Registry, session_id: str, cursor: Cursor | None) -> AsyncGenerator[Frame, None]:
+    """Yields AG-UI events of the session from a position on, until it is idle.
+
+    Raises:
+        GreenroomError: before the first frame only; later errors are the last frame.
+    """
+    projection = _projection(registry, session_id)
+    follower = Follower(registry, session_id, snapshot=projection.begin_with, until_idle=True)
+    start = cursor
+    if cursor is not None:
+        async with registry.using(session_id) as live:
+            if not await follower.exists(live, cursor):
+                start = cursor = None
+            else:
+                start = _start_of_turn(live.state, cursor)
+    has_begun = False
+    at = start or Cursor()
+    try:
+        async with aclosing(follower.read(start)) as batches:
+            async for batch in batches:
+                has_begun = True
+                if isinstance(batch, Snapshot):
+                    for frame in _snapshot_frames(batch):
+                        yield frame
+                    at, cursor = batch.cursor, None
+                    continue
+                for entry in batch:
+                    for frame in _entry_frames(projection, entry, at, cursor):
+                        yield frame
+                    at = entry.cursor
+    except GreenroomError as error:
+        if not has_begun:
+            raise
+        yield Frame(str(at), error_event(error))
+
+
+def _entry_frames(projection: AguiProjection, entry: Entry, at: Cursor, seen: Cursor | None) -> list[Frame]:
+    """Returns the frames of an entry behind `at`; what lies before `seen` only brings the projection up to there."""
+    skipped = 0
+    if seen is not None:
+        if (entry.seq, entry.offset) <= (seen.seq, seen.offset):
+            projection.events(entry.payload)
+            return []
+        # The first entry behind the position: a delta may be half seen, of another item some frames may be.
+        (entry,) = behind((entry,), seen)
+        if (at.seq, at.offset) <= (seen.seq, seen.offset):
+            at, skipped = Cursor(seen.seq, seen.offset, seen.epoch), seen.frame
+    events = projection.events(entry.payload)
+    frames = [
+        Frame(str(Cursor(at.seq, at.offset, at.epoch, number)), event)
+        for number, event in enumerate(events[:-1], start=1)
+    ]
+    frames.extend(Frame(str(entry.cursor), event) for event in events[-1:])
+    return frames[skipped:]
+
+
+def _snapshot_frames(snapshot: Snapshot[Sequence[str]]) -> list[Frame]:
+    at = snapshot.cursor
+    frames = [
+        Frame(str(Cursor(at.seq, at.offset, at.epoch, number, in_snapshot=True)), event)
+        for number, event in enumerate(snapshot.made[:-1], start=1)
+    ]
+    frames.extend(Frame(str(at), event) for event in snapshot.made[-1:])
+    return frames
+
+
+def _start_of_turn(state: SessionState, cursor: Cursor) -> Cursor:
+    """Returns the position before the turn that the cursor is in: a projection has to know what is open there."""
+    for turn in reversed(state.turns):
+        if turn.seq <= cursor.seq:
+            return Cursor(turn.seq - 1, 0, cursor.epoch)
+    return cursor
+
+
+def _waits(state: SessionState, turn_id: str) -> bool:
+    return not any(turn.turn_id == turn_id for turn in state.turns)
+
+
+def _projection(registry: Registry, session_id: str) -> AguiProjection:
+    def history(turn_id: str, step: int) -> list[dict[str, Any]]:
+        live = registry.find(session_id)
+        return messages_before(live.state, turn_id, step) if live is not None else []
+
+    return AguiProjection(session_id, history=history)

@@ -1,0 +1,234 @@
+"""The backend `local` between a scripted wire and a child process that is a double."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from greenroom.backends.local.backend import LocalBackend
+from greenroom.backends.local.model import EMBEDDED, models_folder
+from greenroom.backends.local.server import LocalServer
+from greenroom.backends.scripted import Fail, Gate, Say, ScriptedBackend, Step
+from greenroom.errors import BackendGarbled, BackendRejected, BackendUnavailable, ContextTooLong
+from greenroom.interfaces import Backend, BackendRequest
+from greenroom.messages import (
+    AssistantMessage,
+    PartDelta,
+    StreamEnded,
+    StreamItem,
+    SystemPrompt,
+    TextPart,
+    ToolSpec,
+    UserMessage,
+)
+
+COMMAND = (sys.executable, "-I", str(Path(__file__).with_name("local_double.py")))
+DICE = ToolSpec(name="roll", description="Rolls a die.", parameters={"type": "object", "properties": {}})
+BROKEN = BackendUnavailable("the connection broke")
+
+
+def user(text: str) -> UserMessage:
+    return UserMessage(parts=(TextPart(text=text),))
+
+
+def request(*messages: UserMessage | AssistantMessage, tools: Sequence[ToolSpec] = ()) -> BackendRequest:
+    return BackendRequest(
+        model="gpt-4o", system=SystemPrompt(stable=""), messages=messages or (user("Hi"),), tools=tuple(tools)
+    )
+
+
+async def answer(backend: Backend, asked: BackendRequest | None = None) -> str:
+    async with backend.stream(asked or request()) as stream:
+        items: list[StreamItem] = [item async for items in stream for item in items]
+    assert isinstance(items[-1], StreamEnded)
+    return "".join(item.delta for item in items if isinstance(item, PartDelta))
+
+
+class Stage:
+    """A local backend whose wires play one script, in the order in which they are made and asked."""
+
+    def __init__(self, home: Path, model_path: Path | None = None) -> None:
+        self.steps: list[Step] = []
+        self.wires: list[ScriptedBackend] = []
+        self.ways: list[tuple[str, str]] = []
+        self.server = LocalServer(COMMAND, now_s=lambda: 0.0)
+        self.backend = LocalBackend(self._wire, home=home, model_path=model_path, server=self.server)
+
+    def _wire(self, base_url: str, api_key: str) -> ScriptedBackend:
+        self.ways.append((base_url, api_key))
+        self.wires.append(ScriptedBackend(lambda _: self.steps.pop(0)))
+        return self.wires[-1]
+
+    def kill(self) -> None:
+        assert self.server.child is not None
+        os.kill(self.server.child.pid, signal.SIGKILL)
+
+
+def put_model(path: Path, *, size: int = 100) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"GGUF")
+    os.truncate(path, size)
+
+
+@pytest.fixture
+async def stage(home: Path) -> AsyncIterator[Stage]:
+    """With what looks like the embedded model."""
+    put_model(models_folder(home) / EMBEDDED.file_name, size=EMBEDDED.bytes)
+    stage = Stage(home)
+    yield stage
+    await stage.backend.close()
+
+
+@pytest.mark.every_loop
+async def test_it_answers_through_the_wire_to_its_child(stage: Stage) -> None:
+    stage.steps = ["Hello", "Hello again"]
+    assert await answer(stage.backend) == "Hello"
+    assert await answer(stage.backend) == "Hello again"
+    assert stage.ways == [("http://127.0.0.1:1/v1", stage.server.child.orders.api_key)]  # type: ignore[union-attr]
+    sent = stage.wires[0].requests[0]
+    assert (sent.model, sent.temperature) == (EMBEDDED.name, 0.0)
+
+
+async def test_nothing_is_started_before_the_first_request(stage: Stage) -> None:
+    assert stage.backend.notices(request())
+    assert stage.server.child is None
+    await stage.backend.close()
+    assert stage.server.child is None
+
+
+async def test_keys_are_random(home: Path) -> None:
+    keys = set()
+    put_model(models_folder(home) / EMBEDDED.file_name)
+    for _ in range(2):
+        stage = Stage(home)
+        stage.steps = ["Hello"]
+        await answer(stage.backend)
+        await stage.backend.close()
+        keys.add(stage.ways[0][1])
+    assert len(keys) == 2
+    assert all(len(key) >= 32 for key in keys)
+
+
+async def test_a_missing_model_says_how_to_get_it_and_is_found_once_it_is_there(home: Path) -> None:
+    stage = Stage(home)
+    with pytest.raises(BackendRejected, match="not here yet") as refused:
+        await answer(stage.backend)
+    assert refused.value.hint == "run: greenroom model pull"
+    put_model(models_folder(home) / EMBEDDED.file_name)
+    stage.steps = ["Hello"]
+    assert await answer(stage.backend) == "Hello"
+    await stage.backend.close()
+
+
+@pytest.mark.every_loop
+async def test_a_child_killed_in_mid_answer_is_named_and_the_next_request_works(stage: Stage) -> None:
+    gate = Gate()
+    stage.steps = [[Say("Hel"), gate, Fail(BackendGarbled("the connection broke"))], "Hello"]
+    async with stage.backend.stream(request()) as stream:
+        assert PartDelta(part=0, delta="Hel") in await anext(stream)
+        stage.kill()
+        gate.open()
+        with pytest.raises(BackendUnavailable, match="ended by SIGKILL during the answer") as crash:
+            await anext(stream)
+    assert crash.value.hint == "serving"
+    assert await answer(stage.backend) == "Hello"
+    assert stage.wires[0].is_closed
+    assert not stage.wires[1].is_closed
+
+
+async def test_a_child_found_dead_is_named(stage: Stage) -> None:
+    stage.steps = ["Hello", Fail(BROKEN)]
+    await answer(stage.backend)
+    child = stage.server.child
+    assert child is not None
+
+    def dies(_: str, __: str) -> Backend:
+        raise AssertionError("no other child was needed")
+
+    stage.backend._make_backend = dies
+    async with stage.backend.stream(request()) as _:
+        pytest.fail("it should not open")
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_asked_again_once(stage: Stage) -> None:
+    stage.steps = [Fail(BROKEN), "Hello", Fail(BROKEN), Fail(BROKEN)]
+    assert await answer(stage.backend) == "Hello"
+    with pytest.raises(BackendUnavailable, match="the connection broke"):
+        await answer(stage.backend)
+
+
+async def test_a_wire_that_breaks_in_mid_answer_is_not_asked_again(stage: Stage) -> None:
+    stage.steps = [[Say("Hel"), Fail(BROKEN)]]
+    with pytest.raises(BackendUnavailable, match="the connection broke"):
+        await answer(stage.backend)
+
+
+async def test_a_transcript_that_does_not_fit_after_all_loses_its_oldest_turns(stage: Stage) -> None:
+    stage.steps = [Fail(ContextTooLong("too long")), Fail(ContextTooLong("too long")), "Hello"]
+    asked = request(
+        *(user("1 " * 400), AssistantMessage(parts=(TextPart(text="one"),))),
+        *(user("2 " * 400), AssistantMessage(parts=(TextPart(text="two"),))),
+        user("3"),
+    )
+    assert await answer(stage.backend, asked) == "Hello"
+    lengths = [len(sent.messages) for sent in stage.wires[0].requests]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[-1] < lengths[0] == 5
+
+
+async def test_a_last_turn_that_does_not_fit_is_an_error(stage: Stage) -> None:
+    stage.steps = [Fail(ContextTooLong("too long"))]
+    with pytest.raises(ContextTooLong):
+        await answer(stage.backend)
+
+
+async def test_the_embedded_model_says_what_it_is(stage: Stage) -> None:
+    codes = [notice.code for notice in stage.backend.notices(request(tools=[DICE]))]
+    assert codes == ["local_demo_model", "local_no_tools"]
+    assert stage.backend.default_model == EMBEDDED.name
+
+
+@pytest.mark.parametrize("template", ["{% if tools %}{{ tools }}{% endif %}", "{{ messages }}"])
+async def test_another_models_tools_are_expected_from_its_file_and_then_known(tmp_path: Path, template: str) -> None:
+    key, text = b"tokenizer.chat_template", template.encode()
+    path = tmp_path / "my-tools.gguf"
+    path.write_bytes(
+        b"GGUF" + len(key).to_bytes(8, "little") + key + bytes([8, 0, 0, 0]) + len(text).to_bytes(8, "little") + text
+    )
+    stage = Stage(tmp_path, path)
+    asked = request(tools=[DICE])
+    expected = [notice.code for notice in stage.backend.notices(asked)]
+    assert expected == ["local_model_name"] + (["local_no_tools"] if "tools" not in template else [])
+    stage.steps = ["Hello"]
+    await answer(stage.backend, asked)
+    assert [notice.code for notice in stage.backend.notices(asked)] == ["local_model_name"]
+    assert stage.wires[0].requests[0].tools == (DICE,)
+    await stage.backend.close()
+
+
+async def test_a_model_file_that_is_not_there_or_not_one_is_said(tmp_path: Path) -> None:
+    missing = Stage(tmp_path, tmp_path / "none.gguf")
+    assert [notice.code for notice in missing.backend.notices(request())] == ["local_model_name"]
+    with pytest.raises(BackendRejected, match="there is no model file none.gguf"):
+        await answer(missing.backend)
+    path = tmp_path / "text.gguf"
+    path.write_text("hello", encoding="utf-8")
+    with pytest.raises(BackendRejected, match="text.gguf is not a GGUF file"):
+        await answer(Stage(tmp_path, path).backend)
+
+
+async def test_close_ends_child_and_wire_and_is_final(stage: Stage) -> None:
+    stage.steps = ["Hello"]
+    await answer(stage.backend)
+    await stage.backend.close()
+    await stage.backend.close()
+    assert stage.wires[0].is_closed
+    assert stage.server.child is not None
+    assert stage.server.child.ended_at_s is not None
+    with pytest.raises(BackendUnavailable, match="stopped"):
+        await answer(stage.backend)
