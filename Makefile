@@ -41,6 +41,7 @@ lint: $(installed)
 
 types: $(installed)
 	$(bin)/mypy
+	$(bin)/mypy -p benchmarks
 
 # Not `-x`: one run shows all that is broken. Closes with pytest's own summary.
 test: lint types model ## everything but the long tests: what CI runs

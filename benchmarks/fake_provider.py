@@ -24,6 +24,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, cast
 
+import uvloop
+
 STAMP_CHARS: Final = 5
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PAIRS: Final = [a + b for a in _DIGITS for b in _DIGITS]
@@ -104,7 +106,7 @@ def _claude() -> Dialect:
     def event(name: str, body: dict[str, object]) -> bytes:
         return f"event: {name}\ndata: {json.dumps({'type': name, **body}, separators=(',', ':'))}\n\n".encode()
 
-    message = {
+    message: dict[str, object] = {
         "id": "msg_fake",
         "type": "message",
         "role": "assistant",
@@ -149,7 +151,7 @@ class Connection(asyncio.Protocol):
         """Takes a client."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its base class
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio names it
         """Stops playing to a client that left."""
         self._transport = None
         if self._timer:
@@ -237,11 +239,7 @@ def provider() -> Iterator[str]:
 def main() -> None:
     """Runs the provider until standard input ends."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    try:
-        from uvloop import new_event_loop
-    except ImportError:  # Windows
-        from asyncio import new_event_loop
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())
 
 

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from benchmarks.fake_provider import provider
+from benchmarks.fake_provider import lateness_s, now_us, provider
 from benchmarks.measure import CHUNKS, Row, burst_us, run
+
+if TYPE_CHECKING:
+    import openai
 
 GROUP = "reading a burst, CPU per chunk"
 _MARKS = {"chat/completions": b'"content":"hello"', "messages": b'"text":"hello"'}
@@ -35,8 +40,8 @@ class _Reader(asyncio.Protocol):
             self.done.set_result(self._seen)
 
 
-def protocol_reader(url: str, path: str) -> Callable[[], Awaitable[int]]:
-    """Returns a round over a bare asyncio protocol."""
+def protocol_reader(url: str, path: str, *, mark: bytes = b"", minus: int = 0) -> Callable[[], Awaitable[int]]:
+    """Returns a round over a bare asyncio protocol, which counts `mark` (by default, the deltas of a burst) less `minus`."""
     parts = urlsplit(url)
     request = (
         f"POST {parts.path}/{path} HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\n"
@@ -45,11 +50,11 @@ def protocol_reader(url: str, path: str) -> Callable[[], Awaitable[int]]:
 
     async def round_() -> int:
         loop = asyncio.get_running_loop()
-        mark = _MARKS[path.removeprefix("v1/")]
-        transport, reader = await loop.create_connection(lambda: _Reader(mark), parts.hostname, parts.port)
+        counted = mark or _MARKS[path.removeprefix("v1/")]
+        transport, reader = await loop.create_connection(lambda: _Reader(counted), "127.0.0.1", parts.port or 80)
         transport.write(request)
         try:
-            return await reader.done
+            return await reader.done - minus
         finally:
             transport.close()
 
@@ -76,24 +81,31 @@ async def aiohttp_us(url: str, path: str) -> float:
         return await burst_us(round_)
 
 
-async def openai_us(url: str) -> float:
-    """Returns the cost of the OpenAI SDK's own events over its aiohttp transport, its quickest."""
+def openai_client(url: str) -> openai.AsyncOpenAI:
+    """Returns the OpenAI SDK over its aiohttp transport, its quickest."""
     import openai
 
-    async with openai.AsyncOpenAI(
-        api_key="none", base_url=f"{url}/v1", http_client=openai.DefaultAioHttpClient()
-    ) as client:
+    return openai.AsyncOpenAI(api_key="none", base_url=f"{url}/v1", http_client=openai.DefaultAioHttpClient())
 
-        async def round_() -> int:
-            stream = await client.chat.completions.create(
-                model="gpt-4o", messages=[{"role": "user", "content": "go"}], stream=True
-            )
-            seen = 0
-            async for chunk in stream:
-                seen += bool(chunk.choices and chunk.choices[0].delta.content)
-            return seen
 
-        return await burst_us(round_, rounds=3)
+async def read_openai(client: openai.AsyncOpenAI, lateness: list[float] | None = None) -> int:
+    """Reads one answer through the SDK's own events, and returns how many deltas it had."""
+    stream = await client.chat.completions.create(
+        model="gpt-4o", messages=[{"role": "user", "content": "go"}], stream=True
+    )
+    seen = 0
+    async for chunk in stream:
+        if chunk.choices and (text := chunk.choices[0].delta.content):
+            seen += 1
+            if lateness is not None:
+                lateness += lateness_s(text, now_us())
+    return seen
+
+
+async def openai_us(url: str) -> float:
+    """Returns the cost of the OpenAI SDK's own events."""
+    async with openai_client(url) as client:
+        return await burst_us(partial(read_openai, client), rounds=3)
 
 
 async def anthropic_us(url: str) -> float:
@@ -138,5 +150,5 @@ async def measured() -> list[Row]:
 
 
 def rows() -> list[Row]:
-    """Measures on uvloop, as servers run."""
-    return run(measured(), uvloop=True)
+    """Measures and returns the rows."""
+    return run(measured())

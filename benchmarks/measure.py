@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 import msgspec
+import uvloop
 
 T = TypeVar("T")
 
@@ -27,8 +28,10 @@ CHUNKS = 2_000
 """Deltas of a burst."""
 STREAMS = 200
 """Concurrent streams of a paced run; one delta each 20 ms each."""
-PACED_CHUNKS = 150
+PACED_CHUNKS = 200
 PACED_MS = 20
+PACED_JOIN_S = 1.0
+"""The streams of a paced run begin one after the other during this time, as people do."""
 
 ROUND_S_MAX = 60
 """A round that takes longer is an error: a benchmark that hangs measures nothing."""
@@ -39,7 +42,8 @@ class Row(msgspec.Struct, frozen=True):
 
     Attributes:
         group: heading of the table that the row belongs to.
-        key: what rows of a group are compared by, for example `floor`; empty where nothing is.
+        target: what the number has to stay below (rates: reach).
+        is_floor: the rows after it in the group are compared with this one.
         note: more numbers of the same run.
     """
 
@@ -89,13 +93,9 @@ def quantiles_ms(values_s: Sequence[float]) -> tuple[float, float]:
     return ordered[len(ordered) // 2] * 1e3, ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)] * 1e3
 
 
-def run(main: Coroutine[Any, Any, T], *, uvloop: bool) -> T:
-    """Runs `main` on uvloop or on asyncio's own loop."""
-    if uvloop:
-        from uvloop import new_event_loop
-    else:
-        from asyncio import new_event_loop
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs `main` on uvloop, as servers do."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
 
 

@@ -183,7 +183,13 @@ def _claude(settings: Settings) -> Backend:
 
 
 def _local(settings: Settings) -> Backend:
-    raise NotImplementedError
+    from greenroom.backends.local import LocalBackend
+    from greenroom.backends.openai import OpenAIBackend
+
+    def speaking_to(base_url: str, api_key: str) -> Backend:
+        return OpenAIBackend(api_key=api_key, base_url=base_url, limits=settings.limits)
+
+    return LocalBackend(speaking_to, home=settings.home, model_path=settings.local_model)
 
 
 def _scripted(_: Settings) -> Backend:

@@ -35,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         home: folder of the database, the workspaces, the personas and the models.
         store: URL of the store; `None` for the database in `home`.
         default_backend, default_model: what the command line takes when nobody says anything; `None` looks for what is usable.
+        local_model: a GGUF file for the backend `local`; `None` for the embedded model.
         personas: folder of the user's personas; `None` for `personas` in `home`.
         toolsets: toolset classes to import, each as `module:Class`.
     """
@@ -47,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: LogLevel = "warning"
     default_backend: str | None = None
     default_model: str | None = None
+    local_model: Path | None = None
     personas: Path | None = None
     toolsets: tuple[str, ...] = ()
     openai: BackendSettings = BackendSettings()
@@ -71,6 +73,7 @@ _VARIABLES: Final = {
     "GREENROOM_PORT": "port",
     "GREENROOM_TOKEN": "token",
     "GREENROOM_LOG_LEVEL": "log_level",
+    "GREENROOM_LOCAL_MODEL": "local_model",
 }
 
 
@@ -104,8 +107,9 @@ def load_settings(
     values |= {name: value for name, value in (arguments or {}).items() if value is not None}
     home = values.get("home")
     values["home"] = str(Path(home).expanduser().absolute() if home else default_home())
-    if isinstance(values.get("personas"), str | Path):
-        values["personas"] = str(Path(values["personas"]).expanduser().absolute())
+    for name in ("personas", "local_model"):
+        if isinstance(values.get(name), str | Path):
+            values[name] = str(Path(values[name]).expanduser().absolute())
     try:
         # Not strict: what comes from the environment is text, a port among it.
         return msgspec.convert(values, Settings, strict=False, dec_hook=_decoded)

@@ -17,7 +17,6 @@ from greenroom.errors import GreenroomError, InvalidArgument
 from greenroom.events import MessageWithdrawn, TurnEnded, TurnStarted
 from greenroom.messages import PartItem
 from greenroom.protocols.agui import AguiProjection, error_event
-from greenroom.protocols.agui_messages import messages_before
 from greenroom.runtime.feed import Entry
 from greenroom.runtime.follow import Follower, Snapshot, behind
 from greenroom.runtime.registry import Registry
@@ -42,7 +41,7 @@ async def turn_events(
     registry: Registry, session_id: str, *, turn_id: str, cursor: Cursor
 ) -> AsyncGenerator[str, None]:
     """Yields the AG-UI events of one turn, from its start to its end; errors of any kind are the last event."""
-    projection = _projection(registry, session_id)
+    projection = _projection(registry, session_id, shows_messages=False)
 
     def snapshot(state: SessionState, items: Sequence[PartItem]) -> Sequence[str]:
         return projection.begin_with(state, items, turn_id) if not _waits(state, turn_id) else ()
@@ -79,7 +78,7 @@ async def session_frames(registry: Registry, session_id: str, cursor: Cursor | N
     Raises:
         GreenroomError: before the first frame only; later errors are the last frame.
     """
-    projection = _projection(registry, session_id)
+    projection = _projection(registry, session_id, shows_messages=True)
     follower = Follower(registry, session_id, snapshot=projection.begin_with, until_idle=True)
     start = cursor
     if cursor is not None:
@@ -151,9 +150,9 @@ def _waits(state: SessionState, turn_id: str) -> bool:
     return not any(turn.turn_id == turn_id for turn in state.turns)
 
 
-def _projection(registry: Registry, session_id: str) -> AguiProjection:
-    def history(turn_id: str, step: int) -> list[dict[str, Any]]:
+def _projection(registry: Registry, session_id: str, *, shows_messages: bool) -> AguiProjection:
+    def find_state() -> SessionState | None:
         live = registry.find(session_id)
-        return messages_before(live.state, turn_id, step) if live is not None else []
+        return live.state if live is not None else None
 
-    return AguiProjection(session_id, history=history)
+    return AguiProjection(session_id, find_state=find_state, shows_messages=shows_messages)

@@ -53,6 +53,7 @@ class Stage:
     """A local backend whose wires play one script, in the order in which they are made and asked."""
 
     def __init__(self, home: Path, model_path: Path | None = None) -> None:
+        self.home = home
         self.steps: list[Step] = []
         self.wires: list[ScriptedBackend] = []
         self.ways: list[tuple[str, str]] = []
@@ -141,18 +142,14 @@ async def test_a_child_killed_in_mid_answer_is_named_and_the_next_request_works(
     assert not stage.wires[1].is_closed
 
 
-async def test_a_child_found_dead_is_named(stage: Stage) -> None:
-    stage.steps = ["Hello", Fail(BROKEN)]
-    await answer(stage.backend)
-    child = stage.server.child
-    assert child is not None
+async def test_a_child_that_dies_before_its_answer_is_named(stage: Stage) -> None:
+    def dies(_: BackendRequest) -> Step:
+        stage.kill()
+        return Fail(BROKEN)
 
-    def dies(_: str, __: str) -> Backend:
-        raise AssertionError("no other child was needed")
-
-    stage.backend._make_backend = dies
-    async with stage.backend.stream(request()) as _:
-        pytest.fail("it should not open")
+    backend = LocalBackend(lambda *_: ScriptedBackend(dies), home=stage.home, server=stage.server)
+    with pytest.raises(BackendUnavailable, match="ended by SIGKILL"):
+        await answer(backend)
 
 
 async def test_a_connection_that_was_closed_meanwhile_is_asked_again_once(stage: Stage) -> None:
@@ -214,11 +211,11 @@ async def test_another_models_tools_are_expected_from_its_file_and_then_known(tm
 async def test_a_model_file_that_is_not_there_or_not_one_is_said(tmp_path: Path) -> None:
     missing = Stage(tmp_path, tmp_path / "none.gguf")
     assert [notice.code for notice in missing.backend.notices(request())] == ["local_model_name"]
-    with pytest.raises(BackendRejected, match="there is no model file none.gguf"):
+    with pytest.raises(BackendRejected, match="there is no model file none"):
         await answer(missing.backend)
     path = tmp_path / "text.gguf"
     path.write_text("hello", encoding="utf-8")
-    with pytest.raises(BackendRejected, match="text.gguf is not a GGUF file"):
+    with pytest.raises(BackendRejected, match=r"text\.gguf is not a GGUF file"):
         await answer(Stage(tmp_path, path).backend)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -179,7 +180,7 @@ def test_the_oldest_turns_are_left_out_and_that_is_said() -> None:
 def test_the_beginning_of_what_is_sent_stays_for_many_turns() -> None:
     first_turns = [fit(conversation(turns), EMBEDDED).turns_left_out for turns in range(60)]
     assert first_turns == sorted(first_turns)
-    cuts = sum(before != after for before, after in zip(first_turns, first_turns[1:], strict=False))
+    cuts = sum(before != after for before, after in pairwise(first_turns))
     assert cuts <= 16  # each makes room for another half of the context: four turns or more
     assert max(first_turns) > 40
 
@@ -198,19 +199,19 @@ def test_a_request_for_a_long_answer_still_leaves_half_of_the_context_to_the_que
 messages_of_a_turn = st.lists(st.sampled_from([(assistant("Answer."),), (CALLS, FOUR), (SILENT_CALL, SIX)]), max_size=4)
 
 
-@given(st.lists(messages_of_a_turn, min_size=1, max_size=12), st.integers(64, 4096), st.booleans())
+@given(st.lists(messages_of_a_turn, min_size=1, max_size=12), st.integers(64, 4096), st.sampled_from([EMBEDDED, OTHER]))
 def test_any_transcript_becomes_one_that_a_chat_template_takes(
-    turns: list[list[tuple[TranscriptMessage, ...]]], context_tokens: int, with_tools: bool
+    turns: list[list[tuple[TranscriptMessage, ...]]], context_tokens: int, model: Profile
 ) -> None:
     messages: list[TranscriptMessage] = []
     for turn in turns:
         if messages and isinstance(messages[-1], UserMessage):
             messages.append(assistant("Yes."))
         messages += [user("Question."), *(message for step in turn for message in step)]
-    profile = msgspec.structs.replace(OTHER if with_tools else EMBEDDED, context_tokens=context_tokens)
+    profile = msgspec.structs.replace(model, context_tokens=context_tokens)
     sent = fit(request(*messages), profile).request.messages
     assert isinstance(sent[0], UserMessage)
-    for before, after in zip(sent, sent[1:], strict=False):
+    for before, after in pairwise(sent):
         assert type(before) is not type(after)
-    if not with_tools:
+    if not model.tools:
         assert not any(isinstance(message, ToolMessage) for message in sent)

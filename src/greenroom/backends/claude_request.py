@@ -267,16 +267,19 @@ def _is_providers_call(block: Block) -> bool:
 
 
 def _loop_began_with_thinking(request: BackendRequest) -> bool:
-    """Whether the running tool loop, if there is one, began with thinking that this model can be shown again."""
-    loop: list[AssistantMessage] = []
-    for message in reversed(request.messages):
-        if isinstance(message, UserMessage):
-            break
+    """Whether the running tool loop, if there is one, began with thinking that this model can be shown again.
+
+    A person's words right behind results share a message with them, so they do not end the loop.
+    """
+    began_with = None
+    for before, message in reversed(list(zip((None, *request.messages), request.messages, strict=False))):
         if isinstance(message, AssistantMessage):
-            loop.append(message)
-    if not loop:
+            began_with = message
+        elif isinstance(message, UserMessage) and not isinstance(before, ToolMessage):
+            break
+    if began_with is None:
         return True
-    blocks = _assistant_blocks(loop[-1], request.model, thinks=True)
+    blocks = _assistant_blocks(began_with, request.model, thinks=True)
     return bool(blocks) and blocks[0]["type"] in _THINKING
 
 

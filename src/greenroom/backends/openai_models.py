@@ -82,9 +82,7 @@ def traits_of(model: str) -> ModelTraits:
 _OPENAI_DESCRIPTION_MAX: Final = 1024
 
 _REASONING: Final = re.compile(r"(?P<o>o[1-9]\d?(?=$|-))|gpt-(?P<version>([5-9]|\d{2,})(\.\d+)?)(?=$|-)")
-_NOT_OPENAI_DESCRIPTION_MAX: Final = 1024
-
-_REASONING: Final = re.compile(r"gpt-[34]|chatgpt-")
+_NOT_REASONING: Final = re.compile(r"gpt-[34]|chatgpt-")
 _MISTRAL: Final = re.compile(r"mi[sx]tral|ministral|magistral|codestral|devstral|pixtral|voxtral")
 
 _ALL_EFFORTS: Final[dict[ReasoningEffort, ReasoningEffort]] = {

@@ -15,9 +15,9 @@ import msgspec
 
 from greenroom.codec import encode_event
 from greenroom.config import check_session_id
-from greenroom.errors import InvalidArgument, LimitExceeded
+from greenroom.errors import Corrupted, InvalidArgument, LimitExceeded
 from greenroom.events import Event, Record
-from greenroom.interfaces import IndexUpdate
+from greenroom.interfaces import IndexUpdate, SessionSummary
 
 SEQ_MAX: Final = 2**31 - 1
 """Records of one session. The SQLite log keeps a record's log and number in one 63-bit key, and all logs have one bound."""
@@ -36,6 +36,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         key: names the append; the same key at the same place is the same append.
         bodies: the events of `records`, encoded.
+        index, summary: what changes in the index, and its row, encoded.
     """
 
     session_id: str
@@ -44,6 +45,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     records: tuple[Record, ...]
     bodies: tuple[bytes, ...]
     index: IndexUpdate | None = None
+    summary: bytes = b""
 
     @property
     def end(self) -> Head:
@@ -84,6 +86,7 @@ def prepare(
         raise LimitExceeded(f"a session has at most {SEQ_MAX} records", hint="fork the session and go on there")
     if index is not None and index.summary.session_id != session_id:
         raise InvalidArgument(f"the index row is of session {index.summary.session_id!r}, the events of {session_id!r}")
+    bodies, summary = _encoded(events, index)
     return Write(
         session_id=session_id,
         expected=Head(expected_seq, epoch),
@@ -92,14 +95,38 @@ def prepare(
             Record(seq=seq, epoch=epoch, at_ms=at_ms, event=event)
             for seq, event in enumerate(events, start=expected_seq + 1)
         ),
-        bodies=tuple(_encoded(event) for event in events),
+        bodies=bodies,
         index=index,
+        summary=summary,
     )
 
 
-def _encoded(event: Event) -> bytes:
+_summary_encoder: Final = msgspec.json.Encoder()
+_summary_decoder: Final = msgspec.json.Decoder(SessionSummary)
+
+
+def encode_summary(summary: SessionSummary) -> bytes:
+    """Returns an index row as compact JSON."""
+    return _summary_encoder.encode(summary)
+
+
+def decode_summary(body: bytes | msgspec.Raw) -> SessionSummary:
+    """Returns the index row that `encode_summary` wrote.
+
+    Raises:
+        Corrupted: the bytes are not one.
+    """
     try:
-        return encode_event(event)
+        return _summary_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Corrupted(f"not a stored index row: {error}") from error
+
+
+def _encoded(events: Sequence[Event], index: IndexUpdate | None) -> tuple[tuple[bytes, ...], bytes]:
+    try:
+        for text in index.texts if index else ():
+            text.text.encode()
+        return tuple(encode_event(event) for event in events), encode_summary(index.summary) if index else b""
     except UnicodeEncodeError as error:
         raise InvalidArgument(
             f"text that is not Unicode cannot be stored: {error}", hint="replace lone surrogates before"

@@ -21,6 +21,7 @@ from greenroom.errors import GreenroomError
 from greenroom.events import (
     Event,
     NoticeGiven,
+    SessionRewound,
     StepFailed,
     StepFinished,
     StepStarted,
@@ -28,8 +29,8 @@ from greenroom.events import (
     TurnEnded,
     TurnStarted,
 )
-from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted, Usage
-from greenroom.protocols.agui_messages import all_messages, call_parent_id, part_id, result_id
+from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted, TextPart, Usage
+from greenroom.protocols.agui_messages import all_messages, call_parent_id, messages_before, part_id, result_id
 
 PROTOCOL_VERSION: Final = "1.0"
 
@@ -52,12 +53,17 @@ class AguiProjection:
 
     Args:
         thread_id: the session's id.
-        history: returns the messages before a step of a turn; asked when an answer begins anew and what was shown of it is void.
+        find_state: returns the session's state, which may be ahead of the entries; asked for what never changes again: the
+            messages before a step, when an answer begins anew and what was shown of it is void.
+        shows_messages: show a person's message at the beginning of its turn: for readers that did not send it.
     """
 
-    def __init__(self, thread_id: str, *, history: Callable[[str, int], list[dict[str, Any]]]) -> None:
+    def __init__(
+        self, thread_id: str, *, find_state: Callable[[], SessionState | None], shows_messages: bool = False
+    ) -> None:
         self._thread_id = thread_id
-        self._history = history
+        self._find_state = find_state
+        self._shows_messages = shows_messages
         self._turn_id = ""
         self._is_running = False
         self._step: StepStarted | None = None
@@ -79,8 +85,10 @@ class AguiProjection:
             case PartEnded():
                 return self._open.pop(payload.part).ends
             case TurnStarted():
-                self._turn_id, self._usage, self._open, self._step = payload.turn_id, [], {}, None
-                return (self._run_started(),)
+                return self._turn_started(payload)
+            case SessionRewound():
+                self._is_void = True
+                return ()
             case StepStarted():
                 return self._step_started(payload)
             case StepFinished():
@@ -190,13 +198,34 @@ class AguiProjection:
             }
         )
 
+    def _turn_started(self, started: TurnStarted) -> Sequence[str]:
+        self._turn_id, self._usage, self._open, self._step = started.turn_id, [], {}, None
+        events = [self._run_started()]
+        state = self._find_state() if self._shows_messages else None
+        turn = next((turn for turn in state.turns if turn.turn_id == started.turn_id), None) if state else None
+        if turn is None or self._is_void:
+            return events
+        if all(isinstance(part, TextPart) for part in turn.message.parts):
+            own = {"messageId": turn.message.message_id}
+            text = "\n".join(part.text for part in turn.message.parts if isinstance(part, TextPart))
+            events.append(encoded({"type": "TEXT_MESSAGE_START", **own, "role": "user"}))
+            events.append(encoded({"type": "TEXT_MESSAGE_CONTENT", **own, "delta": text}))
+            events.append(encoded({"type": "TEXT_MESSAGE_END", **own}))
+        else:
+            events.append(self._snapshot_before(1))
+        return events
+
+    def _snapshot_before(self, step: int) -> str:
+        state = self._find_state()
+        messages = messages_before(state, self._turn_id, step) if state is not None else []
+        return encoded({"type": "MESSAGES_SNAPSHOT", "messages": messages})
+
     def _step_started(self, step: StepStarted) -> Sequence[str]:
         self._step = step
         events = [encoded({"type": "STEP_STARTED", "stepName": _step_name(step)})]
         if self._is_void:
-            # What was shown of the attempt before is not part of the answer: the client forgets it.
-            messages = self._history(self._turn_id, step.step)
-            events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": messages}))
+            # What was shown of the attempt before, or of rewound turns, does not count any more: the client forgets it.
+            events.append(self._snapshot_before(step.step))
             self._is_void = False
         return events
 

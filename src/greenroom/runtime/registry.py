@@ -212,8 +212,10 @@ class Registry:
             if not live.is_broken:
                 logger.error("session %s: its runner failed; left to recovery", session_id, exc_info=failure)
             live.throw_away()
-        # A message may have come after the runner's last look; and an opened successor may have waited for its end.
-        if (current := self._live.get(session_id)) is not None:
+        # A message may have come after the runner's last look; and an opened successor may have waited for its end. Who
+        # cancelled the runner of a sound session wants it to end: the manager closes, or the event loop.
+        current = self._live.get(session_id)
+        if current is not None and not (task.cancelled() and current is live):
             self.wake(current)
 
     def _make_room(self) -> None:

@@ -33,9 +33,9 @@ class Tasks:
 
     async def end(self) -> None:
         """Cancels all tasks and waits until they are gone."""
-        for task in tuple(self._tasks):
-            task.cancel()
         while self._tasks:
+            for task in tuple(self._tasks):
+                task.cancel()
             await asyncio.wait(tuple(self._tasks))
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
-DEFAULT_PATIENCE_S: Final = 0.02
+DEFAULT_PATIENCE_S: Final = 0.05
 """Many times what a loopback socket or a committed row takes, and still little where a test jumps a dozen times."""
 
 

@@ -33,12 +33,11 @@ from greenroom.toolsets.prepared import (
     copy_entries,
     copy_entry,
     create_file,
-    discard,
     hidden_name,
-    is_leftover,
     permissions_of,
     prepared,
 )
+from greenroom.toolsets.quota import check_room, space_used
 from greenroom.toolsets.relative_path import OWN_PREFIX, is_name, join, parse_path, printable
 
 _locks: Final[weakref.WeakValueDictionary[str, threading.Lock]] = weakref.WeakValueDictionary()
@@ -47,6 +46,12 @@ _locks_lock: Final = threading.Lock()
 
 class Stopped(Exception):
     """The caller does not want the result any more; nothing was changed."""
+
+
+class OpenFile(msgspec.Struct):
+    """A file while it is changed: what `content` is in the end, it becomes."""
+
+    content: bytes
 
 
 class Workspace:
@@ -146,6 +151,20 @@ class Workspace:
         names = _names_of_entry(path)
         with self._changing():
             return self._write(names, content)
+
+    @contextmanager
+    def changing(self, path: str) -> Iterator[OpenFile]:
+        """Holds the contents of a file, so that they can be replaced without anybody else changing it in between.
+
+        Raises:
+            As `read_bytes` and `write_bytes`.
+        """
+        names = _names_of_entry(path)
+        with self._changing():
+            with self._opened(names[:-1]) as folder, told(names):
+                file = OpenFile(self._read(folder, names))
+            yield file
+            self._write(names, file.content)
 
     def append_bytes(self, path: str, content: bytes) -> int:
         """Adds to the end of a file, which is made if it does not exist; returns its new size.
@@ -427,40 +446,13 @@ class Workspace:
     def _check_room(self, *, entries: int, size_bytes: int) -> None:
         if entries <= 0 and size_bytes <= 0:
             return
-        used, limits = self._usage(), self._limits
-        hint = "delete what is no longer needed"
-        if entries > 0 and used.entries + entries > limits.workspace_files_max:
-            raise LimitExceeded(f"the workspace has room for {limits.workspace_files_max} files and folders", hint=hint)
-        if size_bytes > 0 and used.size_bytes + size_bytes > limits.workspace_bytes_max:
-            raise LimitExceeded(
-                f"the workspace holds {used.size_bytes} bytes and has room for {limits.workspace_bytes_max}", hint=hint
-            )
+        check_room(self._usage(), self._limits, entries=entries, size_bytes=size_bytes)
 
     def _usage(self) -> SpaceUsed:
         if not self.root.exists():
             return SpaceUsed()
         with self._opened(()) as folder, told(()):
-            return self._measured(folder, PATH_DEPTH_MAX)
-
-    def _measured(self, folder: Folder, depth_max: int) -> SpaceUsed:
-        """Returns what is used below a folder, and removes what a process that is gone has prepared there."""
-        entries, size_bytes = 0, 0
-        for name in folder.names():
-            if is_leftover(name):
-                discard(folder, name)
-                continue
-            if entries > self._limits.workspace_files_max:
-                break  # full: how full does not matter
-            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # as in `_below`
-                found = folder.stat(name)
-                entries += 1
-                if kind_of(found) != "folder":
-                    size_bytes += found.st_size
-                elif depth_max > 1:
-                    with folder.open_folder(name) as below:
-                        inner = self._measured(below, depth_max - 1)
-                    entries, size_bytes = entries + inner.entries, size_bytes + inner.size_bytes
-        return SpaceUsed(entries=entries, size_bytes=size_bytes)
+            return space_used(folder, self._limits)
 
 
 def _names_of_entry(path: str) -> tuple[str, ...]:

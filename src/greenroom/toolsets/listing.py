@@ -1,6 +1,6 @@
 """Lists that a model reads: one line for each thing, and an honest end where there would be too many.
 
-Rule: what is left out is counted, and the model is told how to get it.
+Rule: where something is left out, the model is told so, and how to get it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Changes that are there as a whole or not at all: prepared under a hidden name, made durable, then renamed into place.
 
-What a crash leaves of one keeps its hidden name. It carries the mark of the process that made it, so another process knows it
-for what it is.
+What a crash leaves of one keeps its hidden name, and is known for what it is by its age: nothing takes that long to prepare.
 
 Rule: nothing is ever written under the name that it will have.
 """
@@ -10,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final
@@ -19,19 +19,19 @@ from greenroom.toolsets.entry import kind_of
 from greenroom.toolsets.folder import NEW_FILE_MODE, Folder
 from greenroom.toolsets.relative_path import OWN_PREFIX, is_name
 
-_INCARNATION: Final = f"{OWN_PREFIX}{secrets.token_hex(4)}-"
+_LEFTOVER_S: Final = 3600.0
 _CHUNK_BYTES: Final = 1024 * 1024
 _PERMISSIONS: Final = 0o777
 
 
 def hidden_name() -> str:
     """Returns a name that nothing has and no path can have."""
-    return _INCARNATION + secrets.token_hex(8)
+    return OWN_PREFIX + secrets.token_hex(8)
 
 
-def is_leftover(name: str) -> bool:
-    """Returns whether a process that is gone has prepared this."""
-    return name.startswith(OWN_PREFIX) and not name.startswith(_INCARNATION)
+def is_leftover(name: str, found: os.stat_result) -> bool:
+    """Returns whether it was prepared by somebody who did not live to finish it."""
+    return name.startswith(OWN_PREFIX) and time.time() - found.st_mtime > _LEFTOVER_S
 
 
 @contextmanager

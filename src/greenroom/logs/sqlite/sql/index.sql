@@ -1,4 +1,4 @@
--- The index over sessions. A result of many rows comes as one JSON text: see reader.py for why.
+-- The index over sessions. Many rows come as one row, of JSON: __init__.py says why.
 
 -- name: put_sessions
 INSERT INTO session (log_id, user_id, title, updated_at_ms, is_open, summary) VALUES (?, ?, ?, ?, ?, ?)
@@ -90,10 +90,17 @@ WITH RECURSIVE word (term) AS (
 SELECT json_group_array(term) FROM word WHERE substr(term, 1, length(:prefix)) = :prefix;
 
 -- name: search
--- The latest texts that match, as JSON lines [session_id, seq, role, body, title].
-SELECT json_group_array(json_array(log.session_id, text.seq, text.role, text.body, session.title))
+-- The latest texts that match, with as much of them as ranking weighs: [text_id, beginning of the body].
+SELECT json_group_array(json_array(text.text_id, substr(text.body, 1, :chars)))
 FROM (SELECT rowid AS text_id FROM text_index WHERE text_index MATCH :match ORDER BY rowid DESC LIMIT :texts) AS found
 JOIN text USING (text_id)
 JOIN session USING (log_id)
-JOIN log USING (log_id)
 WHERE :user_id IS NULL OR session.user_id = :user_id;
+
+-- name: hits
+-- The texts that are shown, whole.
+SELECT json_group_array(json_array(text.text_id, log.session_id, text.seq, text.role, text.body, session.title))
+FROM json_each(:text_ids) AS wanted
+JOIN text ON text.text_id = wanted.value
+JOIN session USING (log_id)
+JOIN log USING (log_id);

@@ -1,4 +1,4 @@
--- Records. A result of many rows comes as one JSON text: see reader.py for why.
+-- Records. Many rows come as one row, of JSON lines: __init__.py says why.
 
 -- name: heads
 -- The ends of the logs of some sessions, and what their index rows say.
@@ -20,15 +20,18 @@ INSERT INTO record (place, epoch, at_ms, key, body) VALUES (?, ?, ?, ?, ?);
 
 -- name: appended
 -- The records of the append with this key behind a place, one JSON line each; none if it was not made there.
-SELECT group_concat(
-  '{"seq":' || seq || ',"epoch":' || epoch || ',"at_ms":' || at_ms || ',"event":' || CAST(body AS TEXT) || '}', char(10)
-)
-FROM record
-WHERE place > :after
-  AND (SELECT key FROM record WHERE place = :after + 1) = :key
-  AND place < coalesce(
-    (SELECT min(place) FROM record WHERE place > :after + 1 AND place <= :last AND key IS NOT NULL), :last + 1
-  );
+SELECT CAST(group_concat(line, char(10)) AS BLOB)
+FROM (
+  SELECT
+    '{"seq":' || seq || ',"epoch":' || epoch || ',"at_ms":' || at_ms || ',"event":' || CAST(body AS TEXT) || '}' AS line
+  FROM record
+  WHERE place > :after
+    AND (SELECT key FROM record WHERE place = :after + 1) = :key
+    AND place < coalesce(
+      (SELECT min(place) FROM record WHERE place > :after + 1 AND place <= :last AND key IS NOT NULL), :last + 1
+    )
+  ORDER BY place
+);
 
 -- name: log_of
 SELECT log_id FROM log WHERE session_id = ?;

@@ -1,0 +1,153 @@
+"""A thread that does what is put into its queue, and tells the event loops of those who wait.
+
+Threads are daemons: a program that never closes its store can end, and what was acknowledged is on the disk anyway.
+
+Rule: whoever waits is always answered: with a result, with an error, or by the loop's own end. No error ends the thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from greenroom.errors import LogUnavailable
+
+
+class Ticket:
+    """Something to do, and the future of the task that waits for it. Made in the task, answered from the thread.
+
+    Attributes:
+        operation: what to do; the servant of the thread knows how.
+        result, error: set by the servant.
+        loop: of the waiting task.
+    """
+
+    __slots__ = ("_future", "error", "loop", "operation", "result")
+
+    def __init__(self, operation: Any) -> None:
+        self.operation = operation
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[Any] = self.loop.create_future()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._future.__await__()
+
+    def deliver(self) -> None:
+        """Wakes the waiting task, in its loop; a task that was cancelled meanwhile waits no more."""
+        if self._future.done():
+            return
+        if self.error is None:
+            self._future.set_result(self.result)
+        else:
+            self._future.set_exception(self.error)
+
+
+class Servant(Protocol):
+    """What a thread does; all of it is called in the thread."""
+
+    def serve(self, tickets: list[Ticket]) -> None:
+        """Sets `result` or `error` of every ticket. Raises what fails all of them."""
+        ...
+
+    def rest(self, *, is_idle: bool) -> float | None:
+        """Does what nobody waits for, behind each `serve`; returns after how many idle seconds to be called again."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of everything."""
+        ...
+
+
+class Worker:
+    """A thread with a queue. Starts with the first operation."""
+
+    def __init__(self, name: str, servant: Servant, *, batch_max: int) -> None:
+        self._servant = servant
+        self._batch_max = batch_max
+        self._queue: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        # Guards what follows: nothing may be put behind the end of the queue, where nobody would answer it.
+        self._lock = threading.Lock()
+        self._is_started = False
+        self._is_closed = False
+
+    async def run(self, operation: Any) -> Any:
+        """Returns what the servant makes of `operation`.
+
+        Raises:
+            LogUnavailable: the worker was closed.
+            Exception: what the operation raised.
+        """
+        ticket = Ticket(operation)
+        with self._lock:
+            if self._is_closed:
+                raise LogUnavailable("the store was closed", hint="open it again, or make a new one")
+            if not self._is_started:
+                self._is_started = True
+                self._thread.start()
+            self._queue.put(ticket)
+        return await ticket
+
+    async def close(self) -> None:
+        """Finishes what was asked for before, and ends the thread. Idempotent."""
+        ticket = Ticket(_END)
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            if not self._is_started:
+                return
+            self._queue.put(ticket)
+        await ticket
+
+    def _work(self) -> None:
+        patience_s: float | None = None
+        while True:
+            tickets = self._take(patience_s)
+            end = tickets.pop() if tickets and tickets[-1].operation is _END else None
+            _guarded(tickets, lambda: self._servant.serve(tickets))
+            if end is not None:
+                _guarded([end], self._servant.close)
+                return
+            patience_s = self._servant.rest(is_idle=not tickets)
+
+    def _take(self, patience_s: float | None) -> list[Ticket]:
+        """Returns everything that waits, at least one ticket; none if nothing came in time. The end is the last."""
+        try:
+            tickets = [self._queue.get(timeout=patience_s)]
+        except queue.Empty:
+            return []
+        with suppress(queue.Empty):
+            while len(tickets) < self._batch_max:
+                tickets.append(self._queue.get_nowait())
+        return tickets
+
+
+_END: Final = object()
+
+
+def _guarded(tickets: Sequence[Ticket], act: Callable[[], None]) -> None:
+    """Acts, and answers the tickets whatever happens."""
+    try:
+        if tickets:
+            act()
+    except Exception as error:  # noqa: BLE001 # broad: whoever waits hears of it, and the thread goes on
+        for ticket in tickets:
+            ticket.error = error
+    waiting: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
+    for ticket in tickets:
+        waiting.setdefault(ticket.loop, []).append(ticket)
+    for loop, theirs in waiting.items():
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(_deliver, theirs)
+
+
+def _deliver(tickets: Sequence[Ticket]) -> None:
+    for ticket in tickets:
+        ticket.deliver()

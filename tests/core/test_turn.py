@@ -1,0 +1,204 @@
+"""The turn machine's tables, tested as tables."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from greenroom.config import SessionConfig
+from greenroom.core.turn import TRANSITIONS, TURN_EVENTS, AskBackend, FinishTurn, RunTools, Turn, TurnState
+from greenroom.events import (
+    CancelRequested,
+    Event,
+    StepFailed,
+    StepFinished,
+    StepProgress,
+    StepStarted,
+    ToolReturned,
+    ToolStarted,
+    TurnEnded,
+    TurnStarted,
+)
+from greenroom.limits import Limits
+from greenroom.messages import PartDelta, PartEnded, PartStarted
+
+LIMITS = Limits(retries_max=2, attempts_max=1)
+CONFIG = SessionConfig()
+
+
+def call(part: int, call_id: str) -> tuple[PartStarted, PartEnded]:
+    return PartStarted(part=part, kind="tool_call", call_id=call_id, name="look"), PartEnded(part=part)
+
+
+STARTED = TurnStarted(turn_id="t")
+STEP = StepStarted(step=1, attempt=1, backend="openai", model="gpt-4o")
+TEXT = StepProgress(items=(PartStarted(part=0, kind="text"), PartDelta(part=0, delta="hi"), PartEnded(part=0)))
+CALLS = StepProgress(items=(*call(0, "a"), *call(1, "b")))
+DONE = StepFinished(reason="stop")
+WEATHER = StepFailed(code="backend_unavailable", message="busy")
+BROKEN = StepFailed(code="backend_garbled", message="cut")
+REFUSED = StepFailed(code="backend_rejected", message="no such model")
+KILLED = StepFailed(code="interrupted", message="the process ended")
+INTENT = ToolStarted(call_id="a", name="look", effect="pure", idempotency_key="k")
+RESULT = ToolReturned(call_id="a", name="look", outcome="ok", content="x")
+STOP = CancelRequested(turn_id="t")
+END = TurnEnded(turn_id="t", outcome="completed")
+
+ROADS: dict[TurnState, list[Event]] = {
+    TurnState.IDLE: [],
+    TurnState.READY: [STARTED],
+    TurnState.STREAMING: [STARTED, STEP, CALLS],
+    TurnState.SETTLING: [STARTED, STEP, CALLS, DONE],
+    TurnState.DONE: [STARTED, STEP, TEXT, DONE],
+    TurnState.ENDED: [STARTED, END],
+}
+ONE_OF_EACH: list[Event] = [STARTED, STEP, TEXT, DONE, WEATHER, INTENT, RESULT, STOP, END]
+
+
+def turn_after(*events: Event) -> Turn:
+    turn = Turn("t", limits=LIMITS)
+    for event in events:
+        turn.apply(event)
+    return turn
+
+
+def again(attempt: int, *, backend: str = "openai", model: str = "gpt-4o") -> StepStarted:
+    return StepStarted(step=1, attempt=attempt, backend=backend, model=model)
+
+
+def test_the_roads_lead_to_every_state_and_the_samples_are_every_event() -> None:
+    assert {state: turn_after(*road).state for state, road in ROADS.items()} == {state: state for state in TurnState}
+    assert {type(event) for event in ONE_OF_EACH} == TURN_EVENTS
+    assert set(get_args(Event)) >= TURN_EVENTS
+
+
+@pytest.mark.parametrize("state", TurnState)
+@pytest.mark.parametrize("event", ONE_OF_EACH, ids=lambda event: type(event).__name__)
+def test_every_event_in_every_state(state: TurnState, event: Event) -> None:
+    turn = turn_after(*ROADS[state])
+    assert turn.allows(event) == (type(event) in TRANSITIONS[state])
+    if turn.allows(event):
+        turn.apply(event)
+        assert turn.state in {TRANSITIONS[state][type(event)], TurnState.READY}
+    else:
+        with pytest.raises(AssertionError, match="while"):
+            turn.apply(event)
+
+
+@pytest.mark.parametrize("state", [state for state in TurnState if state not in {TurnState.IDLE, TurnState.ENDED}])
+def test_a_cancelled_turn_wants_its_end_in_every_state(state: TurnState) -> None:
+    turn = turn_after(*ROADS[state], STOP)
+    assert turn.next_action(CONFIG) == FinishTurn(outcome="cancelled")
+    assert turn.allows(END)
+
+
+@pytest.mark.parametrize("state", [TurnState.IDLE, TurnState.STREAMING, TurnState.ENDED])
+def test_there_is_nothing_to_do(state: TurnState) -> None:
+    assert turn_after(*ROADS[state]).next_action(CONFIG) is None
+
+
+def test_calls_are_run_together_and_the_turn_goes_on_when_all_are_settled() -> None:
+    turn = turn_after(*ROADS[TurnState.SETTLING])
+    action = turn.next_action(CONFIG)
+    assert isinstance(action, RunTools)
+    assert [call.call_id for call in action.calls] == ["a", "b"]
+    turn.apply(RESULT)
+    assert not turn.allows(RESULT), "a call has one result"
+    assert [call.call_id for call in turn.unsettled_calls()] == ["b"]
+    turn.apply(ToolReturned(call_id="b", name="look", outcome="error", content="x"))
+    assert turn.next_action(CONFIG) == AskBackend(step=2, attempt=1, backend="openai", model="gpt-4o")
+
+
+def test_an_intent_without_a_result_is_remembered() -> None:
+    turn = turn_after(*ROADS[TurnState.SETTLING], INTENT)
+    assert turn.intents() == (INTENT,)
+    assert not turn.allows(INTENT), "the intent is written once"
+    action = turn.next_action(CONFIG)
+    assert isinstance(action, RunTools)
+    assert action.started == {"a"}
+
+
+def test_a_pause_of_the_provider_asks_again() -> None:
+    turn = turn_after(STARTED, STEP, TEXT, StepFinished(reason="pause"))
+    assert turn.next_action(CONFIG) == AskBackend(step=2, attempt=1, backend="openai", model="gpt-4o")
+
+
+def test_steps_are_bounded() -> None:
+    turn = turn_after(
+        STARTED, STEP, *[CALLS, DONE, RESULT, ToolReturned(call_id="b", name="l", outcome="ok", content="x")]
+    )
+    action = turn.next_action(SessionConfig(max_steps=1))
+    assert isinstance(action, FinishTurn)
+    assert (action.outcome, action.code) == ("failed", "limit_exceeded")
+
+
+def test_weather_is_repeated_with_growing_pauses_then_reported() -> None:
+    turn = turn_after(STARTED, STEP, WEATHER)
+    for attempt in (2, 3):
+        assert turn.next_action(CONFIG) == AskBackend(
+            step=1, attempt=attempt, backend="openai", model="gpt-4o", retry=attempt - 1
+        )
+        turn.apply(again(attempt))
+        turn.apply(WEATHER)
+    assert turn.next_action(CONFIG) == FinishTurn(outcome="failed", code="backend_unavailable", message="busy")
+
+
+def test_retry_after_is_obeyed_up_to_its_bound() -> None:
+    soon = StepFailed(code="backend_unavailable", message="busy", retry_after_s=3.0)
+    action = turn_after(STARTED, STEP, soon).next_action(CONFIG)
+    assert isinstance(action, AskBackend)
+    assert action.retry_after_s == 3.0
+    late = StepFailed(code="backend_unavailable", message="busy", retry_after_s=3600.0)
+    assert isinstance(turn_after(STARTED, STEP, late).next_action(CONFIG), FinishTurn)
+
+
+def test_a_stream_that_breaks_after_a_delta_is_asked_again_as_a_new_attempt() -> None:
+    turn = turn_after(STARTED, STEP, TEXT, BROKEN)
+    assert isinstance(turn.next_action(CONFIG), AskBackend)
+    turn.apply(again(2))
+    assert turn.assembly.is_empty(), "what was said before is void"
+    turn.apply(TEXT)
+    turn.apply(BROKEN)
+    assert turn.next_action(CONFIG) == FinishTurn(outcome="failed", code="backend_garbled", message="cut")
+
+
+def test_a_killed_process_is_not_the_providers_fault() -> None:
+    turn = turn_after(STARTED, STEP, KILLED)
+    action = turn.next_action(CONFIG)
+    assert isinstance(action, AskBackend)
+    assert action.retry == 0, "nobody has to wait"
+    turn.apply(again(2))
+    turn.apply(KILLED)
+    assert turn.next_action(CONFIG) == FinishTurn(
+        outcome="interrupted", code="interrupted", message="the process ended"
+    )
+
+
+def test_fallbacks_are_tried_in_order_each_with_a_clean_sheet() -> None:
+    config = SessionConfig(fallbacks=("claude:c", "local:l"))
+    turn = turn_after(STARTED, STEP, REFUSED)
+    assert turn.next_action(config) == AskBackend(step=1, attempt=2, backend="claude", model="c")
+    turn.apply(again(2, backend="claude", model="c"))
+    turn.apply(WEATHER)
+    assert turn.next_action(config) == AskBackend(step=1, attempt=3, backend="claude", model="c", retry=1)
+    turn.apply(again(3, backend="claude", model="c"))
+    turn.apply(REFUSED)
+    assert turn.next_action(config) == AskBackend(step=1, attempt=4, backend="local", model="l")
+    turn.apply(again(4, backend="local", model="l"))
+    turn.apply(REFUSED)
+    assert turn.next_action(config) == FinishTurn(outcome="failed", code="backend_rejected", message="no such model")
+
+
+def test_our_own_bounds_do_not_fall_back() -> None:
+    turn = turn_after(STARTED, STEP, StepFailed(code="limit_exceeded", message="too long"))
+    assert isinstance(turn.next_action(SessionConfig(fallbacks=("claude:c",))), FinishTurn)
+
+
+def test_a_shadow_can_be_spoiled() -> None:
+    turn = turn_after(*ROADS[TurnState.SETTLING])
+    shadow = turn.shadow()
+    shadow.apply(INTENT)
+    shadow.apply(END)
+    assert turn.state is TurnState.SETTLING
+    assert turn.intents() == ()

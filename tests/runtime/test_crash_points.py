@@ -1,0 +1,88 @@
+"""A process that dies behind any record, or any item of a record, of a turn: the session goes on.
+
+Each prefix of a whole log is what some crash leaves behind. It is opened as a new process would, and then: one end per turn (P3),
+a transcript that every provider takes (P1), nothing acknowledged gone (P2), no tool with side effects run twice (P8).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from greenroom.backends.scripted import ScriptedBackend
+from greenroom.core.transcript import render
+from greenroom.events import MessageAccepted, Record, StepProgress, TurnEnded
+from harness import HERE, Bench, stage, step_for, store_with
+from transcript_rules import violations
+
+
+async def whole_log() -> list[Record]:
+    async with stage(bench=Bench(ScriptedBackend(step_for))) as full:
+        await full.create()
+        await full.answer("first")
+        receipt = await full.send("second")
+        await full.send("third")
+        assert receipt.position == 0
+        async with full.registry.using(HERE) as live:
+            while live.state.is_busy:
+                reader, _ = live.join()
+                await reader.take()
+                live.feed.leave(reader)
+        return list(await full.store.log.read(HERE))
+
+
+def crashes(records: list[Record]) -> list[list[Record]]:
+    """Every prefix, and every prefix that ends within a progress."""
+    prefixes = [records[:n] for n in range(1, len(records) + 1)]
+    for n, record in enumerate(records):
+        if isinstance(record.event, StepProgress):
+            for items in range(1, len(record.event.items)):
+                cut = StepProgress(items=record.event.items[:items])
+                prefixes.append([*records[:n], Record(seq=n + 1, epoch=record.epoch, at_ms=record.at_ms, event=cut)])
+    return prefixes
+
+
+@pytest.mark.parametrize("recovery", ["resume", "close"])
+@pytest.mark.virtual_time
+async def test_every_crash_point(recovery: str) -> None:
+    records = await whole_log()
+    created = records[0].event
+    created = type(created)(
+        **{
+            name: getattr(created, name) for name in created.__struct_fields__ if name != "config"
+        },  # the same session, set to `recovery`
+        config=type(created.config)(backend="scripted", recovery=recovery),
+    )
+    records[0] = Record(seq=1, epoch=1, at_ms=records[0].at_ms, event=created)
+    points = crashes(records)
+    assert len(points) > 60
+    for prefix in points:
+        await check(prefix)
+
+
+async def check(prefix: list[Record]) -> None:
+    where = f"crash behind record {len(prefix)} ({type(prefix[-1].event).__name__})"
+    store = await store_with(prefix)
+    async with stage(store=store, bench=Bench(ScriptedBackend(step_for))) as after:
+        async with after.registry.using(HERE) as live:
+            assert not violations(render(live.state)), where
+            while live.state.is_busy:
+                reader, _ = live.join()
+                await reader.take()
+                live.feed.leave(reader)
+            assert not violations(render(live.state)), where
+        events = await after.events()
+        accepted = [event.turn_id for event in events if isinstance(event, MessageAccepted)]
+        ended = Counter(event.turn_id for event in events if isinstance(event, TurnEnded))
+        assert [event for event in accepted if ended[event] != 1] == [], where
+        assert events[: len(prefix)] == [record.event for record in prefix], "nothing that was written is gone"
+        before = {
+            event.idempotency_key for record in prefix if (event := record.event).__class__.__name__ == "ToolStarted"
+        }
+        paid = Counter(after.bench.pay.runs)
+        assert not [key for key in paid if key in before], f"{where}: paid twice"
+        assert max(paid.values(), default=1) == 1, where
+        # And the session takes the next message.
+        answer = await after.answer("and now?")
+        assert '"RUN_FINISHED"' in answer[-1], where
