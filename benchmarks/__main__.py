@@ -75,6 +75,7 @@ def main() -> int:
         rows = [row for name in names for row in import_module(f"benchmarks.{name}").rows()]
         sys.stdout.buffer.write(msgspec.json.encode(rows))
         return 0
+    about = machine()
     rows, failed = [], []
     for name in names:
         print(f"... {name}", file=sys.stderr, flush=True)
@@ -83,7 +84,7 @@ def main() -> int:
         except (subprocess.SubprocessError, msgspec.MsgspecError) as error:
             failed.append(f"{name} FAILED: {error}")
     today = datetime.now(tz=UTC).date()
-    text = "\n\n".join([f"# Benchmarks\n\n{today}, {machine()}. Loopback; medians; one run.", table(rows), *failed])
+    text = "\n\n".join([f"# Benchmarks\n\n{today}, {about}. Loopback; medians; one run.", table(rows), *failed])
     print(text)
     if options.write and not failed:
         options.write.write_text(f"{text}\n", encoding="utf-8")

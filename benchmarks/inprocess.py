@@ -174,9 +174,8 @@ async def _paced(works: Sequence[Callable[[], Awaitable[int]]]) -> Cost:
 
 
 def _paced_row(name: str, cost: Cost, *, late: Sequence[float] = (), is_floor: bool = False) -> Row:
-    note = (
-        f"wall {cost.wall_s:.2f} s of {PACED_CHUNKS * PACED_MS / 1000:.2f} s, one core {cost.cpu_s / cost.wall_s:.0%}"
-    )
+    ideal_s = PACED_CHUNKS * PACED_MS / 1000 + PACED_JOIN_S
+    note = f"wall {cost.wall_s:.2f} s of {ideal_s:.2f} s, one core {cost.cpu_s / cost.wall_s:.0%}"
     if late:
         p50_ms, p99_ms = quantiles_ms(late)
         note += f", late p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms"

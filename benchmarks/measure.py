@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import platform
 import resource
 import statistics
@@ -106,16 +107,16 @@ def rss_mb() -> float:
 
 
 def machine() -> str:
-    """Returns one line on what the numbers were measured."""
-    import os
-
+    """Returns one line on what the numbers were measured, and how busy it was with other things."""
     packages = []
     for name in ("greenroom", "msgspec", "aiohttp", "uvloop", "openai", "anthropic"):
         try:
             packages.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             packages.append(f"no {name}")
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
     return (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {platform.python_implementation()} "
-        f"{platform.python_version()}; {', '.join(packages)}"
+        f"{platform.system()} {platform.machine()}, {cores} cores, {platform.python_implementation()} "
+        f"{platform.python_version()}; {', '.join(packages)}; load {load:.1f} when it began"
+        + (" (BUSY: lateness and wall times mean nothing)" if load > cores / 2 else "")
     )

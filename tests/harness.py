@@ -21,6 +21,7 @@ from greenroom.logs.memory import MemoryStore
 from greenroom.message_input import accepted_message
 from greenroom.messages import ToolMessage, ToolSpec, Usage
 from greenroom.runtime.clock import SystemClock
+from greenroom.runtime.live import LiveSession
 from greenroom.runtime.operations import Operations, Receipt
 from greenroom.runtime.registry import Registry
 from greenroom.runtime.watch import Watch
@@ -67,7 +68,7 @@ class Bench:
     def tools(self, names: Sequence[str]) -> Mapping[str, Tool]:
         return {tool.spec.name: tool for tool in (self.pay, self.look, self.put)}
 
-    def persona(self, name: str) -> Persona:
+    async def persona(self, name: str) -> Persona:
         return Persona(name=name, text="You are a test.")
 
     async def priced(self, usage: Usage, *, backend: str, model: str) -> Usage:
@@ -117,8 +118,21 @@ class Stage:
     async def answer(self, text: str = "hello", *, session_id: str = HERE) -> list[str]:
         return [event async for event in self.stream(text, session_id=session_id)]
 
+    async def idle(self, session_id: str = HERE) -> None:
+        """Waits until the session has nothing to do."""
+        async with self.registry.using(session_id) as live:
+            await until_idle(live)
+
     async def events(self, session_id: str = HERE) -> list[Event]:
         return [record.event for record in await self.store.log.read(session_id)]
+
+
+async def until_idle(live: LiveSession) -> None:
+    """Waits until no turn is open or queued."""
+    while live.state.is_busy:
+        reader, _ = live.join()
+        await reader.take()
+        live.feed.leave(reader)
 
 
 @asynccontextmanager
@@ -145,12 +159,10 @@ async def store_with(records: Sequence[Record], session_id: str = HERE) -> Memor
     """Returns a store that holds `records`, as a dead process left them."""
     store = MemoryStore()
     await store.open()
-    seq = 0
-    for record in records:
+    for seq, record in enumerate(records):
         await store.log.append(
             session_id, [record.event], expected_seq=seq, epoch=record.epoch, at_ms=record.at_ms, key=f"k{record.seq}"
         )
-        seq += 1
     return store
 
 

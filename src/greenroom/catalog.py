@@ -52,14 +52,21 @@ class Catalog:
         self._toolsets: dict[str, ToolSource] = {}
         self._tools: dict[tuple[str, ...], Mapping[str, Tool]] = {}
         self._personas = ScannedPersonas(folders=[settings.personas_folder], extra=personas)
+        self._found_backends: Mapping[str, EntryPoint] = {}
+        self._found_toolsets: Mapping[str, EntryPoint] = {}
+
+    def discover(self) -> None:
+        """Looks for installed backends and toolsets. Reads files: not on an event loop."""
+        self._found_backends = {found.name: found for found in entry_points(group="greenroom.backends")}
+        self._found_toolsets = {found.name: found for found in entry_points(group="greenroom.toolsets")}
 
     def backend_names(self) -> Sequence[str]:
         """Returns the names of all backends."""
-        return sorted({*_BACKENDS, *self._given_backends, *_entry_points("greenroom.backends")})
+        return sorted({*_BACKENDS, *self._given_backends, *self._found_backends})
 
     def toolset_names(self) -> Sequence[str]:
         """Returns the names of all toolsets."""
-        return sorted({*self._toolset_makers, *_entry_points("greenroom.toolsets")})
+        return sorted({*self._toolset_makers, *self._found_toolsets})
 
     def toolset(self, name: str) -> ToolSource:
         """Returns the toolset.
@@ -71,9 +78,9 @@ class Catalog:
             self._toolsets[name] = self._made_toolset(name)
         return self._toolsets[name]
 
-    def personas(self) -> Sequence[Persona]:
+    async def personas(self) -> Sequence[Persona]:
         """Returns all personas by name."""
-        return self._personas.all()
+        return await asyncio.to_thread(self._personas.all)
 
     def backend(self, name: str) -> Backend:
         """Returns the backend.
@@ -97,13 +104,13 @@ class Catalog:
             self._tools[key] = self._collected(key)
         return self._tools[key]
 
-    def persona(self, name: str) -> Persona:
-        """Returns the persona.
+    async def persona(self, name: str) -> Persona:
+        """Returns the persona; looks into the user's folder, so a new or changed one is found.
 
         Raises:
             UnknownPersona: there is none of that name; names those that exist.
         """
-        return self._personas.get(name)
+        return await asyncio.to_thread(self._personas.get, name)
 
     async def priced(self, usage: Usage, *, backend: str, model: str) -> Usage:
         """Returns the usage with its cost, where the price of the model is known."""
@@ -121,7 +128,7 @@ class Catalog:
         Raises:
             InvalidConfig: the URL is not one of ours.
         """
-        return open_store(self._settings.store_url)
+        return open_store(self._settings.store_url, limits=self._settings.limits)
 
     async def close_session(self, session_id: str) -> None:
         """Lets the toolsets go of what they hold for a session."""
@@ -142,7 +149,7 @@ class Catalog:
             return given() if callable(given) else given
         if (make := _BACKENDS.get(name)) is not None:
             return make(self._settings)
-        if (found := _entry_points("greenroom.backends").get(name)) is not None:
+        if (found := self._found_backends.get(name)) is not None:
             backend: Backend = found.load()()
             return backend
         raise UnknownBackend(f"unknown backend {name!r}", hint=f"the backends are {', '.join(self.backend_names())}")
@@ -150,7 +157,7 @@ class Catalog:
     def _made_toolset(self, name: str) -> ToolSource:
         if (make := self._toolset_makers.get(name)) is not None:
             return make()
-        if (found := _entry_points("greenroom.toolsets").get(name)) is not None:
+        if (found := self._found_toolsets.get(name)) is not None:
             toolset: ToolSource = found.load()()
             return toolset
         raise UnknownTool(f"unknown toolset {name!r}", hint=f"the toolsets are {', '.join(self.toolset_names())}")
@@ -237,10 +244,6 @@ def _imported(path: str) -> type[Toolset]:
     if not (isinstance(kind, type) and issubclass(kind, Toolset)):
         raise InvalidConfig(f"toolsets: {path!r} is not a subclass of greenroom.Toolset")
     return kind
-
-
-def _entry_points(group: str) -> Mapping[str, EntryPoint]:
-    return {found.name: found for found in entry_points(group=group)}
 
 
 def _price(usage: Usage, provider: str | None, model: str) -> float | None:

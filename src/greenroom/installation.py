@@ -6,6 +6,7 @@ Rule: nothing is read, opened or started before it is needed; and what lives in 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ class Installation:
     ) -> None:
         self.now: Opened | None = None
         self.is_closed = False
+        self._preparing = threading.Lock()
+        self._is_prepared = False
         self._config = config
         self._arguments = arguments
         self._backends = backends
@@ -123,12 +126,19 @@ class Installation:
             raise ManagerClosed("the manager is closed", hint="make a new AgentManager")
         loop = asyncio.get_running_loop()
         if self.now is None or self.now.loop is not loop:
-            store = self.store
+            store = await asyncio.to_thread(self._prepared)  # reads the configuration file, and looks what is installed
             await store.open()
             # Another loop than before (a second asyncio.run): what lived in the first ended with it, and the log has it.
             if self.now is None or self.now.loop is not loop:
                 self.now = Opened(loop, store, self.settings, self.catalog)
         return self.now
+
+    def _prepared(self) -> Store:
+        with self._preparing:
+            if not self._is_prepared:
+                self.catalog.discover()
+                self._is_prepared = True
+            return self.store
 
     async def close(self) -> None:
         """Drains, closes and lets go of everything. Idempotent."""

@@ -230,15 +230,34 @@ class Store(Protocol):
     """A place where sessions are kept: everything that shares one transaction domain.
 
     Attributes:
+        log, index, inbox, notes: the parts.
         node: id of this process incarnation in the store; a new one at every opening.
-        workspaces: whether the session workspaces may lie beside it (an embedded store).
     """
 
-    log: EventLog
-    index: SessionIndex
-    inbox: Inbox
-    notes: Notes
-    node: str
+    @property
+    def log(self) -> EventLog:
+        """See above."""
+        ...
+
+    @property
+    def index(self) -> SessionIndex:
+        """See above."""
+        ...
+
+    @property
+    def inbox(self) -> Inbox:
+        """See above."""
+        ...
+
+    @property
+    def notes(self) -> Notes:
+        """See above."""
+        ...
+
+    @property
+    def node(self) -> str:
+        """See above."""
+        ...
 
     async def open(self) -> None:
         """Connects, makes or migrates the schema. Idempotent; every other call needs it.
@@ -304,8 +323,15 @@ class Backend(Protocol):
         default_model: what to ask when nobody named a model, or `None`.
     """
 
-    dialect: str
-    default_model: str | None
+    @property
+    def dialect(self) -> str:
+        """See above."""
+        ...
+
+    @property
+    def default_model(self) -> str | None:
+        """See above."""
+        ...
 
     def stream(self, request: BackendRequest) -> AbstractAsyncContextManager[AsyncIterator[Sequence[StreamItem]]]:
         """Asks for one step; yields the items of each read from the wire together.

@@ -163,16 +163,14 @@ class AgentManager:
         else:
             session_id = check_session_id(existing_session_id)
         async with self._lock(session_id):
-            if existing_session_id is not None and await opened.store.index.get(session_id) is not None:
-                await opened.operations.update(session_id, patch, self._check_families)
-                return session_id
-            config, labels = patch.applied(self._initial_config(patch), SessionLabels())
-            self._check_families(config)
-            created = await opened.operations.create(
-                session_id, user_id=patch.user_id or "default", config=config, labels=labels
-            )
-            if not created:  # another process was quicker with the same id
-                await opened.operations.update(session_id, patch, self._check_families)
+            if existing_session_id is None or await opened.store.index.get(session_id) is None:
+                config, labels = patch.applied(await self._initial_config(patch), SessionLabels())
+                await self._check_families(config)
+                user_id = patch.user_id or "default"
+                if await opened.operations.create(session_id, user_id=user_id, config=config, labels=labels):
+                    return session_id
+            # It exists already; or another process was quicker with the same id.
+            await self._update(opened, session_id, patch)
         return session_id
 
     async def update_session(self, session_id: str, **patch: Any) -> None:
@@ -188,7 +186,8 @@ class AgentManager:
         """
         change = parse_patch(patch)
         opened = await self._existing(session_id)
-        await opened.operations.update(session_id, change, self._check_families)
+        async with self._lock(session_id):
+            await self._update(opened, session_id, change)
 
     async def cleanup_session(self, session_id: str) -> None:
         """Cancels what runs and deletes the session with all it has. Idempotent; errors are logged, never raised."""
@@ -510,17 +509,23 @@ class AgentManager:
             lock = self._locks[session_id] = asyncio.Lock()
         return lock
 
-    def _initial_config(self, patch: Patch) -> SessionConfig:
+    async def _update(self, opened: Opened, session_id: str, patch: Patch) -> None:
+        state = await opened.operations.peek(session_id)
+        config, _ = patch.applied(state.config, state.tally.labels)
+        await self._check_families(config)
+        await opened.operations.update(session_id, patch)
+
+    async def _initial_config(self, patch: Patch) -> SessionConfig:
         """Returns the defaults of a new session: the persona's before the backend's before ours."""
-        persona = self.catalog.persona(patch.config.get("persona_name", DEFAULT_PERSONA))
+        persona = await self.catalog.persona(patch.config.get("persona_name", DEFAULT_PERSONA))
         backend_name = patch.config.get("backend") or persona.backend or DEFAULT_BACKEND
         named_model = persona.llm_model if backend_name == (persona.backend or backend_name) else None
         model = named_model or self.catalog.backend(backend_name).default_model or DEFAULT_MODEL
         return SessionConfig(backend=backend_name, llm_model=model, additional_tools=persona.tools)
 
-    def _check_families(self, config: SessionConfig) -> None:
+    async def _check_families(self, config: SessionConfig) -> None:
         self.catalog.backend(config.backend)
-        self.catalog.persona(config.persona_name)
+        await self.catalog.persona(config.persona_name)
         self.catalog.tools(config.tools)
         for fallback in config.fallbacks:
             self.catalog.backend(fallback.partition(":")[0])

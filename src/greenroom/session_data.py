@@ -20,7 +20,7 @@ _NOT_SETTINGS = frozenset({"llm_model", "backend", "persona_name", "additional_t
 
 def session_data(summary: SessionSummary, agent: ReactJSAgent | None) -> dict[str, Any]:
     """Returns the session's data; everything but `agent` is JSON."""
-    config = msgspec.to_builtins(summary.config)
+    config = msgspec.json.decode(msgspec.json.encode(summary.config))
     return {
         "session_id": summary.session_id,
         "user_id": summary.user_id,

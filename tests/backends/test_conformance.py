@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -14,8 +15,8 @@ from greenroom.backends.claude import ClaudeBackend
 from greenroom.backends.openai import OpenAIBackend
 from greenroom.backends.scripted import Call, Cut, Fail, Gate, Say, ScriptedBackend, Think
 from greenroom.errors import BackendError, BackendRejected, BackendUnauthorized, BackendUnavailable, ContextTooLong
-from greenroom.testing import strict_claude, strict_openai
-from greenroom.testing.backend_conformance import Answer, BackendConformance, Fails, Says, Stage
+from greenroom.testing import strict_claude
+from greenroom.testing.backend_conformance import Answer, BackendConformance, Fails, Stage
 from greenroom.testing.strict_claude import HttpError, StrictClaude
 from greenroom.testing.strict_openai import Refused, Reply, ReplyCall, StrictOpenAI
 
@@ -47,7 +48,7 @@ class TestScripted(BackendConformance):
 
 @pytest.mark.every_loop
 class TestClaude(BackendConformance):
-    ERRORS = {
+    ERRORS: ClassVar[dict[type[BackendError], HttpError]] = {
         BackendUnavailable: HttpError(529, "overloaded_error", "Overloaded"),
         BackendRejected: HttpError(400, "invalid_request_error", "messages: nonsense"),
         BackendUnauthorized: HttpError(401, "authentication_error", "invalid x-api-key"),
@@ -81,7 +82,7 @@ class TestClaude(BackendConformance):
 
 @pytest.mark.every_loop
 class TestOpenAI(BackendConformance):
-    ERRORS: dict[type[BackendError], Refused] = {
+    ERRORS: ClassVar[dict[type[BackendError], Refused]] = {
         BackendUnavailable: Refused(status=503, message="Overloaded"),
         BackendRejected: Refused(status=400, message="nonsense", kind="invalid_request_error"),
         BackendUnauthorized: Refused(status=401, message="Incorrect API key provided", code="invalid_api_key"),

@@ -17,7 +17,7 @@ from greenroom.core.transcript import render
 from greenroom.events import TurnEnded
 from greenroom.logs.memory import MemoryStore
 from greenroom.runtime.live import replayed
-from harness import HERE, Bench, Stage, stage, step_for
+from harness import HERE, Bench, Stage, stage, step_for, until_idle
 from transcript_rules import violations
 
 
@@ -83,10 +83,7 @@ async def test_a_manager_is_closed_at_every_point_and_another_goes_on() -> None:
         async with stage(store=heir, bench=Bench(ScriptedBackend(step_for))) as after:
             async with after.registry.using(HERE) as live:
                 recovered += live.state.is_busy
-                while live.state.is_busy:
-                    reader, _ = live.join()
-                    await reader.take()
-                    live.feed.leave(reader)
+                await until_idle(live)
             await believed_is_written(after)
             assert sum(isinstance(event, TurnEnded) for event in await after.events()) == 1, f"k={k}"
             runs: list[Any] = [*opened.bench.pay.runs, *after.bench.pay.runs]

@@ -13,7 +13,7 @@ import pytest
 from greenroom.backends.scripted import ScriptedBackend
 from greenroom.core.transcript import render
 from greenroom.events import MessageAccepted, Record, StepProgress, TurnEnded
-from harness import HERE, Bench, stage, step_for, store_with
+from harness import HERE, Bench, stage, step_for, store_with, until_idle
 from transcript_rules import violations
 
 
@@ -25,10 +25,7 @@ async def whole_log() -> list[Record]:
         await full.send("third")
         assert receipt.position == 0
         async with full.registry.using(HERE) as live:
-            while live.state.is_busy:
-                reader, _ = live.join()
-                await reader.take()
-                live.feed.leave(reader)
+            await until_idle(live)
         return list(await full.store.log.read(HERE))
 
 
@@ -67,10 +64,7 @@ async def check(prefix: list[Record]) -> None:
     async with stage(store=store, bench=Bench(ScriptedBackend(step_for))) as after:
         async with after.registry.using(HERE) as live:
             assert not violations(render(live.state)), where
-            while live.state.is_busy:
-                reader, _ = live.join()
-                await reader.take()
-                live.feed.leave(reader)
+            await until_idle(live)
             assert not violations(render(live.state)), where
         events = await after.events()
         accepted = [event.turn_id for event in events if isinstance(event, MessageAccepted)]

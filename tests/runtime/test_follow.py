@@ -126,9 +126,7 @@ async def test_a_slow_reader_loses_nothing_and_holds_nobody_up() -> None:
         client.apply((await anext(slow)).data)
         await gate.reached()
         gate.open()
-        async with opened.registry.using(HERE) as live:
-            while live.state.is_busy:
-                await asyncio.sleep(0.1)
+        await opened.idle()
         async for frame in slow:
             client.apply(frame.data)
         assert client.texts() == ["".join(words)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 from greenroom.interfaces import ToolContext, ToolSource
 from greenroom.testing.toolset_conformance import ToolsetConformance
@@ -12,14 +13,11 @@ from greenroom.toolsets.memory import MemoryTools
 from greenroom.toolsets.preference import PreferenceTools
 from greenroom.toolsets.random_number import RandomNumberTools
 from greenroom.toolsets.workspace import WorkspaceTools
-
-
-async def call(source: ToolSource, name: str, context: ToolContext, **arguments: object) -> str:
-    return await next(tool for tool in source.tools() if tool.spec.name == name).call(arguments, context)
+from toolsets.calling import call
 
 
 class TestMemoryTools(ToolsetConformance):
-    examples = {
+    examples: ClassVar = {
         "remember": {"text": "Ada likes tea."},
         "recall": {"query": "tea"},
         "list_memories": {},
@@ -34,7 +32,7 @@ class TestMemoryTools(ToolsetConformance):
 
 
 class TestPreferenceTools(ToolsetConformance):
-    examples = {
+    examples: ClassVar = {
         "set_preference": {"key": "language", "value": "French"},
         "get_preference": {"key": "language"},
         "list_preferences": {},
@@ -49,7 +47,7 @@ class TestPreferenceTools(ToolsetConformance):
 
 
 class TestRandomNumberTools(ToolsetConformance):
-    examples = {
+    examples: ClassVar = {
         "random_integer": {"minimum": 1, "maximum": 6},
         "random_number": {},
         "random_choice": {"options": ["heads", "tails"]},
@@ -69,7 +67,7 @@ async def prepare_workspace(context: ToolContext) -> None:
 
 
 class TestWorkspaceTools(ToolsetConformance):
-    examples = {
+    examples: ClassVar = {
         "list_files": {},
         "tree": {},
         "read_file": {"path": "notes/plan.md"},
@@ -92,14 +90,14 @@ class TestWorkspaceTools(ToolsetConformance):
 
 
 class TestPrefixed(ToolsetConformance):
-    examples = {f"dice_{name}": arguments for name, arguments in TestRandomNumberTools.examples.items()}
+    examples: ClassVar = {f"dice_{name}": arguments for name, arguments in TestRandomNumberTools.examples.items()}
 
     def make_source(self) -> ToolSource:
         return prefixed(RandomNumberTools(), "dice_", name="Dice")
 
 
 class TestFiltered(ToolsetConformance):
-    examples = {name: TestWorkspaceTools.examples[name] for name in ("list_files", "read_file")}
+    examples: ClassVar = {name: TestWorkspaceTools.examples[name] for name in ("list_files", "read_file")}
 
     def make_source(self) -> ToolSource:
         return filtered(WorkspaceTools(), ["read_file", "list_files"], name="Reading")
@@ -109,7 +107,7 @@ class TestFiltered(ToolsetConformance):
 
 
 class TestRenamed(ToolsetConformance):
-    examples = {
+    examples: ClassVar = {
         "note": {"text": "Ada likes tea."},
         "recall": {"query": "tea"},
         "list_memories": {},
@@ -121,7 +119,7 @@ class TestRenamed(ToolsetConformance):
 
 
 class TestWrappedTwice(ToolsetConformance):
-    examples = {"x_roll_dice": {}}
+    examples: ClassVar = {"x_roll_dice": {}}
 
     def make_source(self) -> ToolSource:
         return prefixed(filtered(RandomNumberTools(), lambda tool: "dice" in tool.spec.name), "x_")

@@ -202,6 +202,8 @@ class MessagesDecoder:
             raise self._garbled(f"text that is of the type {type(piece).__name__}")
         if block.joiner is not None:
             piece = block.joiner.feed(piece)
+            if not piece:
+                return
         size = bytes_of(piece)
         self._spend(size)
         block.size += size

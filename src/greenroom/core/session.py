@@ -293,6 +293,8 @@ class SessionState:
                 return self.seq == 0
             case MessageAccepted():
                 return self.seq > 0 and not self.knows_turn(event.turn_id)
+            case NoticeGiven():
+                return self.turn is not None
             case MessageWithdrawn():
                 return any(accepted.message.turn_id == event.turn_id for accepted in self.queue)
             case SessionUpdated():

@@ -101,6 +101,11 @@ def prepare(
     )
 
 
+def bounded_seq(seq: int) -> int:
+    """Returns the record number that is nearest to `seq`: a wild one must not reach into another log."""
+    return min(max(seq, 0), SEQ_MAX)
+
+
 _summary_encoder: Final = msgspec.json.Encoder()
 _summary_decoder: Final = msgspec.json.Decoder(SessionSummary)
 

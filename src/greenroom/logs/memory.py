@@ -16,14 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
-import msgspec
-
 from greenroom.codec import decode_event
 from greenroom.errors import Conflict, LimitExceeded, LogUnavailable, SessionNotFound
 from greenroom.events import Event, Record
 from greenroom.interfaces import InboxItem, IndexUpdate, Note, Page, SearchHit, SessionSummary
 from greenroom.limits import DEFAULT_LIMITS, Limits
-from greenroom.logs.appending import Head, Write, prepare
+from greenroom.logs.appending import Head, Write, bounded_seq, prepare
 from greenroom.logs.paging import Position, check_limit, decode_cursor, encode_cursor
 from greenroom.logs.ranking import RANKED_MAX, best
 from greenroom.logs.words import Query, matches, parse_query, snippet, words_of
@@ -177,9 +175,7 @@ class _MemoryLog:
         key: str,
         index: IndexUpdate | None = None,
     ) -> Sequence[Record]:
-        write = prepare(
-            session_id, events, expected_seq=expected_seq, epoch=epoch, at_ms=at_ms, key=key, index=index
-        )
+        write = prepare(session_id, events, expected_seq=expected_seq, epoch=epoch, at_ms=at_ms, key=key, index=index)
         log = self._desk.read().logs.get(session_id)
         head = log.head if log else Head()
         if not write.fits(head):
@@ -195,6 +191,7 @@ class _MemoryLog:
 
     async def read(self, session_id: str, *, after_seq: int = 0, limit: int | None = None) -> Sequence[Record]:
         log = self._desk.read().logs.get(session_id)
+        after_seq = bounded_seq(after_seq)
         rows = log.rows[after_seq:][:limit] if log else []
         return [_record(seq, row) for seq, row in enumerate(rows, start=after_seq + 1)]
 

@@ -65,10 +65,9 @@ def words_of(text: str) -> list[str]:
 
 
 def parse_query(text: str, *, words_max: int, is_open: bool = True) -> Query:
-    """Returns what `text` asks for. Never fails; a text without any word asks for nothing.
+    """Returns what `text` asks for, its first `words_max` words. Never fails; a text without any word asks for nothing.
 
-    Args:
-        is_open: whether a word at the very end counts as unfinished.
+    With `is_open`, a word at the very end counts as unfinished.
     """
     folded = fold(text)
     phrases: list[tuple[str, ...]] = []

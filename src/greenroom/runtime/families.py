@@ -32,7 +32,7 @@ class Families(Protocol):
         """
         ...
 
-    def persona(self, name: str) -> Persona:
+    async def persona(self, name: str) -> Persona:
         """Returns the persona.
 
         Raises:

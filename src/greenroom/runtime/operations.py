@@ -78,12 +78,12 @@ class Operations:
             return False
         return True
 
-    async def update(self, session_id: str, patch: Patch, check: Callable[[SessionConfig], None]) -> None:
+    async def update(self, session_id: str, patch: Patch) -> None:
         """Changes configuration and labels together; nothing changes when nothing differs.
 
         Raises:
             SessionNotFound: no such session.
-            InvalidArgument: the change does not fit, or would change the owner; `check` may raise its own.
+            InvalidArgument: the change does not fit, or would change the owner.
         """
 
         def decide(state: SessionState) -> Sequence[Event]:
@@ -92,7 +92,6 @@ class Operations:
                     "user_id cannot be changed", hint="export the session and import it for the other user"
                 )
             config, labels = patch.applied(state.config, state.tally.labels)
-            check(config)
             events: list[Event] = []
             if config != state.config:
                 events.append(SessionUpdated(config=config, config_version=state.tally.config_version + 1))

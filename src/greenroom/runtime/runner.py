@@ -188,7 +188,7 @@ class Runner:
         intake = Intake(seq=step.seq, used_call_ids=live.state.call_ids, limits=self._limits)
         try:
             backend = self._families.backend(backend_name)
-            request = self._request(step.model)
+            request = await self._request(step.model)
             known = live.state.notices
             if notices := [note for note in backend.notices(request) if note.code not in known]:
                 await live.write(*(NoticeGiven(code=note.code, text=note.text) for note in notices))
@@ -252,10 +252,12 @@ class Runner:
 
     # --- what actions need ----------------------------------------------------------------------------------------------
 
-    def _request(self, model: str) -> BackendRequest:
+    async def _request(self, model: str) -> BackendRequest:
         state = self._live.state
         config, turn = state.config, state.turns[-1]
-        persona_text = "" if config.custom_persona_text else self._families.persona(config.persona_name).text
+        persona_text = ""
+        if turn.message.custom_prompt is None and not config.custom_persona_text:
+            persona_text = (await self._families.persona(config.persona_name)).text
         return BackendRequest(
             model=model,
             system=system_prompt(

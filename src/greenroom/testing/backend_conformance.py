@@ -244,14 +244,14 @@ class BackendConformance:
 
     # --- failures -------------------------------------------------------------------------------------------------------
 
-    async def test_a_broken_stream_is_an_error_after_what_it_brought(self) -> None:
-        """The items of before are there; that the end is missing is not taken for an end."""
+    async def test_a_broken_stream_gives_what_it_brought_and_no_end(self) -> None:
+        """The items of before are there; then comes an error, or nothing. The missing end is not made up."""
         async with self.stage(Says(text="Half of it", breaks=True)) as stage:
             items, error = await _failing(stage)
         parts, end = put_together(items)
         assert "".join(part.text for part in parts if part.started.kind == "text") == "Half of it"
         assert end is None
-        assert isinstance(error, BackendGarbled | BackendUnavailable), repr(error)
+        assert error is None or isinstance(error, BackendGarbled | BackendUnavailable), repr(error)
 
     async def test_refusals_are_typed(self) -> None:
         """Weather, a request that is wrong, a key that is wrong, a transcript that is too long: four different things."""
@@ -332,7 +332,7 @@ async def _answer(stage: Stage) -> list[StreamItem]:
     return [item async for items in _reads(stage) for item in items]
 
 
-async def _failing(stage: Stage) -> tuple[list[StreamItem], BackendError]:
+async def _failing(stage: Stage) -> tuple[list[StreamItem], BackendError | None]:
     items: list[StreamItem] = []
     try:
         async with aclosing(_reads(stage)) as reads:
@@ -340,7 +340,7 @@ async def _failing(stage: Stage) -> tuple[list[StreamItem], BackendError]:
                 items += read
     except BackendError as error:
         return items, error
-    raise AssertionError(f"nothing was raised after {items[-3:]}")
+    return items, None
 
 
 async def _reads(stage: Stage) -> AsyncGenerator[Sequence[StreamItem]]:

@@ -61,7 +61,7 @@ def _portable(schema: Mapping[str, Any], shared: Mapping[str, Any], around: tupl
         if key in _ONE_SCHEMA and isinstance(value, Mapping):
             result[key] = _portable(value, shared, around)
         elif key in _MANY_SCHEMAS:
-            result[key] = [_portable(choice, shared, around) for choice in value]
+            result[key] = _flat(key, [_portable(choice, shared, around) for choice in value])
         elif key in _NAMED_SCHEMAS:
             result[key] = {name: _portable(inner, shared, around) for name, inner in value.items()}
         elif key == "prefixItems":
@@ -73,6 +73,11 @@ def _portable(schema: Mapping[str, Any], shared: Mapping[str, Any], around: tupl
     if "enum" in result and "type" not in result and (name := _common_type(result["enum"])):
         result["type"] = name
     return result
+
+
+def _flat(key: str, choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns choices of which none is itself nothing but a list of choices."""
+    return [each for choice in choices for each in (choice[key] if set(choice) == {key} else [choice])]
 
 
 def _any_of(choices: list[dict[str, Any]]) -> dict[str, Any]:

@@ -39,11 +39,21 @@ def place_of(log_id: int, seq: int) -> int:
     return log_id << PLACE_BITS | seq
 
 
+def look_up(connection: sqlite3.Connection, session_ids: set[str]) -> dict[str, LogRow]:
+    """Returns what is known of the sessions, also of those that do not exist."""
+    asked = msgspec.json.encode(tuple(session_ids)).decode()
+    (answer,) = connection.execute(statements.load("log")["heads"], {"session_ids": asked}).fetchone()
+    logs = {session_id: LogRow(None, Head(), None, "") for session_id in session_ids}
+    for session_id, log_id, seq, epoch, user_id, title in msgspec.json.decode(answer):
+        logs[session_id] = LogRow(log_id, Head(seq or 0, epoch or 0), user_id, title or "")
+    return logs
+
+
 def append_all(
     connection: sqlite3.Connection, writes: Sequence[Write], *, text_chars_max: int
 ) -> list[Sequence[Record] | Conflict]:
     """Makes the appends that fit, in this order, and returns the records or the conflict of each."""
-    logs = _look_up(connection, {write.session_id for write in writes})
+    logs = look_up(connection, {write.session_id for write in writes})
     outcomes: list[Sequence[Record] | Conflict] = []
     fitting: list[Write] = []
     for write in writes:
@@ -64,16 +74,6 @@ def append_all(
     return outcomes
 
 
-def _look_up(connection: sqlite3.Connection, session_ids: set[str]) -> dict[str, LogRow]:
-    """Returns what is known of the sessions, also of those that do not exist."""
-    asked = msgspec.json.encode(tuple(session_ids)).decode()
-    (answer,) = connection.execute(statements.load("log")["heads"], {"session_ids": asked}).fetchone()
-    logs = {session_id: LogRow() for session_id in session_ids}
-    for session_id, log_id, seq, epoch, user_id, title in msgspec.json.decode(answer):
-        logs[session_id] = LogRow(log_id=log_id, head=Head(seq or 0, epoch or 0), user_id=user_id, title=title or "")
-    return logs
-
-
 def _write(
     connection: sqlite3.Connection, writes: Sequence[Write], logs: dict[str, LogRow], text_chars_max: int
 ) -> None:
@@ -86,7 +86,9 @@ def _write(
     for session_id, log_id in zip(new, numbers, strict=True):
         logs[session_id].log_id = log_id
     statements.insert_rows(
-        connection, sql["add_records"], [row for write in writes for row in _rows(write, logs[write.session_id].known_id)]
+        connection,
+        sql["add_records"],
+        [row for write in writes for row in _rows(write, logs[write.session_id].known_id)],
     )
     indexed = [(logs[write.session_id], write) for write in writes if write.index is not None]
     if indexed:

@@ -176,8 +176,9 @@ class _Reader:
                 ticket.error = self._database.translated(error)
 
     def rest(self, *, is_idle: bool) -> float | None:
-        """Waits for the next question."""
+        """Waits for the next question, however long."""
         del is_idle
+        return None
 
     def close(self) -> None:
         """Closes the connection."""

@@ -12,14 +12,18 @@ from greenroom.codec import decode_record
 from greenroom.errors import Corrupted, EventLogError
 from greenroom.events import Event, Record
 from greenroom.interfaces import IndexUpdate
-from greenroom.logs.appending import SEQ_MAX, prepare
+from greenroom.logs.appending import SEQ_MAX, bounded_seq, prepare
 from greenroom.logs.sqlite import statements
-from greenroom.logs.sqlite.append import Append, find_log, place_of
+from greenroom.logs.sqlite.append import Append, look_up
 from greenroom.logs.sqlite.engine import Engine
 from greenroom.logs.sqlite.texts import forget_all
 
-_RECORDS_MAX = 1000
-"""Records of one statement: its answer is one text, which should not become huge."""
+_CHUNK_RECORDS = 1000
+_CHUNK_BYTES = 8 * 1024 * 1024
+"""What one statement reads: its answer is one text, which should not become huge."""
+
+
+_REMEDY = "restore a backup of the database; other sessions are not affected"
 
 
 class SqliteEventLog:
@@ -70,16 +74,42 @@ class SqliteEventLog:
 
 
 def _read(connection: sqlite3.Connection, session_id: str, after_seq: int, limit: int | None) -> list[Record]:
+    records: list[Record] = []
     wanted = SEQ_MAX if limit is None else limit
-    connection.execute("BEGIN")  # one view of the log, also when it takes several statements
-    try:
-        log = find_log(connection, session_id)
-        records: list[Record] = []
-        while log.log_id is not None and len(records) < wanted:
-            lines = _lines(connection, log.log_id, after_seq + len(records), min(_RECORDS_MAX, wanted - len(records)))
-            records.extend(_decoded(line, session_id, after_seq + len(records) + at) for at, line in enumerate(lines, 1))
-            if len(lines) < _RECORDS_MAX:
-                break
-    finally:
-        connection.execute("COMMIT")
+    first_seq = bounded_seq(after_seq) + 1
+    question = {"session_id": session_id, "log_id": None, "bytes": _CHUNK_BYTES}
+    while len(records) < wanted:
+        seq = first_seq + len(records)
+        question |= {"after_seq": seq - 1, "limit": min(_CHUNK_RECORDS, wanted - len(records))}
+        answer = connection.execute(statements.load("log")["read"], question).fetchone()
+        if answer is None:  # no such session; or none any more, and what was read is how far it is known
+            break
+        question["log_id"], last_seq, lines = answer
+        if lines is not None:
+            records.extend(_decoded(line, session_id, seq + at) for at, line in enumerate(lines.split(b"\n")))
+        elif seq <= last_seq:
+            raise Corrupted(f"record {seq} of session {session_id!r} is missing", hint=_REMEDY)
+        if first_seq + len(records) > last_seq:
+            break
     return records
+
+
+def _decoded(line: bytes, session_id: str, seq: int) -> Record:
+    try:
+        record = decode_record(line)
+    except EventLogError as error:
+        raise type(error)(f"record {seq} of session {session_id!r}: {error.message}", hint=error.hint) from error
+    if record.seq != seq:
+        raise Corrupted(f"record {seq} of session {session_id!r} has number {record.seq}", hint=_REMEDY)
+    return record
+
+
+def _delete(connection: sqlite3.Connection, session_id: str) -> bool:
+    log = look_up(connection, {session_id})[session_id]
+    if log.log_id is None:
+        return False
+    forget_all(connection, log)
+    for part, statement in (("log", "delete_records"), ("index", "delete_session"), ("inbox", "delete_inbox")):
+        connection.execute(statements.load(part)[statement], (log.log_id,))
+    connection.execute(statements.load("log")["delete_log"], (log.log_id,))
+    return True

@@ -34,9 +34,7 @@ class LogRow:
 
     __slots__ = ("head", "log_id", "title", "user_id")
 
-    def __init__(
-        self, *, log_id: int | None = None, head: Head = Head(), user_id: str | None = None, title: str = ""  # noqa: B008 - frozen
-    ) -> None:
+    def __init__(self, log_id: int | None, head: Head, user_id: str | None, title: str) -> None:
         self.log_id = log_id
         self.head = head
         self.user_id = user_id

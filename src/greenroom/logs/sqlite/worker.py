@@ -111,11 +111,14 @@ class Worker:
         while True:
             tickets = self._take(patience_s)
             end = tickets.pop() if tickets and tickets[-1].operation is _END else None
-            _guarded(tickets, lambda: self._servant.serve(tickets))
+            _guarded(tickets, self._servant.serve)
             if end is not None:
-                _guarded([end], self._servant.close)
+                _guarded([end], self._end)
                 return
             patience_s = self._servant.rest(is_idle=not tickets)
+
+    def _end(self, _: list[Ticket]) -> None:
+        self._servant.close()
 
     def _take(self, patience_s: float | None) -> list[Ticket]:
         """Returns everything that waits, at least one ticket; none if nothing came in time. The end is the last."""
@@ -132,11 +135,11 @@ class Worker:
 _END: Final = object()
 
 
-def _guarded(tickets: Sequence[Ticket], act: Callable[[], None]) -> None:
+def _guarded(tickets: list[Ticket], act: Callable[[list[Ticket]], None]) -> None:
     """Acts, and answers the tickets whatever happens."""
     try:
         if tickets:
-            act()
+            act(tickets)
     except Exception as error:  # noqa: BLE001 # broad: whoever waits hears of it, and the thread goes on
         for ticket in tickets:
             ticket.error = error

@@ -33,20 +33,40 @@ FROM (
   ORDER BY place
 );
 
--- name: log_of
-SELECT log_id FROM log WHERE session_id = ?;
-
 -- name: read
--- Records behind a place, one JSON line each, as bytes: a damaged body must reach the decoder as it is.
-SELECT CAST(group_concat(line, char(10)) AS BLOB)
-FROM (
-  SELECT
-    '{"seq":' || seq || ',"epoch":' || epoch || ',"at_ms":' || at_ms || ',"event":' || CAST(body AS TEXT) || '}' AS line
-  FROM record
-  WHERE place > :after AND place <= :last
-  ORDER BY place
-  LIMIT :limit
-);
+-- The number of a log and of its last record; and its records behind one, as many as fit, one JSON line each. As bytes: a
+-- damaged body must reach the decoder as it is.
+WITH RECURSIVE
+  bound (log_id, head) AS (
+    SELECT
+      log_id,
+      (SELECT max(place) FROM record WHERE place BETWEEN log.log_id << 31 AND (log.log_id << 31) + 2147483647)
+    FROM log
+    WHERE session_id = :session_id AND log_id = coalesce(:log_id, log_id)
+  ),
+  chunk (place, bytes) AS (
+    SELECT record.place, length(record.body)
+    FROM bound JOIN record ON record.place = (bound.log_id << 31) + :after_seq + 1
+    UNION ALL
+    SELECT record.place, chunk.bytes + length(record.body)
+    FROM chunk JOIN record ON record.place = chunk.place + 1
+    WHERE record.place <= (SELECT head FROM bound) AND chunk.bytes < :bytes
+    LIMIT :limit
+  )
+SELECT
+  bound.log_id,
+  bound.head & 2147483647,
+  (
+    SELECT CAST(group_concat(line, char(10)) AS BLOB)
+    FROM (
+      SELECT
+        '{"seq":' || seq || ',"epoch":' || epoch || ',"at_ms":' || at_ms || ',"event":' || CAST(body AS TEXT) || '}' AS line
+      FROM record
+      WHERE place > (bound.log_id << 31) + :after_seq AND place <= (SELECT max(place) FROM chunk)
+      ORDER BY place
+    )
+  )
+FROM bound;
 
 -- name: delete_records
 DELETE FROM record WHERE place BETWEEN ?1 << 31 AND (?1 << 31) + 2147483647;

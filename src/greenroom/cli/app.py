@@ -1,0 +1,319 @@
+"""The commands, their options and their help: everything that `greenroom --help` can show.
+
+A command is imported when it runs, so that help and usage errors come at once.
+
+Rule: declarations only. A function here hands its arguments on to the module of its command.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from greenroom.cli.place import Place
+
+_HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_PAGE_MAX: Final = 500
+
+Home = Annotated[str | None, typer.Option("--home", metavar="FOLDER", help="Where everything is kept.")]
+Store = Annotated[str | None, typer.Option("--store", metavar="URL", help="The store, for example sqlite:///chat.db.")]
+Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="The configuration file.")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"] | None,
+    typer.Option("--log-level", help="What is said on standard error about how things go."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+User = Annotated[str | None, typer.Option("--user", metavar="ID", help="Only this user's sessions.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=_PAGE_MAX, help="At most so many.")]
+SessionId = Annotated[str, typer.Argument(metavar="ID", help="A session's id.")]
+
+
+# --- how commands are declared ------------------------------------------------------------------------------------------
+
+
+def _group(name: str, help_text: str) -> typer.Typer:
+    # Without rich: it would take longer to load than all the rest of `--help`.
+    return typer.Typer(
+        name=name, help=help_text, rich_markup_mode=None, add_completion=False, context_settings=dict(_HELP)
+    )
+
+
+def _command(group: typer.Typer, name: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Declares a command; its parameter `place` becomes the options that every command has, before or behind its name."""
+
+    def declare(function: Callable[..., int]) -> Callable[..., int]:
+        group.command(name, context_settings=dict(_HELP))(_with_place(function))
+        return function
+
+    return declare
+
+
+def _with_place(function: Callable[..., int]) -> Callable[..., int]:
+    @wraps(function)
+    def placed(
+        ctx: typer.Context, home: str | None, store: str | None, config: str | None, log_level: str | None, **rest: Any
+    ) -> int:
+        here = Place(home=home, store=store, config=config, log_level=log_level).over(ctx.obj or Place())
+        ctx.obj = here
+        return function(place=here, **rest)
+
+    # Typer reads the parameters off the signature.
+    own = inspect.signature(function, eval_str=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    given = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
+    given += [parameter.replace(kind=keyword) for parameter in own.parameters.values() if parameter.name != "place"]
+    for name, annotation in {"home": Home, "store": Store, "config": Config, "log_level": LogLevel}.items():
+        given.append(inspect.Parameter(name, keyword, default=None, annotation=annotation))
+    placed.__signature__ = own.replace(parameters=given)  # type: ignore[attr-defined]
+    placed.__annotations__ = {parameter.name: parameter.annotation for parameter in given}
+    return placed
+
+
+app: Final = _group("greenroom", "Agent sessions that are never lost, corrupted, leaked or run twice.")
+sessions: Final = _group("sessions", "List, read, copy, move and delete sessions.")
+model: Final = _group("model", "The embedded model, for machines without a key.")
+personas: Final = _group("personas", "Who an agent can be.")
+for _group_of_commands in (sessions, model, personas):
+    app.add_typer(_group_of_commands)
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - the signature of typer's callbacks
+    if asked:
+        from greenroom import __version__
+
+        print(f"greenroom {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    home: Home = None,
+    store: Store = None,
+    config: Config = None,
+    log_level: LogLevel = None,
+    version: Annotated[  # noqa: ARG001 - acts in its callback
+        bool, typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Agent sessions that are never lost, corrupted, leaked or run twice."""
+    ctx.obj = Place(home=home, store=store, config=config, log_level=log_level)
+    _help_without_command(ctx)
+
+
+@sessions.callback(invoke_without_command=True)
+def sessions_group(ctx: typer.Context) -> None:
+    """List, read, copy, move and delete sessions. Nothing here starts or continues an answer."""
+    _help_without_command(ctx)
+
+
+@model.callback(invoke_without_command=True)
+def model_group(ctx: typer.Context) -> None:
+    """The embedded model, for machines without a key."""
+    _help_without_command(ctx)
+
+
+def _help_without_command(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
+
+
+# --- chat ---------------------------------------------------------------------------------------------------------------
+
+
+@_command(app, "chat")
+def chat(
+    place: Place,
+    message: Annotated[
+        str | None, typer.Option("-m", "--message", metavar="TEXT", help="Ask this, print the answer, and leave.")
+    ] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="ID", help="Go on with this session; a new id begins one.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option("--backend", metavar="NAME", help="Who answers.")] = None,
+    model_name: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Which model answers.")] = None,
+    persona: Annotated[str | None, typer.Option("--persona", metavar="NAME", help="Who it is.")] = None,
+    tool: Annotated[
+        list[str] | None, typer.Option("--tool", metavar="TOOLSET", help="A further toolset; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Chat with an agent; with -m, or a text in a pipe, one question and its answer."""
+    from greenroom.cli.chat import Wish, chat
+
+    wish = Wish(session_id=session, backend=backend, model=model_name, persona=persona, tools=tuple(tool or ()))
+    return chat(place, wish, message=message, as_json=as_json)
+
+
+# --- sessions -----------------------------------------------------------------------------------------------------------
+
+
+@_command(sessions, "list")
+def sessions_list(
+    place: Place,
+    query: Annotated[
+        str | None, typer.Option("--query", metavar="WORDS", help="Only those in which these words occur.")
+    ] = None,
+    user: User = None,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, typer.Option("--cursor", metavar="TEXT", help="Of the page before.")] = None,
+    as_json: Json = False,
+) -> int:
+    """List sessions, those changed last first."""
+    from greenroom.cli.sessions import list_sessions
+
+    return list_sessions(place, query=query, user=user, limit=limit, cursor=cursor, as_json=as_json)
+
+
+@_command(sessions, "show")
+def sessions_show(
+    place: Place,
+    session: SessionId,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only so many of the last messages.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Show a session: what it is set to, and what was said."""
+    from greenroom.cli.sessions import show_session
+
+    return show_session(place, session, limit=limit, as_json=as_json)
+
+
+@_command(sessions, "export")
+def sessions_export(
+    place: Place,
+    session: SessionId,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Where to; `-` is standard output. [ID.greenroom.zip]"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Write a session, with its workspace, into a file that another Greenroom can import."""
+    from greenroom.cli.sessions import export_session
+
+    return export_session(place, session, output=output, force=force, as_json=as_json)
+
+
+@_command(sessions, "import")
+def sessions_import(
+    place: Place,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="An exported session; `-` is standard input.")],
+    user: Annotated[str | None, typer.Option("--user", metavar="ID", help="Whose it will be.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Take in an exported session: under the id it had, or a new one if that is taken."""
+    from greenroom.cli.sessions import import_session
+
+    return import_session(place, file, user=user, as_json=as_json)
+
+
+@_command(sessions, "fork")
+def sessions_fork(
+    place: Place,
+    session: SessionId,
+    at_seq: Annotated[
+        int | None, typer.Option("--at-seq", min=1, metavar="N", help="Only what was up to this record.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Copy a session, with its workspace, to a new one."""
+    from greenroom.cli.sessions import fork_session
+
+    return fork_session(place, session, at_seq=at_seq, as_json=as_json)
+
+
+@_command(sessions, "delete")
+def sessions_delete(
+    place: Place,
+    session_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Sessions' ids.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Delete sessions, with all they have: messages and workspace. Memories belong to the user and stay."""
+    from greenroom.cli.sessions import delete_sessions
+
+    return delete_sessions(place, session_ids, yes=yes, as_json=as_json)
+
+
+@_command(sessions, "search")
+def sessions_search(
+    place: Place,
+    query: Annotated[list[str], typer.Argument(metavar="WORDS...", help="What to look for; all have to occur.")],
+    user: User = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> int:
+    """Search what was said in all sessions, best places first."""
+    from greenroom.cli.sessions import search_sessions
+
+    return search_sessions(place, " ".join(query), user=user, limit=limit, as_json=as_json)
+
+
+# --- what is here -------------------------------------------------------------------------------------------------------
+
+
+@_command(app, "doctor")
+def doctor(place: Place, as_json: Json = False) -> int:
+    """Say what works here, what is missing, and what would help."""
+    from greenroom.cli.doctor import doctor
+
+    return doctor(place, as_json=as_json)
+
+
+@_command(app, "migrate")
+def migrate(place: Place, as_json: Json = False) -> int:
+    """Make the store, or bring it to the version of this program."""
+    from greenroom.cli.migrate import migrate
+
+    return migrate(place, as_json=as_json)
+
+
+@_command(model, "pull")
+def model_pull(place: Place, as_json: Json = False) -> int:
+    """Fetch the embedded model (93 MB), unless it is here."""
+    from greenroom.cli.model import pull_model
+
+    return pull_model(place, as_json=as_json)
+
+
+@_command(model, "list")
+def model_list(place: Place, as_json: Json = False) -> int:
+    """List the models that the backend `local` can run."""
+    from greenroom.cli.model import list_models
+
+    return list_models(place, as_json=as_json)
+
+
+@personas.callback(invoke_without_command=True)
+def personas_group(ctx: typer.Context, as_json: Json = False) -> int | None:
+    """Who an agent can be: lists the personas. `show` prints one."""
+    if ctx.invoked_subcommand is not None:
+        return None
+    from greenroom.cli.catalogues import list_personas
+
+    return list_personas(ctx.obj or Place(), as_json=as_json)
+
+
+@_command(personas, "show")
+def personas_show(
+    place: Place, name: Annotated[str, typer.Argument(metavar="NAME", help="A persona.")], as_json: Json = False
+) -> int:
+    """Print a persona: its defaults and its text."""
+    from greenroom.cli.catalogues import show_persona
+
+    return show_persona(place, name, as_json=as_json)
+
+
+@_command(app, "toolsets")
+def toolsets(place: Place, as_json: Json = False) -> int:
+    """List the toolsets that a session can have, with their tools."""
+    from greenroom.cli.catalogues import list_toolsets
+
+    return list_toolsets(place, as_json=as_json)

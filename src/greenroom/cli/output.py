@@ -1,0 +1,166 @@
+"""What a command prints: tables, facts, JSON, errors.
+
+On a terminal: colours, columns that fit the window, dates for people. In a pipe: one line for each row, the columns separated by
+tabs and never cut, no colours, no headings; `rich` is not even loaded. With `--json`: one document.
+
+Rule: whatever came from a model, a tool or another user is shown with its control characters made visible: a terminal obeys them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import msgspec
+
+from greenroom.errors import (
+    GreenroomError,
+    InvalidStream,
+    ManagerClosed,
+    SessionNotFound,
+    TurnInProgress,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+OK: Final = 0
+FAILURE: Final = 1
+USAGE: Final = 2
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""All control characters but tab and line feed, and the marks that reverse the order of what is written."""
+_NOT_THE_CALL: Final = (SessionNotFound, TurnInProgress, InvalidStream, ManagerClosed)
+"""Errors of the caller, in Python, that on a command line are not about how the command was written."""
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of a table. On a terminal a wide one is the first to be cut."""
+
+    heading: str
+    style: str = ""
+    is_wide: bool = False
+    is_number: bool = False
+
+
+# --- what is printed ----------------------------------------------------------------------------------------------------
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+    """Prints rows; without any, says so on a terminal and prints nothing into a pipe."""
+    if not is_terminal(sys.stdout):
+        for row in rows:
+            print("\t".join(on_one_line(cell) for cell in row))
+        return
+    if not rows:
+        terminal().print(empty, style="dim", markup=False, highlight=False)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(
+            column.heading,
+            style=column.style,
+            no_wrap=True,
+            overflow="ellipsis",
+            justify="right" if column.is_number else "left",
+            ratio=1 if column.is_wide else None,
+        )
+    for row in rows:
+        table.add_row(*(Text(on_one_line(cell)) for cell in row))
+    terminal().print(table)
+
+
+def print_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Prints names with their values."""
+    if not is_terminal(sys.stdout):
+        for name, value in facts:
+            print(f"{name}\t{on_one_line(value)}")
+        return
+    from rich.text import Text
+
+    width = max(len(name) for name, _ in facts) + 2
+    for name, value in facts:
+        line = Text.assemble((name.ljust(width), "dim"), on_one_line(value))
+        terminal().print(line, soft_wrap=True, highlight=False)
+
+
+def print_text(text: str) -> None:
+    """Prints text that is for reading, as it is."""
+    print(visible(text) if is_terminal(sys.stdout) else text)
+
+
+def print_json(value: Any) -> None:
+    """Prints one JSON document."""
+    document = msgspec.json.format(msgspec.json.encode(value), indent=2)
+    sys.stdout.buffer.write(document + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def print_note(text: str) -> None:
+    """Says something beside the output, on standard error."""
+    print(_styled(visible(text), "2", sys.stderr), file=sys.stderr, flush=True)
+
+
+def print_error(message: str, hint: str | None = None) -> None:
+    """Says on standard error what went wrong, and what would help."""
+    print(f"{_styled('error:', '1;31', sys.stderr)} {on_one_line(message)}", file=sys.stderr)
+    if hint:
+        print(f"{_styled('hint:', '1', sys.stderr)} {on_one_line(hint)}", file=sys.stderr)
+    sys.stderr.flush()
+
+
+def exit_code(error: GreenroomError) -> int:
+    """Returns 2 for an error in what was typed, else 1."""
+    return USAGE if isinstance(error, UsageError) and not isinstance(error, _NOT_THE_CALL) else FAILURE
+
+
+# --- how it is shown ----------------------------------------------------------------------------------------------------
+
+
+def visible(text: str) -> str:
+    """Returns the text with its control characters as `\\x1b` and the like; only tabs and line feeds stay."""
+    return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def on_one_line(text: str) -> str:
+    """Returns the text in one line that nothing in it can break."""
+    return visible(" ".join(text.split()))
+
+
+def shortened(text: str, characters_max: int) -> str:
+    """Returns the text in one line of at most `characters_max` characters."""
+    # Only the beginning is looked at: a tool may have returned megabytes.
+    line = on_one_line(text[: characters_max * 8])
+    is_whole = len(line) <= characters_max and len(text) <= characters_max * 8
+    return line if is_whole else line[: characters_max - 1].rstrip() + "…"
+
+
+def local_time(at_ms: int) -> str:
+    """Returns a time as people read it."""
+    return dt.datetime.fromtimestamp(at_ms / 1000, tz=dt.UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Returns whether a person is looking."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def terminal() -> Console:
+    """Returns the terminal that standard output is."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+
+
+def _styled(text: str, code: str, stream: TextIO) -> str:
+    if not is_terminal(stream) or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{code}m{text}\x1b[0m"

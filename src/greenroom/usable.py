@@ -1,0 +1,194 @@
+"""What can answer on this machine, and which of it is the default.
+
+Whoever starts a conversation without naming a backend gets the first that can answer: OpenAI, Claude, an Ollama on this machine,
+the local model. What is looked at is cheap and stays here: variables, settings, one request to a loopback port, one file. Whether a
+provider accepts the key is for the provider to say, when it is asked.
+
+Rule: nothing here raises because something is missing. What is missing is an answer, with what would help.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from greenroom.backends.local.model import EMBEDDED, PULL_HINT, find_model
+from greenroom.backends.ollama import find_ollama, ollama_url
+from greenroom.errors import BackendRejected
+from greenroom.settings import BackendSettings, Settings
+
+_OPENAI_HOST: Final = "api.openai.com"
+_ANTHROPIC_HOST: Final = "api.anthropic.com"
+_NOT_FOR_CHAT: Final = re.compile(r"embed|minilm|\bbge\b|rerank", re.IGNORECASE)
+"""Models that people have in their Ollama for search; Ollama's list does not tell them apart."""
+_OLLAMA_KEY: Final = "ollama"
+"""Ollama wants none; the wire wants one."""
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to get an answer.
+
+    Attributes:
+        label: its name for people.
+        backend: its name for sessions.
+        is_usable: all that can be checked from here is there.
+        why: what was found, or what is missing.
+        remedy: what makes it usable; empty if it is.
+        model: what to ask for; `None` for the backend's own default.
+        route: how the `openai` backend reaches it, when that is not where the settings say.
+        is_demo: its answers are for demonstrations only.
+    """
+
+    label: str
+    backend: str
+    is_usable: bool
+    why: str
+    remedy: str = ""
+    model: str | None = None
+    route: BackendSettings | None = None
+    is_demo: bool = False
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """The default, and how it became that.
+
+    Attributes:
+        settings: the settings under which it can be used.
+    """
+
+    candidate: Candidate
+    reason: str
+    settings: Settings
+
+
+async def choose(settings: Settings, environment: Mapping[str, str] = os.environ) -> Choice:
+    """Returns the default: the one that the settings name, else the first that is usable, else the local model."""
+    if settings.default_backend is not None:
+        why = "the configuration names it as default_backend"
+        named = Candidate(
+            label=settings.default_backend,
+            backend=settings.default_backend,
+            is_usable=True,
+            why=why,
+            model=settings.default_model,
+            is_demo=settings.default_backend == "local" and settings.local_model is None,
+        )
+        return Choice(candidate=named, reason=why, settings=settings)
+    for candidate in (openai(settings, environment), claude(settings, environment)):
+        if candidate.is_usable:
+            return _chosen(candidate, settings)
+    # Asked last, because it costs a moment: only who has no key waits for it.
+    found = await ollama(environment)
+    return _chosen(found if found.is_usable else local(settings), settings)
+
+
+async def candidates(settings: Settings, environment: Mapping[str, str] = os.environ) -> Sequence[Candidate]:
+    """Returns everything that could answer, in the order of preference."""
+    return (openai(settings, environment), claude(settings, environment), await ollama(environment), local(settings))
+
+
+def openai(settings: Settings, environment: Mapping[str, str] = os.environ) -> Candidate:
+    """Returns whether OpenAI, or a server that speaks its dialect, can be asked."""
+    base_url = settings.openai.base_url or environment.get("OPENAI_BASE_URL", "")
+    key = _key_source(settings.openai, environment, "OPENAI_API_KEY")
+    return _provider("OpenAI", "openai", key=key, base_url=base_url, official=_OPENAI_HOST, variable="OPENAI_API_KEY")
+
+
+def claude(settings: Settings, environment: Mapping[str, str] = os.environ) -> Candidate:
+    """Returns whether Claude can be asked."""
+    base_url = settings.claude.base_url or environment.get("ANTHROPIC_BASE_URL", "")
+    key = _key_source(settings.claude, environment, "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
+    return _provider(
+        "Claude", "claude", key=key, base_url=base_url, official=_ANTHROPIC_HOST, variable="ANTHROPIC_API_KEY"
+    )
+
+
+async def ollama(environment: Mapping[str, str] = os.environ) -> Candidate:
+    """Returns whether an Ollama answers here, and which of its models to ask."""
+    url = ollama_url(environment)
+    models = await find_ollama(url)
+    chat_models = [model for model in models or () if not _NOT_FOR_CHAT.search(model)]
+    if models is None:
+        why, remedy = f"nothing answers at {url}", "start it with `ollama serve`, or get it from ollama.com"
+    elif not chat_models:
+        why, remedy = f"it answers at {url}, without a model to chat with", "ollama pull llama3.2"
+    else:
+        others = f" and {len(chat_models) - 1} more" if len(chat_models) > 1 else ""
+        why, remedy = f"it answers at {url} with {chat_models[0]}{others}", ""
+    return Candidate(
+        label="Ollama",
+        backend="openai",
+        is_usable=bool(chat_models),
+        why=why,
+        remedy=remedy,
+        model=chat_models[0] if chat_models else None,
+        route=BackendSettings(api_key=_OLLAMA_KEY, base_url=f"{url}/v1"),
+    )
+
+
+def local(settings: Settings) -> Candidate:
+    """Returns whether the local model can be started: its runtime and its file."""
+    is_demo = settings.local_model is None
+    label = f"the local model {EMBEDDED.name}" if settings.local_model is None else "the local model"
+    missing: list[str] = []
+    remedies: list[str] = []
+    if importlib.util.find_spec("xllamacpp") is None:
+        missing.append("the package xllamacpp is not installed")
+        remedies.append("pip install 'greenroom[local]'")
+    name = ""
+    try:
+        name = find_model(settings.home, settings.local_model).name
+    except BackendRejected as error:
+        missing.append(error.message)
+        remedies.append((error.hint or PULL_HINT).removeprefix("run: "))
+    return Candidate(
+        label=label,
+        backend="local",
+        is_usable=not missing,
+        why=", and ".join(missing) if missing else f"the file of {name} and its runtime are here",
+        remedy=", then ".join(remedies),
+        is_demo=is_demo,
+    )
+
+
+def _chosen(candidate: Candidate, settings: Settings) -> Choice:
+    if candidate.route is not None:
+        settings = msgspec.structs.replace(settings, openai=candidate.route)
+    model = settings.default_model or candidate.model
+    return Choice(candidate=msgspec.structs.replace(candidate, model=model), reason=candidate.why, settings=settings)
+
+
+def _provider(label: str, backend: str, *, key: str, base_url: str, official: str, variable: str) -> Candidate:
+    host = _host(base_url)
+    at = f", and requests go to {host}" if host and host != official else ""
+    if key:
+        why = f"{key}{at}"
+    elif at:
+        # A server of one's own rarely asks for a key; whoever names one wants it to be used.
+        why = f"the base URL names {host}"
+    else:
+        return Candidate(
+            label=label, backend=backend, is_usable=False, why=f"{variable} is not set", remedy=f"export {variable}=..."
+        )
+    return Candidate(label=label, backend=backend, is_usable=True, why=why)
+
+
+def _key_source(settings: BackendSettings, environment: Mapping[str, str], *variables: str) -> str:
+    """Returns where the key comes from, in words; empty without one. Never the key."""
+    if settings.api_key:
+        return "the configuration has its key"
+    return next((f"{variable} is set" for variable in variables if environment.get(variable)), "")
+
+
+def _host(url: str) -> str:
+    try:
+        # Without what stands before the `@`: that may be a password.
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:  # not a URL: the backend says so when it is used
+        return ""

@@ -1,0 +1,351 @@
+"""Messages while a turn runs, receipts, repeated sends, and stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from contract.conftest import OpenStage
+from contract.reading import FrontEnd, checked_run, error_of, text_of, types
+from contract.stage import Stage, words
+from greenroom import GreenroomError, LimitExceeded, SessionNotFound, Toolset, TurnInProgress, tool
+from greenroom.backends.scripted import Call, Gate, Say, Think
+
+
+def gated(*gates: Gate) -> Any:
+    """A script that repeats the last words, with a gate in the middle of the first answers."""
+    left = list(gates)
+
+    def script(request: Any) -> Any:
+        said = words(request)[-1][1]
+        return [Say(f"To {said}: "), *([left.pop(0)] if left else []), Say("yes.")]
+
+    return script
+
+
+# --- enqueue and reject -------------------------------------------------------------------------------------------------
+
+
+async def test_messages_are_answered_in_the_order_of_their_arrival(open_stage: OpenStage) -> None:
+    gate = Gate()
+    stage = open_stage(gated(gate))
+    session_id = await stage.session()
+    receipts = [await stage.manager.send(session_id, "one")]
+    await gate.reached()
+    receipts += [await stage.manager.send(session_id, text) for text in ("two", "three", "four")]
+    assert [receipt.position for receipt in receipts] == [0, 1, 2, 3]
+    assert stage.backend.request_count == 1
+
+    gate.open()
+    async for _ in stage.manager.attach(session_id):
+        pass
+    said = [message.text for message in await stage.manager.history(session_id)]
+    assert said == ["one", "To one: yes.", "two", "To two: yes.", "three", "To three: yes.", "four", "To four: yes."]
+    assert len({receipt.turn_id for receipt in receipts}) == 4
+
+
+async def test_a_stream_of_a_queued_message_shows_its_own_turn_only(open_stage: OpenStage) -> None:
+    gate = Gate()
+    stage = open_stage(gated(gate))
+    session_id = await stage.session()
+    await stage.manager.send(session_id, "one")
+    await gate.reached()
+    reading = asyncio.ensure_future(stage.say(session_id, "two"))
+    while stage.data(session_id)["message_count"] < 2:
+        await asyncio.sleep(0)
+    gate.open()
+    assert text_of(await reading) == "To two: yes."
+
+
+@pytest.mark.parametrize("where", ["session", "call"])
+async def test_reject_refuses_while_a_turn_runs_and_only_then(open_stage: OpenStage, where: str) -> None:
+    gate = Gate()
+    stage = open_stage(gated(gate))
+    session_id = await stage.session(overlap="reject" if where == "session" else "enqueue")
+    options: dict[str, Any] = {"overlap": "reject"} if where == "call" else {}
+    stream = stage.manager.stream_response(session_id, "one", **options)
+    events = [await anext(stream)]
+    await gate.reached()
+    seq = stage.data(session_id)["last_seq"]
+
+    with pytest.raises(TurnInProgress) as refused:
+        await stage.manager.send(session_id, "two", **options)
+    assert refused.value.code == "turn_in_progress"
+    assert error_of(await stage.say(session_id, "two", **options))["code"] == "turn_in_progress"
+    assert stage.data(session_id)["message_count"] == 1
+    assert stage.data(session_id)["last_seq"] >= seq
+
+    gate.open()
+    events += [event async for event in stream]
+    assert text_of(checked_run(events)) == "To one: yes."
+    assert text_of(await stage.say(session_id, "two", **options)) == "To two: yes."
+
+
+async def test_the_call_wins_over_the_session(open_stage: OpenStage) -> None:
+    gate = Gate()
+    stage = open_stage(gated(gate))
+    session_id = await stage.session(overlap="reject")
+    await stage.manager.send(session_id, "one")
+    await gate.reached()
+    receipt = await stage.manager.send(session_id, "two", overlap="enqueue")
+    assert receipt.position == 1
+    gate.open()
+
+
+async def test_the_queue_is_bounded(open_stage: OpenStage) -> None:
+    gate = Gate()
+    stage = open_stage(gated(gate), config={"limits": {"queue_max": 2}})
+    session_id = await stage.session()
+    await stage.manager.send(session_id, "one")
+    await gate.reached()
+    await stage.manager.send(session_id, "two")
+    await stage.manager.send(session_id, "three")
+    with pytest.raises(LimitExceeded):
+        await stage.manager.send(session_id, "four")
+    gate.open()
+    async for _ in stage.manager.attach(session_id):
+        pass
+    assert stage.data(session_id)["turn_count"] == 3
+
+
+@pytest.mark.parametrize("overlap", ["interrupt", "rollback", "steer", "merge", "latest", "nonsense", "", 7])
+async def test_send_refuses_a_policy_that_is_not_there(stage: Stage, overlap: Any) -> None:
+    session_id = await stage.session()
+    with pytest.raises(GreenroomError, match="enqueue"):
+        await stage.manager.send(session_id, "Hi", overlap=overlap)
+    assert stage.data(session_id)["message_count"] == 0
+
+
+# --- receipts -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_receipt_comes_before_the_answer_and_leads_to_it(open_stage: OpenStage) -> None:
+    gate = Gate()
+    stage = open_stage([[gate, Say("Here it is.")]])
+    session_id = await stage.session()
+    receipt = await stage.manager.send(session_id, "Ask")
+
+    assert receipt.session_id == session_id
+    assert receipt.position == 0
+    assert (await stage.manager.history(session_id))[0].turn_id == receipt.turn_id
+    gate.open()
+    shown = FrontEnd().apply_all([data async for _, data in stage.manager.attach(session_id, receipt.cursor)])
+    assert shown.said() == "Here it is."
+
+
+async def test_an_accepted_message_outlives_its_manager(open_stage: OpenStage, file_store: str) -> None:
+    gate = Gate()
+    first = open_stage([[gate]], store=file_store)
+    session_id = await first.session()
+    receipts = [await first.manager.send(session_id, text) for text in ("one", "two")]
+    await gate.reached()
+    await first.manager.close()
+
+    second = open_stage(store=file_store)
+    async for _ in second.manager.attach(session_id):
+        pass
+    history = await second.manager.history(session_id)
+    assert [message.text for message in history] == ["one", "You said: one", "two", "You said: two"]
+    assert [message.turn_id for message in history[::2]] == [receipt.turn_id for receipt in receipts]
+
+
+# --- idempotency keys ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["running", "queued", "answered", "hibernated"])
+async def test_a_repeated_key_is_the_same_message(open_stage: OpenStage, when: str) -> None:
+    gate = Gate()
+    stage = open_stage(gated(gate))
+    session_id = await stage.session()
+    if when == "queued":
+        await stage.manager.send(session_id, "before")
+        await gate.reached()
+    first = await stage.manager.send(session_id, "Pay once", idempotency_key="k1")
+    if when == "running":
+        await gate.reached()
+    if when in {"answered", "hibernated"}:
+        gate.open()
+        async for _ in stage.manager.attach(session_id):
+            pass
+    if when == "hibernated":
+        await stage.manager.hibernate(session_id)
+    second = await stage.manager.send(session_id, "Pay once", idempotency_key="k1")
+    gate.open()
+    async for _ in stage.manager.attach(session_id):
+        pass
+
+    assert second.turn_id == first.turn_id
+    assert second.message_id == first.message_id
+    history = await stage.manager.history(session_id)
+    assert [message.text for message in history if message.role == "user"].count("Pay once") == 1
+
+
+async def test_a_repeated_stream_shows_the_same_answer(stage: Stage) -> None:
+    session_id = await stage.session()
+    first = await stage.say(session_id, "Once", idempotency_key="k1")
+    again = await stage.say(session_id, "Once", idempotency_key="k1")
+
+    assert stage.backend.request_count == 1
+    assert again[0]["runId"] == first[0]["runId"]
+    shown = FrontEnd()
+    for event in again:
+        shown.apply(json.dumps(event))
+    assert shown.said() == text_of(first)
+
+
+async def test_two_at_the_same_time_with_one_key_are_one(stage: Stage) -> None:
+    session_id = await stage.session()
+    receipts = await asyncio.gather(
+        *(stage.manager.send(session_id, "Once", idempotency_key="k1") for _ in range(10))
+    )
+    async for _ in stage.manager.attach(session_id):
+        pass
+    assert len({receipt.turn_id for receipt in receipts}) == 1
+    assert stage.backend.request_count == 1
+
+
+async def test_a_repeated_key_is_not_rejected_by_its_own_turn(open_stage: OpenStage) -> None:
+    gate = Gate()
+    stage = open_stage(gated(gate))
+    session_id = await stage.session(overlap="reject")
+    first = await stage.manager.send(session_id, "Once", idempotency_key="k1")
+    await gate.reached()
+    assert (await stage.manager.send(session_id, "Once", idempotency_key="k1")).turn_id == first.turn_id
+    gate.open()
+
+
+async def test_keys_belong_to_their_session_and_differ_from_each_other(stage: Stage) -> None:
+    one, two = await stage.session(), await stage.session()
+    for session_id in (one, two):
+        await stage.say(session_id, "Hi", idempotency_key="k1")
+        await stage.say(session_id, "Hi", idempotency_key="k2")
+        await stage.say(session_id, "Hi")
+        await stage.say(session_id, "Hi")
+    assert stage.backend.request_count == 8
+
+
+# --- cancel -------------------------------------------------------------------------------------------------------------
+
+
+class Hanging(Toolset):
+    """Hangs."""
+
+    def __init__(self) -> None:
+        self.running = asyncio.Event()
+        self.was_cancelled = False
+
+    @tool
+    async def hang(self) -> str:
+        """Hangs."""
+        self.running.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.was_cancelled = True
+            raise
+        return ""
+
+
+async def test_cancel_stops_the_stream_and_keeps_the_partial_answer(open_stage: OpenStage) -> None:
+    gate = Gate()
+    stage = open_stage([[Think("Hm."), Say("So far "), gate, Say("and no further")], "Next."])
+    session_id = await stage.session()
+    stream = stage.manager.stream_response(session_id, "Go")
+    events = [await anext(stream)]
+    await gate.reached()
+
+    async with asyncio.timeout(1):
+        assert await stage.manager.cancel(session_id) is True
+        events += [event async for event in stream]
+    assert stage.backend.streams_open == 0
+    run = checked_run(events)
+    assert text_of(run) == "So far "
+    assert run[-1]["outcome"] == {"type": "cancelled"}
+    history = await stage.manager.history(session_id)
+    assert history[-1].text == "So far "
+    assert history[-1].outcome == "cancelled"
+    assert stage.data(session_id)["status"] == "idle"
+
+    assert text_of(await stage.say(session_id, "Next")) == "Next."
+    assert ("assistant", "So far ") in words(stage.last_request)
+
+
+async def test_cancel_stops_running_tools_and_leaves_a_valid_transcript(open_stage: OpenStage) -> None:
+    hanging = Hanging()
+    stage = open_stage([[Call("roll_dice"), Call("hang"), Call("hang")], "Next."], toolsets=[hanging])
+    session_id = await stage.session(additional_tools=["Hanging"])
+    stream = stage.manager.stream_response(session_id, "Go")
+    events = [await anext(stream)]
+    await hanging.running.wait()
+
+    assert await stage.manager.cancel(session_id) is True
+    events += [event async for event in stream]
+    assert hanging.was_cancelled
+    assert checked_run(events)[-1]["outcome"] == {"type": "cancelled"}
+    assert text_of(await stage.say(session_id, "Next")) == "Next."  # the stage checks the request
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        [Gate()],
+        [Think("Hm"), Gate()],
+        [Say("a"), Gate()],
+        [Call("roll_dice", '{"nota'), Gate()],
+        [Say("a"), Call("roll_dice"), Call("roll_dice", "{"), Gate()],
+    ],
+    ids=["nothing", "reasoning", "text", "arguments", "call"],
+)
+async def test_cancel_at_any_point_leaves_a_valid_transcript(open_stage: OpenStage, step: list[Any]) -> None:
+    gate = Gate()
+    played = [*step[:-1], gate]
+    stage = open_stage(lambda request: "Next." if "Next" in str(words(request)) else played)
+    session_id = await stage.session()
+    stream = stage.manager.stream_response(session_id, "Go")
+    events = [await anext(stream)]
+    await gate.reached()
+    assert await stage.manager.cancel(session_id) is True
+    events += [event async for event in stream]
+
+    assert checked_run(events, broken_arguments=True)[-1]["type"] == "RUN_FINISHED"
+    assert text_of(await stage.say(session_id, "Next")) == "Next."
+
+
+async def test_cancel_with_nothing_to_stop(stage: Stage) -> None:
+    session_id = await stage.session()
+    assert await stage.manager.cancel(session_id) is False
+    await stage.say(session_id)
+    assert await stage.manager.cancel(session_id) is False
+    with pytest.raises(SessionNotFound):
+        await stage.manager.cancel("never-there")
+
+
+async def test_cancel_stops_the_running_turn_and_the_next_one_starts(open_stage: OpenStage) -> None:
+    gate = Gate()
+    stage = open_stage(gated(gate))
+    session_id = await stage.session()
+    await stage.manager.send(session_id, "one")
+    await gate.reached()
+    await stage.manager.send(session_id, "two")
+    assert await stage.manager.cancel(session_id) is True
+    async for _ in stage.manager.attach(session_id):
+        pass
+    assert [(m.text, m.outcome) for m in await stage.manager.history(session_id) if m.role == "assistant"] == [
+        ("To one: ", "cancelled"),
+        ("To two: yes.", "completed"),
+    ]
+
+
+async def test_a_late_reader_of_a_cancelled_turn_sees_its_end(open_stage: OpenStage) -> None:
+    gate = Gate()
+    stage = open_stage([[Say("So far"), gate]])
+    session_id = await stage.session()
+    receipt = await stage.manager.send(session_id, "Go")
+    await gate.reached()
+    await stage.manager.cancel(session_id)
+    run = checked_run([data async for _, data in stage.manager.attach(session_id, receipt.cursor)])
+    assert run[-1]["outcome"] == {"type": "cancelled"}
+    assert "STEP_FINISHED" in types(run)
