@@ -20,6 +20,7 @@ from benchmarks.measure import Row
 
 GROUP = "before anything happens"
 ROUNDS = 9
+_HELP = "import sys; sys.argv = ['greenroom', '--help']; from greenroom.cli import main; main()"
 _PACKAGE = Path(greenroom.__file__).parent
 
 
@@ -66,7 +67,7 @@ def rows() -> list[Row]:
     bare_s = wall_s(sys.executable, "-c", "pass")
     import_s = wall_s(sys.executable, "-c", "import greenroom")
     manager_s = wall_s(sys.executable, "-c", "from greenroom import AgentManager")
-    help_s = wall_s(sys.executable, "-m", "greenroom", "--help")
+    help_s = wall_s(sys.executable, "-c", _HELP)
     packages = installed()
     ours = sum(path.stat().st_size for path in _PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc")
     total = ours + sum(size_bytes(package) for name, package in packages.items() if name != "greenroom")

@@ -71,7 +71,7 @@ def _no_blocking_calls() -> Iterator[None]:
 def _allow_blocking(blockbuster: BlockBuster) -> None:
     for function in blockbuster.functions.values():
         # `get_session_data` is synchronous by contract, so an embedded store answers it with one indexed read.
-        function.can_block_in("greenroom/logs/sqlite.py", {"get_now"})
+        function.can_block_in("greenroom/logs/sqlite/index.py", {"get_now"})
         # An import reads files whoever asks for it; what may be imported where is for test_import.py.
         function.can_block_in("<frozen importlib._bootstrap>", {"_find_and_load"})
 

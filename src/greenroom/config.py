@@ -6,6 +6,7 @@ honour is refused or reported by that backend, never dropped in silence.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
@@ -159,6 +160,8 @@ def _converted(struct: type[msgspec.Struct], name: str, value: object) -> Any:
         value = (value,)
     if isinstance(value, Sequence) and not isinstance(value, str):
         value = tuple(value)
+    if name == "metadata":
+        value = _json_copy(value)
     try:
         converted = msgspec.convert(value, field.type)
     except msgspec.ValidationError as error:
@@ -170,9 +173,26 @@ def _converted(struct: type[msgspec.Struct], name: str, value: object) -> Any:
         raise NotSupported(
             f"overlap={converted!r} is not supported yet", hint=f"supported: {', '.join(SUPPORTED_OVERLAPS)}"
         )
-    if name in _LATER and converted:
+    if name in _LATER and converted not in ({}, (), None):
         raise NotSupported(f"{name} is not supported yet", hint=_LATER[name])
     return converted
+
+
+def _json_copy(value: object) -> object:
+    """Returns a copy that the caller cannot change any more, and that is the same after a round through the log."""
+    try:
+        copied = json.loads(json.dumps(value, allow_nan=False))
+        if not _has_text_keys(value):
+            raise TypeError("a key is not a text")
+        return copied
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"metadata is not JSON: {error}", hint=_EXPECTED["metadata"]) from error
+
+
+def _has_text_keys(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _has_text_keys(inner) for key, inner in value.items())
+    return not isinstance(value, list | tuple) or all(map(_has_text_keys, value))
 
 
 def _check_together(config: SessionConfig) -> None:

@@ -196,7 +196,7 @@ class AgentManager:
             opened = await self._installation.opened()
             async with self._lock(session_id):
                 await opened.operations.delete(session_id)
-        except (GreenroomError, OSError):
+        except Exception:  # broad: by contract it never raises; whatever a store or a disk comes up with is logged
             self.logger.exception("cleaning up session %r failed", session_id)
         finally:
             self._agents.pop(session_id, None)
@@ -534,6 +534,8 @@ class AgentManager:
         agent = self._agents.get(summary.session_id)
         if agent is None:
             agent = self._agents[summary.session_id] = ReactJSAgent.of_session(self, summary)
+        else:
+            agent.show(summary)
         return session_data(summary, agent)
 
     async def _refuse(self, session_id: str, name: str, hint: str) -> None:

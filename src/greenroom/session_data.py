@@ -5,6 +5,7 @@ Rule: the same keys whether the session is in memory or not.
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def session_data(summary: SessionSummary, agent: ReactJSAgent | None) -> dict[st
         "persona_name": summary.config.persona_name,
         "tools": list(summary.config.tools),
         "settings": {name: value for name, value in config.items() if name not in _NOT_SETTINGS}
-        | {"metadata": summary.labels.metadata},
+        | {"metadata": copy.deepcopy(summary.labels.metadata)},
         "config_version": summary.config_version,
         "status": summary.status,
         "turn_count": summary.turn_count,

@@ -54,7 +54,8 @@ def test_the_format(stream: bytes, payloads: list[bytes]) -> None:
 
 @given(
     lines=st.lists(
-        st.sampled_from([b"data: a", b"data:b", b"data", b"", b"", b": c", b"event: e", b"data: \xef\xbb\xbf", b"x"]), max_size=30
+        st.sampled_from([b"data: a", b"data:b", b"data", b"", b"", b": c", b"event: e", b"data: \xef\xbb\xbf", b"x"]),
+        max_size=30,
     ),
     ends=st.lists(st.sampled_from([b"\n", b"\r\n", b"\r"]), min_size=30, max_size=30),
     cuts=st.lists(st.integers(0, 300), max_size=12),

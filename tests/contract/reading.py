@@ -9,7 +9,6 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
-import msgspec
 from ag_ui.core import Event
 from ag_ui_validate.pytest_plugin import assert_valid_agui
 from pydantic import TypeAdapter
@@ -178,14 +177,6 @@ class FrontEnd:
         self._calls[call_id] = call
         parent = self.messages.setdefault(event.get("parentMessageId", call_id), {"role": "assistant"})
         parent.setdefault("toolCalls", []).append(call)
-
-
-def json_safe(value: object) -> object:
-    """Returns `value` after a round trip through JSON; fails if it does not survive unchanged."""
-    back = json.loads(json.dumps(value, allow_nan=False))
-    assert back == value
-    assert msgspec.json.decode(msgspec.json.encode(value)) == value
-    return back
 
 
 def _nulls(value: object) -> Iterable[str]:

@@ -453,7 +453,7 @@ async def test_a_cancelled_waiter_leaves_no_lock_behind(stage: Stage) -> None:
         await asyncio.sleep(0)
         update.cancel()
         await asyncio.wait([update])
-    del lock
+    del lock, update
     assert len(stage.manager._locks) == 0
     assert stage.data("one")["title"] != "never"
     await stage.session(existing_session_id="one", title="now")

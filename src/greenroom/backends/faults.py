@@ -243,6 +243,6 @@ _KEY_WORDS: Final = re.compile(r"(incorrect|invalid) (x-)?api[- ]?key|api[- ]key
 _URL_CREDENTIALS: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/@]+@")
 _SECRET: Final = re.compile(
     r"(?i)\b(?:sk|rk|pk|gsk|xai|hf|nvapi|pplx|fw|csk|tgp|r8)[-_][a-z0-9_*.-]{6,}"
-    r"|\bAIza[a-z0-9_-]{20,}|\beyJ[a-z0-9_-]{8,}\.[a-z0-9_-]+\.[a-z0-9_-]*|(?<=\bbearer )[^\s\"',;]{6,}"
+    r"|\bAIza[a-z0-9_-]{20,}|\beyJ[a-z0-9_-]{8,}\.[a-z0-9_-]+\.[a-z0-9_-]*|(?<=\bbearer )[^\s\"',;)]{6,}"
 )
 _SECRET_PARAMETER: Final = re.compile(r"(?i)([?&](?:api[-_]?key|key|token|access_token|sig)=)[^&\s\"']+")

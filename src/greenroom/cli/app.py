@@ -25,7 +25,7 @@ Store = Annotated[str | None, typer.Option("--store", metavar="URL", help="The s
 Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="The configuration file.")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None,
-    typer.Option("--log-level", help="What is said on standard error about how things go."),
+    typer.Option("--log-level", metavar="LEVEL", help="What to log: debug, info, warning or error."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 User = Annotated[str | None, typer.Option("--user", metavar="ID", help="Only this user's sessions.")]
@@ -144,7 +144,11 @@ def chat(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Chat with an agent; with -m, or a text in a pipe, one question and its answer."""
+    """Chat with an agent.
+
+    With -m, or with a text in a pipe: one message, and its answer on standard output. Whatever else there is to say goes to
+    standard error.
+    """
     from greenroom.cli.chat import Wish, chat
 
     wish = Wish(session_id=session, backend=backend, model=model_name, persona=persona, tools=tuple(tool or ()))
@@ -292,13 +296,16 @@ def model_list(place: Place, as_json: Json = False) -> int:
 
 
 @personas.callback(invoke_without_command=True)
-def personas_group(ctx: typer.Context, as_json: Json = False) -> int | None:
-    """Who an agent can be: lists the personas. `show` prints one."""
+def personas_group(
+    ctx: typer.Context, home: Home = None, config: Config = None, as_json: Json = False
+) -> int | None:
+    """Who an agent can be: lists the personas; `show` prints one."""
+    ctx.obj = Place(home=home, config=config).over(ctx.obj or Place())
     if ctx.invoked_subcommand is not None:
         return None
     from greenroom.cli.catalogues import list_personas
 
-    return list_personas(ctx.obj or Place(), as_json=as_json)
+    return list_personas(ctx.obj, as_json=as_json)
 
 
 @_command(personas, "show")

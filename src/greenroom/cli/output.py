@@ -3,19 +3,18 @@
 On a terminal: colours, columns that fit the window, dates for people. In a pipe: one line for each row, the columns separated by
 tabs and never cut, no colours, no headings; `rich` is not even loaded. With `--json`: one document.
 
+It is imported for `--help` too, so it loads what it needs when it needs it.
+
 Rule: whatever came from a model, a tool or another user is shown with its control characters made visible: a terminal obeys them.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, TextIO
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 from greenroom.errors import (
     GreenroomError,
@@ -39,7 +38,7 @@ _NOT_THE_CALL: Final = (SessionNotFound, TurnInProgress, InvalidStream, ManagerC
 """Errors of the caller, in Python, that on a command line are not about how the command was written."""
 
 
-class Column(msgspec.Struct, frozen=True):
+class Column(NamedTuple):
     """A column of a table. On a terminal a wide one is the first to be cut."""
 
     heading: str
@@ -99,6 +98,8 @@ def print_text(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """Prints one JSON document."""
+    import msgspec
+
     document = msgspec.json.format(msgspec.json.encode(value), indent=2)
     sys.stdout.buffer.write(document + b"\n")
     sys.stdout.buffer.flush()
@@ -145,6 +146,8 @@ def shortened(text: str, characters_max: int) -> str:
 
 def local_time(at_ms: int) -> str:
     """Returns a time as people read it."""
+    import datetime as dt
+
     return dt.datetime.fromtimestamp(at_ms / 1000, tz=dt.UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 

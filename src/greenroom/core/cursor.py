@@ -45,10 +45,10 @@ def parse_cursor(text: str) -> Cursor:
     Raises:
         InvalidStream: the text is not a cursor.
     """
-    match = _CURSOR.fullmatch(text)
+    match = _CURSOR.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise InvalidStream(
-            f"{text[:60]!r} is not a cursor",
+            f"{str(text)[:60]!r} is not a cursor",
             hint="give a cursor that came with a frame, or none to begin with a snapshot",
         )
     seq, offset, epoch, mark, frame = match.groups()

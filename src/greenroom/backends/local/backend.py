@@ -31,7 +31,7 @@ EMBEDDED_CONTEXT_TOKENS: Final = 2048
 EMBEDDED_ANSWER_TOKENS: Final = 256
 """Where it is stopped: left to itself it may never end."""
 
-EMBEDDED_REPEAT_PENALTY: Final = 1.1
+EMBEDDED_REPEAT_PENALTY: Final = 1.05
 """Keeps it from saying the same words until it is stopped."""
 
 OTHER_CONTEXT_TOKENS: Final = 8192

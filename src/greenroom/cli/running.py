@@ -1,0 +1,104 @@
+"""How a command gets its settings and its manager, and how its work is run.
+
+Rule: the settings are read once for a command, and everything in it sees the same ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from greenroom.cli.place import Place
+from greenroom.manager import AgentManager
+from greenroom.settings import LogLevel, Settings, load_settings
+
+T = TypeVar("T")
+
+
+def settings_of(place: Place) -> Settings:
+    """Returns the settings in force at a place, and sets up the log as they say.
+
+    Raises:
+        InvalidConfig: the configuration file, a variable or an option is wrong.
+    """
+    arguments = {"home": place.home, "store": place.store, "log_level": place.log_level}
+    settings = load_settings(file=place.config, arguments=arguments)
+    _log_to_stderr(settings.log_level)
+    return settings
+
+
+@asynccontextmanager
+async def managing(settings: Settings) -> AsyncIterator[AgentManager]:
+    """Gives a manager over these settings, and closes it."""
+    contents = msgspec.to_builtins(settings, enc_hook=_as_text)
+    # Home and store are given once more as arguments: only those win over the environment.
+    async with AgentManager(settings.store, home=settings.home, config=_without_none(contents)) as manager:
+        yield manager
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a command's work to its end."""
+    with asyncio.Runner() as runner:
+        return runner.run(work)
+
+
+def run_fast(work: Coroutine[Any, Any, T]) -> T:
+    """As `run`, on uvloop where it is installed: for work that streams."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+class _OneLine(logging.Formatter):
+    """A traceback is for whoever asked for the details; everybody else gets what the error says."""
+
+    def __init__(self, *, with_tracebacks: bool) -> None:
+        super().__init__("greenroom: %(levelname)s: %(message)s")
+        self._with_tracebacks = with_tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the record as text."""
+        if self._with_tracebacks or not record.exc_info:
+            return super().format(record)
+        error = record.exc_info[1]
+        bare = logging.makeLogRecord({**record.__dict__, "exc_info": None, "exc_text": None})
+        return f"{super().format(bare)}: {error or type(error).__name__}"
+
+
+def _log_to_stderr(level: LogLevel) -> None:
+    logger = logging.getLogger("greenroom")
+    logger.setLevel(level.upper())
+    logger.propagate = False
+    for handler in tuple(logger.handlers):
+        logger.removeHandler(handler)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine(with_tracebacks=level == "debug"))
+    logger.addHandler(handler)
+
+
+def _as_text(value: object) -> str:
+    assert isinstance(value, Path), f"a setting that is a {type(value).__name__}"
+    return str(value)
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_none(value) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if value is not None
+    }

@@ -1,0 +1,261 @@
+"""`export_session` and `import_session`: a round trip, and bundles that mean harm."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from contract.conftest import OpenStage
+from contract.reading import results_of
+from contract.stage import Stage, words
+from greenroom import GreenroomError, LimitExceeded
+from greenroom.backends.scripted import Call, Gate, Say, Think
+
+WRITE = Call("write_file", {"path": "notes/plän.txt", "content": "Step öne."})
+READ = Call("read_file", {"path": "notes/plän.txt"})
+
+
+async def exported(stage: Stage) -> tuple[str, bytes]:
+    """A session with a turn and a file, and its bundle."""
+    session_id = await stage.session(title="Packed", user_id="ann", temperature=0.5, metadata={"a": [1]})
+    await stage.say(session_id, "Write the plan")
+    return session_id, await stage.manager.export_session(session_id)
+
+
+SCRIPT = [[Think("Hm."), WRITE], "Written.", [READ], "Read."]
+
+
+async def test_a_round_trip_into_another_store(open_stage: OpenStage, tmp_path: Path) -> None:
+    here = open_stage(SCRIPT)
+    session_id, data = await exported(here)
+    assert isinstance(data, bytes)
+    there = open_stage(SCRIPT[2:], store=f"sqlite:///{tmp_path / 'there.db'}", home=tmp_path / "there")
+    imported = await there.manager.import_session(data)
+
+    assert imported == session_id
+    assert await there.manager.history(imported) == await here.manager.history(session_id)
+    before, after = here.data(session_id), there.data(imported)
+    for name in ("title", "user_id", "llm_model", "tools", "settings", "turn_count", "message_count", "usage", "created_at"):
+        assert after[name] == before[name], name
+    assert "Step öne." in results_of(await there.say(imported, "Read the plan"))[0]
+    assert words(there.last_request)[0] == ("user", "Write the plan")
+    assert [hit.session_id for hit in await there.manager.search("plan")][:1] == [imported]
+
+
+async def test_importing_beside_the_original_makes_another_session(open_stage: OpenStage) -> None:
+    stage = open_stage(SCRIPT)
+    session_id, data = await exported(stage)
+    copy = await stage.manager.import_session(data)
+
+    assert copy != session_id
+    assert "Step öne." in results_of(await stage.say(copy, "Read"))[0]
+    assert len(await stage.manager.history(session_id)) == 2
+    await stage.manager.cleanup_session(session_id)
+    assert len(await stage.manager.history(copy)) == 4
+
+
+async def test_a_deleted_session_comes_back_from_its_bundle(open_stage: OpenStage) -> None:
+    stage = open_stage(SCRIPT)
+    session_id, data = await exported(stage)
+    await stage.manager.cleanup_session(session_id)
+    assert await stage.manager.import_session(data) == session_id
+    assert stage.data(session_id)["title"] == "Packed"
+
+
+async def test_the_same_session_gives_the_same_bytes(open_stage: OpenStage) -> None:
+    stage = open_stage(SCRIPT)
+    session_id, data = await exported(stage)
+    assert await stage.manager.export_session(session_id) == data
+
+
+async def test_a_bundle_is_a_zip_that_anybody_can_read(open_stage: OpenStage) -> None:
+    _, data = await exported(open_stage(SCRIPT))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        assert any("plän.txt" in name for name in archive.namelist())
+
+
+async def test_exporting_a_running_session_gives_one_that_can_be_used(open_stage: OpenStage) -> None:
+    gate = Gate()
+    stage = open_stage([[Say("Half "), gate], "Whole."])
+    session_id = await stage.session()
+    await stage.manager.send(session_id, "Go")
+    await gate.reached()
+    copy = await stage.manager.import_session(await stage.manager.export_session(session_id))
+    assert stage.data(copy)["status"] == "idle"
+    await stage.say(copy, "And?")
+    gate.open()
+
+
+# --- bundles that mean harm ---------------------------------------------------------------------------------------------
+
+Change = Callable[[dict[str, bytes]], None]
+
+
+def rewritten(data: bytes, change: Change) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    change(files)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def log_name(files: dict[str, bytes]) -> str:
+    return next(name for name in files if "plän" not in name)
+
+
+def folder(files: dict[str, bytes]) -> str:
+    return next(name for name in files if "plän" in name).removesuffix("notes/plän.txt")
+
+
+def with_file(name: str) -> Change:
+    def change(files: dict[str, bytes]) -> None:
+        files[folder(files) + name] = b"evil"
+
+    return change
+
+
+def with_log(edit: Callable[[list[bytes]], list[bytes]]) -> Change:
+    def change(files: dict[str, bytes]) -> None:
+        name = log_name(files)
+        files[name] = b"\n".join(edit(files[name].splitlines())) + b"\n"
+
+    return change
+
+
+def replaced(old: bytes, new: bytes) -> Change:
+    def change(files: dict[str, bytes]) -> None:
+        name = log_name(files)
+        assert old in files[name]
+        files[name] = files[name].replace(old, new)
+
+    return change
+
+
+HOSTILE: dict[str, Change] = {
+    "file outside": with_file("../../evil.txt"),
+    "file outside, deep": with_file("a/../../../evil.txt"),
+    "absolute file": with_file("/etc/evil.txt"),
+    "backslashes": with_file("..\\..\\evil.txt"),
+    "drive": with_file("C:/evil.txt"),
+    "nul": with_file("evil\0.txt"),
+    "dot": with_file("."),
+    "file below a file": with_file("notes/plän.txt/evil.txt"),
+    "too deep": with_file("/".join(["d"] * 2000)),
+    "name too long": with_file("n" * 5000),
+    "no log": lambda files: files.pop(log_name(files)) and None,
+    "empty log": with_log(lambda lines: []),
+    "header only": with_log(lambda lines: lines[:1]),
+    "no header": with_log(lambda lines: lines[1:]),
+    "first record gone": with_log(lambda lines: [lines[0], *lines[2:]]),
+    "record gone": with_log(lambda lines: [*lines[:4], *lines[5:]]),
+    "records swapped": with_log(lambda lines: [*lines[:3], lines[4], lines[3], *lines[5:]]),
+    "record twice": with_log(lambda lines: [*lines[:4], lines[3], *lines[4:]]),
+    "half a record": with_log(lambda lines: [*lines[:-1], lines[-1][:20]]),
+    "not JSON": with_log(lambda lines: [*lines, b"nonsense"]),
+    "JSON of another kind": with_log(lambda lines: [*lines, b"[1,2,3]"]),
+    "not UTF-8": with_log(lambda lines: [*lines, b'{"a":"\xff"}']),
+    "unknown event": replaced(b'"turn_started"', b'"turn_exploded"'),
+    "another kind": replaced(b"greenroom-session", b"somebody-elses"),
+    "newer format": replaced(b'"format":1', b'"format":99'),
+    "malformed id": lambda files: replaced(b'"session_id":"', b'"session_id":"../')(files),
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
+async def test_a_hostile_bundle_is_refused_and_leaves_nothing(
+    open_stage: OpenStage, tmp_path: Path, change: Change
+) -> None:
+    here = open_stage(SCRIPT)
+    _, data = await exported(here)
+    home = tmp_path / "inner" / "home"
+    there = open_stage(store="memory://", home=home)
+    await there.session(existing_session_id="innocent")
+
+    with pytest.raises(GreenroomError) as refused:
+        await there.manager.import_session(rewritten(data, change))
+    assert isinstance(refused.value, ValueError) or refused.value.code in {"limit_exceeded", "newer_format"}
+    assert [summary.session_id for summary in (await there.manager.list_sessions()).sessions] == ["innocent"]
+    assert not list(tmp_path.rglob("evil*"))
+    assert not list(home.rglob("plän.txt"))
+
+
+@pytest.mark.parametrize("data", [b"", b"nonsense", b"PK\x03\x04", b"PK\x05\x06" + b"\0" * 18, "text", None, 7], ids=repr)
+async def test_what_is_no_bundle_is_refused(stage: Stage, data: object) -> None:
+    with pytest.raises(GreenroomError) as refused:
+        await stage.manager.import_session(data)  # type: ignore[arg-type]
+    assert isinstance(refused.value, ValueError)
+
+
+async def test_a_damaged_bundle_is_refused_wherever_it_is_damaged(open_stage: OpenStage) -> None:
+    _, data = await exported(open_stage(SCRIPT))
+    there = open_stage(store="memory://")
+    for place in range(0, len(data), max(1, len(data) // 60)):
+        damaged = data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
+        try:
+            session_id = await there.manager.import_session(damaged)
+        except GreenroomError:
+            continue
+        # What the damage did not reach is as good as it was.
+        assert [m.text for m in await there.manager.history(session_id)] == ["Write the plan", "Written."]
+        await there.manager.cleanup_session(session_id)
+    for length in range(0, len(data), max(1, len(data) // 20)):
+        with pytest.raises(GreenroomError):
+            await there.manager.import_session(data[:length])
+
+
+async def test_a_bomb_is_refused_before_it_is_unpacked(open_stage: OpenStage) -> None:
+    _, data = await exported(open_stage(SCRIPT))
+
+    def bomb(files: dict[str, bytes]) -> None:
+        files[folder(files) + "bomb.bin"] = b"\0" * 4_000_000
+
+    there = open_stage(store="memory://", config={"limits": {"export_bytes_max": 1_000_000}})
+    with pytest.raises(LimitExceeded):
+        await there.manager.import_session(rewritten(data, bomb))
+    there = open_stage(store="memory://", config={"limits": {"workspace_bytes_max": 1_000_000}})
+    with pytest.raises(LimitExceeded):
+        await there.manager.import_session(rewritten(data, bomb))
+    assert (await there.manager.list_sessions()).sessions == ()
+
+
+async def test_a_bomb_that_lies_about_its_size_is_refused(open_stage: OpenStage) -> None:
+    _, data = await exported(open_stage(SCRIPT))
+
+    def bomb(files: dict[str, bytes]) -> None:
+        files[folder(files) + "bomb.bin"] = b"\0" * 4_000_000
+
+    packed = rewritten(data, bomb)
+    lied = packed.replace((4_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    assert lied != packed
+    there = open_stage(store="memory://", config={"limits": {"export_bytes_max": 1_000_000}})
+    with pytest.raises(GreenroomError):
+        await there.manager.import_session(lied)
+
+
+async def test_links_in_a_bundle_lead_nowhere(open_stage: OpenStage, tmp_path: Path) -> None:
+    _, data = await exported(open_stage(SCRIPT))
+    (tmp_path / "secret.txt").write_text("secret")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        prefix = next(name for name in archive.namelist() if "plän" in name).removesuffix("notes/plän.txt")
+    file = io.BytesIO(data)
+    with zipfile.ZipFile(file, "a") as archive:
+        link = zipfile.ZipInfo(prefix + "link.txt")
+        link.create_system = 3
+        link.external_attr = (0o120777) << 16
+        archive.writestr(link, str(tmp_path / "secret.txt"))
+
+    there = open_stage([[Call("read_file", {"path": "link.txt"})], "Read."], store="memory://", home=tmp_path / "there")
+    try:
+        session_id = await there.manager.import_session(file.getvalue())
+    except GreenroomError:
+        return
+    assert not any(path.is_symlink() for path in (tmp_path / "there").rglob("*"))
+    assert "secret" not in [line for result in results_of(await there.say(session_id)) for line in result.split()]
