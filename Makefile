@@ -28,7 +28,7 @@ $(installed): pyproject.toml constraints.txt scripts/make-venv
 	@touch $@
 
 # Never fails here: without the model, the tests that need it fail under CI and are skipped with the reason elsewhere.
-model: $(installed) ## pull the embedded model (93 MB) for the tests
+model: $(installed) ## pull the embedded model for the tests (190 MB, once)
 	@GREENROOM_HOME=$(GREENROOM_TEST_MODELS) $(bin)/greenroom model pull || echo "== the embedded model could not be pulled"
 
 run: $(installed) ## chat with an agent: a real provider if a key is set, else the embedded model

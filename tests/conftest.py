@@ -70,7 +70,8 @@ def _no_blocking_calls() -> Iterator[None]:
 
 def _allow_blocking(blockbuster: BlockBuster) -> None:
     for function in blockbuster.functions.values():
-        # `get_session_data` is synchronous by contract, so an embedded store answers it with one indexed read.
+        # Synchronous by contract: one indexed read of an embedded store, and before the first call of all the settings.
+        function.can_block_in("greenroom/manager.py", {"get_session_data"})
         function.can_block_in("greenroom/logs/sqlite/index.py", {"get_now"})
         # An import reads files whoever asks for it; what may be imported where is for test_import.py.
         function.can_block_in("<frozen importlib._bootstrap>", {"_find_and_load"})
@@ -155,7 +156,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked `local_model` need the model: without it they fail under CI and are skipped, loudly, elsewhere."""
     if not item.get_closest_marker("local_model") or _find_model():
         return
-    reason = "the embedded model is not there: `make model` pulls it (93 MB) into GREENROOM_TEST_MODELS"
+    reason = "the embedded model is not there: `make model` pulls it (190 MB, once) into GREENROOM_TEST_MODELS"
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason.upper())

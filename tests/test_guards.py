@@ -144,4 +144,4 @@ class TestBlockingCalls:
             limits.wait(__file__)
 
     async def test_a_test_itself_may(self) -> None:
-        assert Path(__file__).read_text(encoding="utf-8")  # noqa: ASYNC240 - that is the point
+        assert Path(__file__).read_text(encoding="utf-8")

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -21,13 +24,17 @@ import msgspec
 
 from greenroom.codec import check_format, decode_record, encode_record
 from greenroom.config import check_session_id
-from greenroom.errors import Corrupted, InvalidArgument, InvalidStream, LimitExceeded
+from greenroom.core.session import replayed
+from greenroom.errors import Corrupted, InvalidStream, LimitExceeded
 from greenroom.events import FORMAT, Record
 from greenroom.limits import Limits
 
 _LOG_NAME: Final = "session.jsonl"
 _FOLDER: Final = "workspace/"
 _KIND: Final = "greenroom-session"
+_FORBIDDEN: Final = re.compile(r"[\\:\x00-\x1f]")
+_NAME_BYTES_MAX: Final = 200
+_DEPTH_MAX: Final = 32
 _EPOCH_OF_ZIP: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -38,23 +45,11 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle that was checked, but for the records' order."""
+    """The checked contents of a bundle: records that can be replayed, and files whose names stay inside of a folder."""
 
     session_id: str
     records: tuple[Record, ...]
     files: dict[str, bytes]
-
-    def write_files(self, folder: Path) -> None:
-        """Writes the workspace into `folder`, which nobody uses yet.
-
-        Raises:
-            FileExistsError: a file is there already.
-        """
-        for name, data in self.files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with path.open("xb") as file:
-                file.write(data)
 
 
 def pack(session_id: str, records: Sequence[Record], folder: Path, limits: Limits) -> bytes:
@@ -84,23 +79,53 @@ def unpack(data: bytes, limits: Limits) -> Bundle:
     Raises:
         InvalidStream: not a bundle, or a damaged one.
         NewerFormat: of a newer version.
-        LimitExceeded: larger than a bundle may be.
+        LimitExceeded: larger than a bundle, or a workspace, may be.
     """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise InvalidStream(f"a bundle is bytes, not {type(data).__name__}", hint="give what export_session() returned")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > limits.export_bytes_max:
                 raise LimitExceeded(f"the bundle unpacks to more than {limits.export_bytes_max} bytes")
             header, records = _log(archive.read(_LOG_NAME))
-            files = {
-                _checked_name(entry.filename.removeprefix(_FOLDER)): archive.read(entry)
-                for entry in archive.infolist()
-                if entry.filename.startswith(_FOLDER) and not entry.is_dir()
-            }
-    except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, OSError, EOFError) as error:
-        raise InvalidStream(f"not a session bundle: {error}", hint="give the bytes of export_session()") from error
-    if len(files) > limits.workspace_files_max:
-        raise LimitExceeded(f"the bundle has more than {limits.workspace_files_max} files")
+            files = _read_files(archive, limits)
+    # The zipfile module lets through whatever a damaged archive makes its parts raise.
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        LookupError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        UnicodeDecodeError,
+    ) as error:
+        raise InvalidStream(f"not a session bundle: {error}", hint="give what export_session() returned") from error
     return Bundle(session_id=header.session_id, records=records, files=files)
+
+
+def _read_files(archive: zipfile.ZipFile, limits: Limits) -> dict[str, bytes]:
+    entries = [entry for entry in archive.infolist() if entry.filename.startswith(_FOLDER) and not entry.is_dir()]
+    folders: set[PurePosixPath] = set()
+    files: dict[PurePosixPath, bytes] = {}
+    if len(entries) > limits.workspace_files_max:
+        raise LimitExceeded(f"the bundle has more than {limits.workspace_files_max} files")
+    if sum(entry.file_size for entry in entries) > limits.workspace_bytes_max:
+        raise LimitExceeded(f"the files of the bundle have more than {limits.workspace_bytes_max} bytes")
+    for entry in entries:
+        if entry.file_size > limits.workspace_file_bytes_max:
+            raise LimitExceeded(f"a file of the bundle has more than {limits.workspace_file_bytes_max} bytes")
+        path = _checked_path(entry.filename.removeprefix(_FOLDER))
+        if path in files:
+            raise InvalidStream(f"the bundle has two files of the name {str(path)[:80]!r}")
+        files[path] = archive.read(entry)
+        folders.update(path.parents)
+    if len(files) + len(folders) > limits.workspace_files_max:
+        raise LimitExceeded(f"the bundle has more than {limits.workspace_files_max} files and folders")
+    if clash := folders.intersection(files):
+        raise InvalidStream(f"the bundle has a file and a folder of the name {str(clash.pop())[:80]!r}")
+    return {path.as_posix(): data for path, data in files.items()}
 
 
 def _log(data: bytes) -> tuple[_Header, tuple[Record, ...]]:
@@ -111,9 +136,13 @@ def _log(data: bytes) -> tuple[_Header, tuple[Record, ...]]:
             raise InvalidStream(f"not a session bundle, but {header.kind!r}")
         check_format(header.format)
         check_session_id(header.session_id)
-        return header, tuple(map(decode_record, lines))
-    except (msgspec.MsgspecError, UnicodeDecodeError, Corrupted) as error:
+        records = tuple(map(decode_record, lines))
+        replayed(header.session_id, records)
+    except (msgspec.MsgspecError, UnicodeDecodeError, Corrupted, ValueError) as error:
+        if isinstance(error, InvalidStream):
+            raise
         raise InvalidStream(f"the bundle is damaged: {error}") from error
+    return header, records
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -133,10 +162,13 @@ def _entry(name: str) -> zipfile.ZipInfo:
     return entry
 
 
-def _checked_name(name: str) -> str:
+def _checked_path(name: str) -> PurePosixPath:
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
-        raise InvalidArgument(
-            f"the bundle has a file of the name {name[:80]!r}", hint="only names inside of the workspace"
+    is_plain = name == path.as_posix() and not path.is_absolute() and not _FORBIDDEN.search(name)
+    parts_fit = all(part not in {".", ".."} and len(part.encode()) <= _NAME_BYTES_MAX for part in path.parts)
+    if not is_plain or not parts_fit or not path.parts or len(path.parts) > _DEPTH_MAX:
+        raise InvalidStream(
+            f"the bundle has a file of the name {name[:80]!r}",
+            hint="only relative names inside of the workspace are taken",
         )
-    return path.as_posix()
+    return path

@@ -182,11 +182,11 @@ def _json_copy(value: object) -> object:
     """Returns a copy that the caller cannot change any more, and that is the same after a round through the log."""
     try:
         copied = json.loads(json.dumps(value, allow_nan=False))
-        if not _has_text_keys(value):
-            raise TypeError("a key is not a text")
-        return copied
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"metadata is not JSON: {error}", hint=_EXPECTED["metadata"]) from error
+    if not _has_text_keys(value):
+        raise InvalidArgument("metadata has a key that is not a text", hint=_EXPECTED["metadata"])
+    return copied
 
 
 def _has_text_keys(value: object) -> bool:

@@ -79,13 +79,13 @@ class EventLog(Protocol):
         *,
         expected_seq: int,
         epoch: int,
-        at_ms: int,
+        at_ms: int | Sequence[int],
         key: str,
         index: IndexUpdate | None = None,
     ) -> Sequence[Record]:
         """Adds `events` after record `expected_seq`, all or none, and returns them as records. Durable on return.
 
-        An append with the `key` of an earlier append at the same place is that append: it returns its records and writes
+        `at_ms` is the time of all events, or one time for each: a copy keeps the times of the original. An append with the `key` of an earlier append at the same place is that append: it returns its records and writes
         nothing. A log that does not know the session is at record 0.
 
         Raises:

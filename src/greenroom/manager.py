@@ -30,7 +30,7 @@ from greenroom.config import (
 )
 from greenroom.core.cursor import parse_cursor
 from greenroom.core.view import Message, history
-from greenroom.errors import Conflict, GreenroomError, NotSupported, SessionNotFound
+from greenroom.errors import GreenroomError, NotSupported, SessionNotFound
 from greenroom.installation import Installation, Opened
 from greenroom.interfaces import Backend, Page, Persona, SearchHit, SessionSummary, ToolSource
 from greenroom.message_input import AttachmentInput, accepted_message
@@ -301,15 +301,7 @@ class AgentManager:
         """
         opened = await self._installation.opened()
         bundle = await asyncio.to_thread(unpack, data, self.settings.limits)
-        copy_in = opened.operations.copy_in
-        session_id = check_session_id(bundle.session_id)
-        try:
-            await copy_in(session_id, bundle.records, source_id=session_id, parent=None, user_id=user_id)
-        except Conflict:
-            source_id, session_id = session_id, new_id("s", opened.registry.clock.now_ms())
-            await copy_in(session_id, bundle.records, source_id=source_id, parent=None, user_id=user_id)
-        await asyncio.to_thread(bundle.write_files, opened.registry.workspaces.path(session_id))
-        return session_id
+        return await opened.operations.take_in(bundle.session_id, bundle.records, bundle.files, user_id=user_id)
 
     async def hibernate(self, session_id: str) -> None:
         """Takes an idle session out of memory; the next call brings it back.

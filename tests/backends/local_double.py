@@ -3,7 +3,6 @@
 What the name of its model says is what it does: `fails`, `dies`, `talks`, `lies`, `hangs`; any other name serves, and one with
 `tools` in it has tools.
 """
-# ruff: noqa: T201 - its standard output is its protocol
 
 import json
 import os
@@ -24,11 +23,11 @@ def main() -> None:
     if does == "lies":
         print("hello", flush=True)
         sys.exit(0)
+    secrets = [name for name in os.environ if "SECRET" in name or "KEY" in name]
+    print("serving", *secrets, file=sys.stderr, flush=True)
     if does != "hangs":
         report = {"port": 1, "tools": "tools" in does, "context_tokens": orders["context_tokens"]}
         print(json.dumps(report), flush=True)
-    secrets = [name for name in os.environ if "SECRET" in name or "KEY" in name]
-    print("serving", *secrets, file=sys.stderr, flush=True)
     sys.stdin.buffer.read()
 
 

@@ -59,7 +59,11 @@ def user(text: str) -> UserMessage:
 
 
 def request(*messages: TranscriptMessage, **settings: Any) -> BackendRequest:
-    plain = {"model": "m", "system": SystemPrompt(stable="Answer in one short English sentence."), "temperature": 0.0}
+    plain: dict[str, Any] = {
+        "model": "m",
+        "system": SystemPrompt(stable="Answer in one short English sentence."),
+        "temperature": 0.0,
+    }
     return BackendRequest(messages=messages or (user("Hello"),), **(plain | settings))
 
 
@@ -135,7 +139,7 @@ class TestLlama:
         result = ToolResult(call_id="call_1", name="get_weather", content="sunny")
         history = (user("Weather?"), AssistantMessage(parts=(call,)), ToolMessage(results=(result,)))
         backend = wire_to_llama(wire, llama)
-        assert end_of(await played(backend, request(*history, tools=(WEATHER,), max_tokens=8)))
+        end_of(await played(backend, request(*history, tools=(WEATHER,), max_tokens=8)))
         await backend.close()
 
     @both_wires
@@ -160,7 +164,7 @@ class TestLlama:
             async with backend.stream(request(user("Tell me a long story."), max_tokens=900)) as stream:
                 await anext(stream)
         async with asyncio.timeout(15):
-            assert end_of(await played(backend, request(user("Hi"), max_tokens=4)))
+            end_of(await played(backend, request(user("Hi"), max_tokens=4)))
         await backend.close()
 
 
@@ -213,7 +217,7 @@ class TestLlmock:
         items = await played(backend, request(user("Weather in Rome?"), tools=(WEATHER,)))
         with pytest.raises(msgspec.DecodeError):
             msgspec.json.decode(text_of(items))
-        assert end_of(items)
+        end_of(items)
         await backend.close()
 
     @pytest.mark.parametrize(
@@ -238,14 +242,14 @@ class TestLlmock:
         with pytest.raises(BackendError) as refused:
             await played(backend)
         assert type(refused.value) is kind
-        assert end_of(await played(backend))
+        end_of(await played(backend))
         assert len(llmock.requests) == 2
         await backend.close()
 
     async def test_a_quota_says_how_long_to_wait(self, llmock: LLMock, wire: Wire, wire_to_llmock: Any) -> None:
         llmock.limits(rpm=1)
         backend = wire_to_llmock(wire)
-        assert end_of(await played(backend))
+        end_of(await played(backend))
         with pytest.raises(BackendUnavailable) as refused:
             await played(backend)
         assert refused.value.retry_after_s is not None
@@ -269,7 +273,7 @@ class TestLlmock:
         backend = wire_to_llmock(wire)
         with pytest.raises((BackendGarbled, BackendUnavailable)):
             await played(backend)
-        assert end_of(await played(backend))
+        end_of(await played(backend))
         await backend.close()
 
     async def test_a_stream_that_stalls_is_given_up(self, llmock: LLMock, wire: Wire, wire_to_llmock: Any) -> None:

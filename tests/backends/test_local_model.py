@@ -18,6 +18,7 @@ import pytest
 
 from greenroom.backends.local import LocalBackend, LocalServer
 from greenroom.backends.local.model import EMBEDDED, find_model, has_tools, models_folder
+from greenroom.backends.local.server import Orders
 from greenroom.backends.openai import OpenAIBackend
 from greenroom.errors import BackendRejected, BackendUnavailable, ContextTooLong
 from greenroom.interfaces import Backend, BackendRequest
@@ -67,6 +68,18 @@ def text_of(items: list[StreamItem]) -> str:
 
 def local_backend(home: Path) -> LocalBackend:
     return LocalBackend(lambda base_url, api_key: OpenAIBackend(base_url=base_url, api_key=api_key), home=home)
+
+
+def small_backend(tmp_path: Path, local_model: Path) -> LocalBackend:
+    """With a file that nobody knows as the embedded model, and little context."""
+    other = tmp_path / "other.gguf"
+    other.symlink_to(local_model)
+    return LocalBackend(
+        lambda base_url, api_key: OpenAIBackend(base_url=base_url, api_key=api_key),
+        home=tmp_path,
+        model_path=other,
+        context_tokens=512,
+    )
 
 
 def child_of(backend: LocalBackend) -> int:
@@ -143,10 +156,23 @@ async def test_a_history_of_any_provider_is_taken(backend: LocalBackend) -> None
     assert isinstance((await played(backend, asked))[-1], StreamEnded)
 
 
-async def test_a_chat_goes_on_when_its_context_is_full(backend: LocalBackend) -> None:
-    turns = [message for number in range(60) for message in (user(f"Say {number} " * 20), assistant(f"{number} " * 20))]
+async def test_a_chat_goes_on_when_its_context_is_full(tmp_path: Path, local_model: Path) -> None:
+    backend = small_backend(tmp_path, local_model)
+    turns = [message for number in range(60) for message in (user(f"Say {number} " * 9), assistant(f"{number} " * 9))]
+    asked = request(*turns, user("Are you there?"), max_tokens=5)
+    assert isinstance((await played(backend, asked))[-1], StreamEnded)
+    assert "local_history_left_out" in [notice.code for notice in backend.notices(asked)]
+    await backend.close()
+
+
+async def test_digits_take_more_tokens_than_expected_and_the_chat_goes_on_all_the_same(
+    tmp_path: Path, local_model: Path
+) -> None:
+    backend = small_backend(tmp_path, local_model)
+    turns = [message for _ in range(6) for message in (user("0123456789" * 12), assistant("9876543210" * 6))]
     items = await played(backend, request(*turns, user("Are you there?"), max_tokens=5))
     assert isinstance(items[-1], StreamEnded)
+    await backend.close()
 
 
 async def test_a_message_beyond_the_context_is_an_error_and_the_next_one_works(backend: LocalBackend) -> None:
@@ -195,6 +221,28 @@ async def test_close_ends_the_process_even_in_mid_answer(backend: LocalBackend) 
             os.kill(pid, 0)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory in /proc")
+async def test_idle_it_leaves_the_memory_and_comes_back(local_model: Path) -> None:
+    server = LocalServer()
+    orders = Orders(model_path=str(local_model), model_name="m", context_tokens=256, answer_tokens=8, idle_s=1)
+    child = await server.start(lambda: orders)
+    assert child.report is not None
+    wire = OpenAIBackend(base_url=child.report.base_url, api_key=orders.api_key)
+    await played(wire, request(user("Hi")))
+    awake = await asyncio.to_thread(memory_of, child.pid)
+    async with asyncio.timeout(30):
+        while await asyncio.to_thread(memory_of, child.pid) > awake / 2:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.2)  # real time: llama.cpp measures how long nobody asked
+    assert isinstance((await played(wire, request(user("Hi"))))[-1], StreamEnded)
+    await wire.close()
+    await server.close()
+
+
+def memory_of(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
+    return int(fields[1])
+
+
 async def test_nobody_without_the_key_gets_in_and_no_page_reads_an_answer(backend: LocalBackend) -> None:
     await played(backend, request(user("Hi"), max_tokens=5))
     child = backend._server.child
@@ -228,14 +276,7 @@ async def test_a_broken_model_is_rejected_with_the_reason(tmp_path: Path, local_
 
 
 async def test_any_other_file_is_another_model(tmp_path: Path, local_model: Path) -> None:
-    other = tmp_path / "other.gguf"
-    other.symlink_to(local_model)
-    backend = LocalBackend(
-        lambda base_url, api_key: OpenAIBackend(base_url=base_url, api_key=api_key),
-        home=tmp_path,
-        model_path=other,
-        context_tokens=1024,
-    )
+    backend = small_backend(tmp_path, local_model)
     items = await played(backend, request(user("Hi"), max_tokens=5))
     assert isinstance(items[-1], StreamEnded)
     assert items[-1].model == "other"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -725,7 +726,7 @@ def test_items_are_well_formed_whatever_comes(chunks: list[dict[str, Any] | byte
     stream = sse(*chunks)
     whole, error = decode([stream])
     edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
-    items, cut_error = decode(stream[start:stop] for start, stop in zip(edges, edges[1:], strict=False))
+    items, cut_error = decode(stream[start:stop] for start, stop in pairwise(edges))
     assert vars(Answer(items)) == vars(Answer(whole))
     assert type(error) is type(cut_error)
     assert (Answer(items).end is None) == (error is not None)

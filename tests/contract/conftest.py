@@ -15,6 +15,11 @@ from greenroom.backends.scripted import Script
 
 OpenStage = Callable[..., Stage]
 
+in_memory = pytest.mark.parametrize("store", ["memory"], indirect=True)
+"""For what has nothing to do with the store: once is enough."""
+on_file = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+"""For what only a store on disk can do."""
+
 
 @pytest.fixture(params=["memory", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:

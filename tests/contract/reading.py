@@ -26,7 +26,9 @@ def parsed(text: object) -> Json:
     event = json.loads(text)
     assert isinstance(event, dict)
     model = _EVENTS.validate_python(event)
-    assert not (model.model_extra or {}), f"{event['type']} has fields that AG-UI 1.0 does not know: {model.model_extra}"
+    assert not (model.model_extra or {}), (
+        f"{event['type']} has fields that AG-UI 1.0 does not know: {model.model_extra}"
+    )
     assert not list(_nulls(event)), f"{event['type']} has nulls: absent is not null"
     return event
 
@@ -150,9 +152,7 @@ class FrontEnd:
     @property
     def shown(self) -> list[tuple[str, str]]:
         """Role and content of everything with words in it, in order."""
-        return [
-            (message["role"], message["content"]) for message in self.messages.values() if message.get("content")
-        ]
+        return [(message["role"], message["content"]) for message in self.messages.values() if message.get("content")]
 
     @property
     def calls(self) -> list[tuple[str, str]]:

@@ -5,9 +5,11 @@ Rule: every request of every test must be one that both OpenAI and Claude would 
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 from contract.reading import Json, run_of
@@ -68,6 +70,24 @@ class Stage:
     def last_tools(self) -> set[str]:
         """Names of the tools that the model was last offered."""
         return {spec.name for spec in self.last_request.tools}
+
+
+async def becomes(condition: Callable[[], bool]) -> None:
+    """Lets others run until the condition holds; the test's own time-out bounds it."""
+    while not condition():
+        await asyncio.sleep(0)
+
+
+async def let_others_run() -> None:
+    """Gives every task that can run some turns of the event loop."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def open_files() -> set[str]:
+    """Descriptors that the process has open; empty where the system does not tell."""
+    folder = Path("/proc/self/fd")
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
 
 def words(request: BackendRequest) -> list[tuple[str, str]]:

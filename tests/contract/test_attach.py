@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from contract.conftest import OpenStage
+from contract.conftest import OpenStage, in_memory
 from contract.reading import FrontEnd, all_of, checked_run, parsed, types
-from contract.stage import Stage, words
+from contract.stage import Stage, becomes, let_others_run, words
 from greenroom import GreenroomError, SessionNotFound
 from greenroom.backends.scripted import Call, Cut, Gate, Pause, Say, Think
 
@@ -20,7 +20,7 @@ Frames = Sequence[tuple[str, str]]
 ANSWER: list[Any] = [
     [Think(["Let ", "me ", "see", "…"]), Say(["I", " will", " rôll"]), Call("roll_dice", ['{"nota', 'tion":', ' "2d1"}']),
      Call("roll_dice", {"notation": "3d1"})],
-    [Think("Good."), Say(list("Zwei und drei: 👋🏽\n\"fünf\"\\."))],
+    [Think("Good."), Say(list('Zwei und drei: 👋🏽\n"fünf"\\.'))],
 ]  # fmt: skip
 
 
@@ -54,7 +54,7 @@ async def test_joining_an_idle_session_shows_what_was_said_and_ends(open_stage: 
     checked_run([data for _, data in frames])
     front_end = applied(frames)
     assert front_end.shown[0] == ("user", "Roll")
-    assert front_end.said("assistant") == "I will rôllZwei und drei: 👋🏽\n\"fünf\"\\."
+    assert front_end.said("assistant") == 'I will rôllZwei und drei: 👋🏽\n"fünf"\\.'
     assert front_end.said("reasoning") == "Let me see…Good."
     assert front_end.calls == [("roll_dice", '{"notation": "2d1"}'), ("roll_dice", '{"notation":"3d1"}')]
 
@@ -94,8 +94,7 @@ async def test_joining_in_the_middle_goes_on_live(open_stage: OpenStage) -> None
     await gate.reached()
 
     readers = [asyncio.ensure_future(all_of(stage.manager.attach(session_id))) for _ in range(5)]
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await let_others_run()
     gate.open()
     for frames in await asyncio.gather(*readers):
         checked_run([data for _, data in frames])
@@ -118,8 +117,7 @@ async def test_joining_inside_of_any_part_is_exact(open_stage: OpenStage, step: 
     seen = [await anext(stream)]
     await gate.reached()
     reading = asyncio.ensure_future(all_of(stage.manager.attach(session_id)))
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await let_others_run()
     gate.open()
     seen += [event async for event in stream]
     whole = FrontEnd().apply_all(seen)
@@ -174,8 +172,7 @@ async def test_rejoining_while_it_runs_at_every_cursor_is_exact(open_stage: Open
         (number, asyncio.ensure_future(all_of(stage.manager.attach(session_id, cursor))))
         for number, (cursor, _) in enumerate(seen, start=1)
     ]
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await let_others_run()
     gate.open()
     for number, reading in rejoined:
         rest = await reading
@@ -200,7 +197,7 @@ async def test_leaving_and_rejoining_after_every_single_frame(open_stage: OpenSt
         cursor, data = frame
         frames.append((cursor, data))
     checked_run([data for _, data in frames])
-    assert applied(frames).said("assistant") == "I will rôllZwei und drei: 👋🏽\n\"fünf\"\\."
+    assert applied(frames).said("assistant") == 'I will rôllZwei und drei: 👋🏽\n"fünf"\\.'
 
 
 async def test_cursors_grow_and_never_repeat(open_stage: OpenStage) -> None:
@@ -262,7 +259,10 @@ async def test_a_cursor_ahead_of_the_log_is_answered_with_a_snapshot(stage: Stag
     assert applied(answered).shown == [("user", "Hi"), ("assistant", "You said: Hi")]
 
 
-@pytest.mark.parametrize("cursor", ["", "nonsense", "-1.0~1", "1", "1.", "٣.٤", "1.1; DROP TABLE", "9" * 400, 7, b"1.0"])
+@in_memory
+@pytest.mark.parametrize(
+    "cursor", ["", "nonsense", "-1.0~1", "1", "1.", "٣.٤", "1.1; DROP TABLE", "9" * 400, 7, b"1.0"]
+)
 async def test_what_is_no_cursor_is_refused(stage: Stage, cursor: Any) -> None:
     session_id = await stage.session()
     with pytest.raises(GreenroomError, match="cursor") as refused:
@@ -344,20 +344,21 @@ async def test_a_slow_reader_never_holds_the_turn_up_and_still_gets_exact_text(o
     receipt = await stage.manager.send(session_id, "Talk")
     slow = stage.manager.attach(session_id, receipt.cursor)
     frames = [await anext(slow)]
-    while stage.data(session_id)["status"] == "running":
-        await asyncio.sleep(0)
+    await becomes(lambda: stage.data(session_id)["status"] == "idle")
 
     frames += [frame async for frame in slow]
     assert applied([tuple(frame) for frame in frames]).said() == "".join(long)  # type: ignore[misc]
 
 
 @pytest.mark.virtual_time
-@pytest.mark.parametrize("store", ["memory"], indirect=True)
+@in_memory
 async def test_readers_see_each_delta_at_once(open_stage: OpenStage) -> None:
     stage = open_stage([[piece for n in range(5) for piece in (Say([f"{n}"]), Pause(1))]])
     session_id = await stage.session()
-    times: list[float] = []
-    async for chunk in stage.manager.stream_response(session_id, "Count"):
-        if parsed(chunk)["type"] == "TEXT_MESSAGE_CONTENT":
-            times.append(asyncio.get_running_loop().time())
+    now = asyncio.get_running_loop().time
+    times = [
+        now()
+        async for chunk in stage.manager.stream_response(session_id, "Count")
+        if parsed(chunk)["type"] == "TEXT_MESSAGE_CONTENT"
+    ]
     assert times == pytest.approx([0, 1, 2, 3, 4], abs=0.01)

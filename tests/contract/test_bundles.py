@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.conftest import OpenStage
+from contract.conftest import OpenStage, in_memory
 from contract.reading import results_of
 from contract.stage import Stage, words
 from greenroom import GreenroomError, LimitExceeded
@@ -39,7 +39,17 @@ async def test_a_round_trip_into_another_store(open_stage: OpenStage, tmp_path: 
     assert imported == session_id
     assert await there.manager.history(imported) == await here.manager.history(session_id)
     before, after = here.data(session_id), there.data(imported)
-    for name in ("title", "user_id", "llm_model", "tools", "settings", "turn_count", "message_count", "usage", "created_at"):
+    for name in (
+        "title",
+        "user_id",
+        "llm_model",
+        "tools",
+        "settings",
+        "turn_count",
+        "message_count",
+        "usage",
+        "created_at",
+    ):
         assert after[name] == before[name], name
     assert "Step öne." in results_of(await there.say(imported, "Read the plan"))[0]
     assert words(there.last_request)[0] == ("user", "Write the plan")
@@ -145,7 +155,6 @@ HOSTILE: dict[str, Change] = {
     "absolute file": with_file("/etc/evil.txt"),
     "backslashes": with_file("..\\..\\evil.txt"),
     "drive": with_file("C:/evil.txt"),
-    "nul": with_file("evil\0.txt"),
     "dot": with_file("."),
     "file below a file": with_file("notes/plän.txt/evil.txt"),
     "too deep": with_file("/".join(["d"] * 2000)),
@@ -165,10 +174,11 @@ HOSTILE: dict[str, Change] = {
     "unknown event": replaced(b'"turn_started"', b'"turn_exploded"'),
     "another kind": replaced(b"greenroom-session", b"somebody-elses"),
     "newer format": replaced(b'"format":1', b'"format":99'),
-    "malformed id": lambda files: replaced(b'"session_id":"', b'"session_id":"../')(files),
+    "malformed id": replaced(b'"session_id":"', b'"session_id":"../'),
 }
 
 
+@in_memory
 @pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
 async def test_a_hostile_bundle_is_refused_and_leaves_nothing(
     open_stage: OpenStage, tmp_path: Path, change: Change
@@ -187,16 +197,20 @@ async def test_a_hostile_bundle_is_refused_and_leaves_nothing(
     assert not list(home.rglob("plän.txt"))
 
 
-@pytest.mark.parametrize("data", [b"", b"nonsense", b"PK\x03\x04", b"PK\x05\x06" + b"\0" * 18, "text", None, 7], ids=repr)
+@in_memory
+@pytest.mark.parametrize(
+    "data", [b"", b"nonsense", b"PK\x03\x04", b"PK\x05\x06" + b"\0" * 18, "text", None, 7], ids=repr
+)
 async def test_what_is_no_bundle_is_refused(stage: Stage, data: object) -> None:
     with pytest.raises(GreenroomError) as refused:
         await stage.manager.import_session(data)  # type: ignore[arg-type]
     assert isinstance(refused.value, ValueError)
 
 
-async def test_a_damaged_bundle_is_refused_wherever_it_is_damaged(open_stage: OpenStage) -> None:
+@in_memory
+async def test_a_damaged_bundle_is_refused_wherever_it_is_damaged(open_stage: OpenStage, tmp_path: Path) -> None:
     _, data = await exported(open_stage(SCRIPT))
-    there = open_stage(store="memory://")
+    there = open_stage(store="memory://", home=tmp_path / "there")
     for place in range(0, len(data), max(1, len(data) // 60)):
         damaged = data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
         try:
@@ -211,22 +225,24 @@ async def test_a_damaged_bundle_is_refused_wherever_it_is_damaged(open_stage: Op
             await there.manager.import_session(data[:length])
 
 
-async def test_a_bomb_is_refused_before_it_is_unpacked(open_stage: OpenStage) -> None:
+@in_memory
+async def test_a_bomb_is_refused_before_it_is_unpacked(open_stage: OpenStage, tmp_path: Path) -> None:
     _, data = await exported(open_stage(SCRIPT))
 
     def bomb(files: dict[str, bytes]) -> None:
         files[folder(files) + "bomb.bin"] = b"\0" * 4_000_000
 
-    there = open_stage(store="memory://", config={"limits": {"export_bytes_max": 1_000_000}})
-    with pytest.raises(LimitExceeded):
-        await there.manager.import_session(rewritten(data, bomb))
-    there = open_stage(store="memory://", config={"limits": {"workspace_bytes_max": 1_000_000}})
-    with pytest.raises(LimitExceeded):
-        await there.manager.import_session(rewritten(data, bomb))
-    assert (await there.manager.list_sessions()).sessions == ()
+    for limit in ("export_bytes_max", "workspace_bytes_max", "workspace_file_bytes_max"):
+        home = tmp_path / limit
+        there = open_stage(store="memory://", home=home, config={"limits": {limit: 1_000_000}})
+        with pytest.raises(LimitExceeded):
+            await there.manager.import_session(rewritten(data, bomb))
+        assert (await there.manager.list_sessions()).sessions == ()
+        assert not list(home.rglob("bomb.bin"))
 
 
-async def test_a_bomb_that_lies_about_its_size_is_refused(open_stage: OpenStage) -> None:
+@in_memory
+async def test_a_bomb_that_lies_about_its_size_is_refused(open_stage: OpenStage, tmp_path: Path) -> None:
     _, data = await exported(open_stage(SCRIPT))
 
     def bomb(files: dict[str, bytes]) -> None:
@@ -235,11 +251,13 @@ async def test_a_bomb_that_lies_about_its_size_is_refused(open_stage: OpenStage)
     packed = rewritten(data, bomb)
     lied = packed.replace((4_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
     assert lied != packed
-    there = open_stage(store="memory://", config={"limits": {"export_bytes_max": 1_000_000}})
+    limits = {"export_bytes_max": 1_000_000}
+    there = open_stage(store="memory://", home=tmp_path / "there", config={"limits": limits})
     with pytest.raises(GreenroomError):
         await there.manager.import_session(lied)
 
 
+@in_memory
 async def test_links_in_a_bundle_lead_nowhere(open_stage: OpenStage, tmp_path: Path) -> None:
     _, data = await exported(open_stage(SCRIPT))
     (tmp_path / "secret.txt").write_text("secret")

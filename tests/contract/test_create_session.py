@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from contract.conftest import OpenStage
-from contract.stage import CheckedBackend, Stage, words
+from contract.conftest import OpenStage, in_memory
+from contract.stage import CheckedBackend, Stage, let_others_run, words
 from greenroom import (
     AgentManager,
     InvalidArgument,
@@ -182,6 +182,7 @@ async def test_a_well_formed_id_that_is_free_is_created_under_it(stage: Stage, g
     await stage.say(given)
 
 
+@in_memory
 @pytest.mark.parametrize(
     "given",
     ["", " ", ".", "..", "../up", "a/b", "a\\b", "/etc", "-x", ".hidden", "a b", "a\n", "a\0b", "ä", "x" * 129, 7, b"a", ["a"]],
@@ -239,6 +240,7 @@ CHANGES: Mapping[str, Any] = {
 }
 
 
+@in_memory
 @pytest.mark.parametrize("name", CHANGES)
 async def test_what_is_passed_is_set_and_what_is_left_out_is_kept(stage: Stage, name: str) -> None:
     session_id = await stage.session(**SETTINGS)
@@ -361,6 +363,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], type[Exception], str]] = [
 ]
 
 
+@in_memory
 @pytest.mark.parametrize(("bad", "kind", "builtin", "named"), REFUSED, ids=[str(case[0]) for case in REFUSED])
 async def test_a_refused_creation_creates_nothing_and_says_what_would_be_right(
     stage: Stage, bad: dict[str, Any], kind: type[Exception], builtin: type[Exception], named: str
@@ -372,6 +375,7 @@ async def test_a_refused_creation_creates_nothing_and_says_what_would_be_right(
     assert len(stage.manager._locks) == 0
 
 
+@in_memory
 @pytest.mark.parametrize(("bad", "kind", "builtin", "named"), REFUSED, ids=[str(case[0]) for case in REFUSED])
 async def test_a_refused_update_changes_nothing(
     stage: Stage, bad: dict[str, Any], kind: type[Exception], builtin: type[Exception], named: str
@@ -404,8 +408,7 @@ async def test_it_holds_the_lock_of_the_session(stage: Stage) -> None:
     stage.manager._locks[session_id] = lock
     async with lock:
         update = asyncio.ensure_future(stage.manager.create_session(existing_session_id=session_id, title="after"))
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await let_others_run()
         assert not update.done()
         assert stage.data(session_id)["title"] == "before"
     await update

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from contract.conftest import OpenStage
 from contract.reading import checked_run, text_of
-from contract.stage import QUICK_LIMITS, CheckedBackend, Stage
+from contract.stage import QUICK_LIMITS, CheckedBackend, Stage, becomes, open_files
 from greenroom import AgentManager, GreenroomError, ReactJSAgent, Toolset, tool
 from greenroom.backends.scripted import Gate, Say
 
@@ -35,9 +34,7 @@ async def test_the_example_of_the_document_works_as_written(capsys: pytest.Captu
     backend = CheckedBackend(["Hello, human!"])
     manager = AgentManager(toolsets=[CustomTool1], backends={"openai": backend})
 
-    session_id = await manager.create_session(
-        llm_model="gpt-4o", backend="openai", additional_tools=["CustomTool1"]
-    )
+    session_id = await manager.create_session(llm_model="gpt-4o", backend="openai", additional_tools=["CustomTool1"])
     async for chunk in manager.stream_response(session_id, "Hello, agent!"):
         print(chunk)
     await manager.cleanup_session(session_id)
@@ -55,7 +52,7 @@ async def test_the_example_of_the_document_works_as_written(capsys: pytest.Captu
 def test_the_constructor_takes_what_the_document_says() -> None:
     parameters = inspect.signature(AgentManager).parameters
 
-    assert list(parameters)[0] == "store"
+    assert next(iter(parameters)) == "store"
     assert parameters["store"].default is None
     assert {"home", "toolsets", "personas", "backends", "config"} <= set(parameters)
     for name in ("home", "toolsets", "personas", "backends", "config"):
@@ -132,14 +129,14 @@ async def test_instance_attributes(stage: Stage) -> None:
 
 
 def test_constructing_does_no_io_and_starts_nothing(home: Path, tmp_path: Path) -> None:
-    before = set(threading.enumerate()), set(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else set()
+    before = set(threading.enumerate()), open_files()
 
     AgentManager()
     AgentManager(home=home / "deep" / "inside")
     AgentManager(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}")
     AgentManager("memory://")
 
-    after = set(threading.enumerate()), set(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else set()
+    after = set(threading.enumerate()), open_files()
     assert not home.exists()
     assert list(tmp_path.iterdir()) == []
     assert after == before
@@ -211,8 +208,7 @@ def test_a_turn_that_its_event_loop_left_behind_goes_on_in_the_next(store: str, 
     async def begin() -> str:
         session_id = await manager.create_session(backend="scripted")
         await manager.send(session_id, "Are you there?")
-        while not gates:
-            await asyncio.sleep(0)
+        await becomes(lambda: bool(gates))
         await gates[0].reached()
         return session_id
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from contract.conftest import OpenStage
+from contract.conftest import OpenStage, in_memory
 from contract.reading import FrontEnd, results_of, text_of
 from contract.stage import Stage, words
 from greenroom import (
@@ -40,6 +40,7 @@ BY_ID: dict[str, Member] = {
 }
 
 
+@in_memory
 @pytest.mark.parametrize("member", BY_ID.values(), ids=BY_ID)
 @pytest.mark.parametrize("given", ["never-there", "", "../up", "a b", None, 7], ids=repr)
 async def test_an_unknown_session_is_not_found(stage: Stage, member: Member, given: object) -> None:
@@ -51,11 +52,10 @@ async def test_an_unknown_session_is_not_found(stage: Stage, member: Member, giv
     assert len(stage.manager._locks) == 0
 
 
-LATER: dict[str, Member] = {
-    name: BY_ID[name] for name in ("plan_update", "rollback_session", "steer", "approve")
-}
+LATER: dict[str, Member] = {name: BY_ID[name] for name in ("plan_update", "rollback_session", "steer", "approve")}
 
 
+@in_memory
 @pytest.mark.parametrize("member", LATER.values(), ids=LATER)
 async def test_what_comes_later_says_so_and_what_to_do_instead(stage: Stage, member: Member) -> None:
     session_id = await stage.session()
@@ -92,7 +92,9 @@ async def test_every_update_is_a_version(stage: Stage) -> None:
     assert stage.data(session_id)["title"] == "A label is no configuration"
 
 
-@pytest.mark.parametrize("bad", [{"temperature": 9}, {"backend": "nowhere"}, {"persona_name": "nobody"}, {"nonsense": 1}])
+@pytest.mark.parametrize(
+    "bad", [{"temperature": 9}, {"backend": "nowhere"}, {"persona_name": "nobody"}, {"nonsense": 1}]
+)
 async def test_a_refused_update_changes_nothing(stage: Stage, bad: dict[str, Any]) -> None:
     session_id = await stage.session(llm_model="old")
     seq = stage.data(session_id)["last_seq"]
@@ -257,7 +259,9 @@ async def test_search_keeps_users_apart(stage: Stage) -> None:
     assert users == {"ann"}
 
 
-@pytest.mark.parametrize("query", ["", " ", '"', "'", "*", "a AND", "NEAR(", "title:x", "-", "(", "x OR y NOT", "\0", "%", "🎲", "^a" * 500])
+@pytest.mark.parametrize(
+    "query", ["", " ", '"', "'", "*", "a AND", "NEAR(", "title:x", "-", "(", "x OR y NOT", "\0", "%", "🎲", "^a" * 500]
+)
 async def test_any_text_is_a_query(stage: Stage, query: str) -> None:
     await stage.say(await stage.session(), "Something to find")
     await stage.manager.search(query)

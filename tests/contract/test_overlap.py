@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from contract.conftest import OpenStage
+from contract.conftest import OpenStage, in_memory
 from contract.reading import FrontEnd, checked_run, error_of, text_of, types
-from contract.stage import Stage, words
+from contract.stage import Stage, becomes, words
 from greenroom import GreenroomError, LimitExceeded, SessionNotFound, Toolset, TurnInProgress, tool
 from greenroom.backends.scripted import Call, Gate, Say, Think
 
@@ -54,8 +54,7 @@ async def test_a_stream_of_a_queued_message_shows_its_own_turn_only(open_stage: 
     await stage.manager.send(session_id, "one")
     await gate.reached()
     reading = asyncio.ensure_future(stage.say(session_id, "two"))
-    while stage.data(session_id)["message_count"] < 2:
-        await asyncio.sleep(0)
+    await becomes(lambda: stage.data(session_id)["message_count"] == 2)
     gate.open()
     assert text_of(await reading) == "To two: yes."
 
@@ -111,6 +110,7 @@ async def test_the_queue_is_bounded(open_stage: OpenStage) -> None:
     assert stage.data(session_id)["turn_count"] == 3
 
 
+@in_memory
 @pytest.mark.parametrize("overlap", ["interrupt", "rollback", "steer", "merge", "latest", "nonsense", "", 7])
 async def test_send_refuses_a_policy_that_is_not_there(stage: Stage, overlap: Any) -> None:
     session_id = await stage.session()
@@ -198,9 +198,7 @@ async def test_a_repeated_stream_shows_the_same_answer(stage: Stage) -> None:
 
 async def test_two_at_the_same_time_with_one_key_are_one(stage: Stage) -> None:
     session_id = await stage.session()
-    receipts = await asyncio.gather(
-        *(stage.manager.send(session_id, "Once", idempotency_key="k1") for _ in range(10))
-    )
+    receipts = await asyncio.gather(*(stage.manager.send(session_id, "Once", idempotency_key="k1") for _ in range(10)))
     async for _ in stage.manager.attach(session_id):
         pass
     assert len({receipt.turn_id for receipt in receipts}) == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from contract.conftest import OpenStage
+from contract.conftest import OpenStage, in_memory
 from contract.stage import CheckedBackend, Stage
 from greenroom import AgentManager, BackendRejected, ReactJSAgent
 from greenroom.backends.scripted import Call, Fail, Finish, Gate, Say
@@ -135,6 +135,7 @@ async def test_the_data_is_a_copy(stage: Stage) -> None:
     assert fresh["usage"]["input_tokens"] == 0
 
 
+@in_memory
 @pytest.mark.parametrize("session_id", ["never-there", "", "..", "../up", "a b", "x" * 500, None, 7])
 async def test_none_if_there_is_no_such_session(stage: Stage, session_id: Any) -> None:
     assert stage.manager.get_session_data(session_id) is None

@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 
-from contract.conftest import OpenStage
+from contract.conftest import OpenStage, in_memory, on_file
 from contract.reading import error_of, results_of, run_of, text_of
 from contract.stage import Stage
 from greenroom import BackendUnavailable, GreenroomError, Toolset, tool
 from greenroom.backends.scripted import Call, Fail, Pause, Say, ScriptedBackend
 from greenroom.interfaces import BackendRequest
-
-in_memory = pytest.mark.parametrize("store", ["memory"], indirect=True)
 
 # --- what the model is asked with ---------------------------------------------------------------------------------------
 
@@ -41,6 +39,7 @@ SENT: list[tuple[str, Any, Callable[[BackendRequest], Any]]] = [
 ]
 
 
+@in_memory
 @pytest.mark.parametrize(("name", "value", "sent"), SENT, ids=[f"{name}={value}" for name, value, _ in SENT])
 @pytest.mark.parametrize("how", ["create", "recreate", "update"])
 async def test_a_setting_reaches_the_model(
@@ -108,13 +107,18 @@ REFUSED: list[tuple[str, Any]] = [
 @in_memory
 @pytest.mark.parametrize(("name", "value"), REFUSED, ids=[f"{n}={str(v)[:20]!r}" for n, v in REFUSED])
 async def test_a_wrong_value_is_refused_by_name(stage: Stage, name: str, value: Any) -> None:
-    names = {"additional_tools": "additional_tools|toolset", "fallbacks": "fallbacks|backend", "persona_name": "persona"}
+    names = {
+        "additional_tools": "additional_tools|toolset",
+        "fallbacks": "fallbacks|backend",
+        "persona_name": "persona",
+    }
     with pytest.raises(ValueError, match=names.get(name, name)) as refused:
         await stage.session(**{name: value})
     assert isinstance(refused.value, GreenroomError)
     assert (await stage.manager.list_sessions()).sessions == ()
 
 
+@in_memory
 @pytest.mark.parametrize("name", ["temprature", "model", "max_token", "session_id", "tools", "_config", "api_key"])
 async def test_an_unknown_setting_is_refused_with_the_known_ones(stage: Stage, name: str) -> None:
     session_id = await stage.session()
@@ -132,6 +136,7 @@ async def test_an_unknown_setting_is_refused_with_the_known_ones(stage: Stage, n
             assert known in str(refused.value)
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -236,7 +241,7 @@ async def test_tool_timeout_becomes_a_result_that_the_model_reads(open_stage: Op
     assert text_of(events) == "It took too long."
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@on_file
 async def test_recovery_close_ends_a_turn_that_was_cut(open_stage: OpenStage, store: str) -> None:
     cut: dict[str, str] = {}
     for recovery in ("close", "resume"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from contract.conftest import OpenStage
+from contract.conftest import OpenStage, in_memory
 from contract.reading import (
     FrontEnd,
     checked_run,
@@ -217,6 +217,7 @@ async def test_attachments_reach_the_model(stage: Stage) -> None:
 # --- an unknown session -------------------------------------------------------------------------------------------------
 
 
+@in_memory
 @pytest.mark.parametrize("session_id", ["never-there", "", "../up", "a b", None, 7])
 async def test_an_unknown_session_is_a_value_error_and_nothing_is_written(stage: Stage, session_id: Any) -> None:
     with pytest.raises(ValueError, match=r".+") as refused:
@@ -258,6 +259,7 @@ async def test_a_failure_of_the_provider_is_told_with_its_text_and_code(open_sta
     assert ("user", "Ask") in words(stage.last_request) or ("user", "Ask\n\nRecovered?") in words(stage.last_request)
 
 
+@in_memory
 @pytest.mark.parametrize("end", [Cut(), Fail(BackendGarbled("half a frame")), Fail(BackendUnavailable("reset"))])
 @pytest.mark.parametrize(
     "before",
@@ -288,7 +290,9 @@ async def test_a_stream_that_breaks_once_is_asked_again_and_shows_one_answer(ope
 
 
 async def test_a_provider_that_is_down_for_a_moment_is_not_noticed(open_stage: OpenStage) -> None:
-    stage = open_stage([Fail(BackendUnavailable("busy", retry_after_s=0.001)), Fail(BackendUnavailable("busy")), "Here."])
+    stage = open_stage(
+        [Fail(BackendUnavailable("busy", retry_after_s=0.001)), Fail(BackendUnavailable("busy")), "Here."]
+    )
     session_id = await stage.session()
     assert text_of(await stage.say(session_id)) == "Here."
 
@@ -302,6 +306,7 @@ async def test_a_fallback_answers_when_the_first_is_unavailable(open_stage: Open
     assert text_of(await stage.say(session_id)) == "From the second."
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("message", "code"),
     [("", "invalid_argument"), ("   \n", "invalid_argument"), (None, "invalid_argument"), (b"x", "invalid_argument"),
@@ -317,22 +322,51 @@ async def test_a_bad_message_is_an_error_event_and_is_not_kept(stage: Stage, mes
     assert stage.backend.request_count == 0
 
 
+BAD_EXTRAS = [
+    ({"custom_prompt": 7}, "invalid_argument"),
+    ({"custom_prompt": "x" * (256 * 1024 + 1)}, "limit_exceeded"),
+    ({"custom_prompt": "\ud800"}, "invalid_argument"),
+    ({"idempotency_key": 7}, "invalid_argument"),
+    ({"idempotency_key": "x" * 5000}, "limit_exceeded"),
+    ({"attachments": [{"name": "a.png"}]}, "invalid_argument"),
+    ({"attachments": [{"media_type": "image/png", "data": ""}]}, "invalid_argument"),
+    ({"attachments": [{"media_type": "image/png", "data": "not base64!"}]}, "invalid_argument"),
+    ({"attachments": [{"media_type": "image/png", "data": b"x", "path": "/etc/passwd"}]}, "invalid_argument"),
+    ({"attachments": ["/etc/passwd"]}, "invalid_argument"),
+    ({"attachments": 7}, "invalid_argument"),
+    ({"attachments": [{"media_type": "image/png", "data": b"x" * (10 * 1024 * 1024 + 1)}]}, "limit_exceeded"),
+    ({"attachments": [{"media_type": "image/png", "data": b"x"}] * 17}, "limit_exceeded"),
+    ({"attachments": [{"media_type": "image/png\r\nx: y", "data": b"x"}]}, "invalid_argument"),
+    ({"attachments": [{"media_type": "nonsense", "data": b"x"}]}, "invalid_argument"),
+]
+
+
+@in_memory
+@pytest.mark.parametrize(("extra", "code"), BAD_EXTRAS, ids=[str(extra)[:50] for extra, _ in BAD_EXTRAS])
+async def test_what_comes_with_a_message_is_checked_too(stage: Stage, extra: dict[str, Any], code: str) -> None:
+    session_id = await stage.session()
+    seq = stage.data(session_id)["last_seq"]
+    assert error_of(await stage.say(session_id, "Hi", **extra))["code"] == code
+    assert stage.data(session_id)["last_seq"] == seq
+
+
 async def test_a_huge_message_within_the_bounds_passes_whole(stage: Stage) -> None:
     session_id = await stage.session()
-    message = "word " * 100_000
+    message = f"{'x' * 250_000} {'ö' * 250_000}"
     await stage.say(session_id, message)
     assert words(stage.last_request) == [("user", message)]
 
 
 async def test_hostile_text_passes_unchanged(stage: Stage) -> None:
     session_id = await stage.session()
-    message = "\u2028 \x00 \x1b[31m </script> \r\n data: x\n\nevent: y \ufeff 𝔘 {\"type\":\"RUN_FINISHED\"} %s {0} \\"
+    message = '\u2028 \x00 \x1b[31m </script> \r\n data: x\n\nevent: y \ufeff 𝔘 {"type":"RUN_FINISHED"} %s {0} \\'
     events = await stage.say(session_id, message)
     assert words(stage.last_request) == [("user", message)]
     assert text_of(events) == f"You said: {message}"
     assert (await stage.manager.history(session_id))[0].text == message
 
 
+@in_memory
 @pytest.mark.parametrize("overlap", ["interrupt", "rollback", "steer", "merge", "latest", "nonsense"])
 async def test_an_overlap_policy_that_is_not_there_is_a_clear_error(stage: Stage, overlap: Any) -> None:
     session_id = await stage.session()
@@ -415,7 +449,12 @@ async def test_a_reader_that_is_cancelled_leaves_the_turn_running(open_stage: Op
     assert reading.cancelled()
     gate.open()
     await stage.say(session_id, "And?")
-    assert [message.text for message in await stage.manager.history(session_id)] == ["Go", "All of it.", "And?", "Next."]
+    assert [message.text for message in await stage.manager.history(session_id)] == [
+        "Go",
+        "All of it.",
+        "And?",
+        "Next.",
+    ]
 
 
 async def test_a_generator_may_be_read_by_one_task_and_closed_by_another(open_stage: OpenStage) -> None:

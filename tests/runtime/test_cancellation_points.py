@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from greenroom.backends.scripted import ScriptedBackend
+from greenroom.core.session import replayed
 from greenroom.core.transcript import render
 from greenroom.events import TurnEnded
 from greenroom.logs.memory import MemoryStore
-from greenroom.runtime.live import replayed
 from harness import HERE, Bench, Stage, stage, step_for, until_idle
 from transcript_rules import violations
 

@@ -34,6 +34,12 @@ REFUSED = (InvalidArgument, FileNotFoundError, FileExistsError)
 descriptors_only = pytest.mark.skipif(not folder.HAS_DESCRIPTORS, reason="without descriptors a race is not promised")
 
 
+@pytest.fixture(autouse=True)
+def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Durability is another matter, and makes thousands of small worlds slow."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
     """A folder beside the workspace that looks like one of its own."""
@@ -200,7 +206,7 @@ class TestWhatIsShown:
 
     def test_names_that_no_path_can_have_are_shown_and_never_touched(self, workspace: Workspace, root: Path) -> None:
         for name in (b"new\nline", b"back\\slash", b"latin-\xe9", b"\x1b[31m"):
-            Path(os.fsdecode(os.path.join(os.fsencode(root), name))).write_bytes(b"odd")
+            (root / os.fsdecode(name)).write_bytes(b"odd")
         shown = {entry.path for entry in workspace.list() if entry.kind == "other"}
         assert shown == {"new\\nline", "back\\\\slash", "latin-\\udce9", "\\x1b[31m"}
         assert all(path.isprintable() for path in shown)
@@ -353,6 +359,10 @@ def test_no_path_leads_out(tmp_path: Path, path: str, operation: str) -> None:
 
 
 class TestThroughTheTools:
+    @pytest.fixture
+    def world(self, workspace: Workspace, outside: Path) -> tuple[Workspace, Path]:
+        return workspace, outside
+
     CALLS: tuple[tuple[str, dict[str, str]], ...] = (
         ("list_files", {"path": "PATH"}),
         ("tree", {"path": "PATH"}),
@@ -375,14 +385,9 @@ class TestThroughTheTools:
     )
     @pytest.mark.parametrize(("name", "arguments"), CALLS)
     async def test_every_tool_refuses_to_go_out(
-        self,
-        context: ToolContext,
-        workspace: Workspace,
-        outside: Path,
-        name: str,
-        arguments: dict[str, str],
-        path: str,
+        self, context: ToolContext, world: tuple[Workspace, Path], name: str, arguments: dict[str, str], path: str
     ) -> None:
+        workspace, outside = world
         assert workspace.root == context.workspace
         (workspace.root / "link").symlink_to(outside)
         before = snapshot(outside)
@@ -399,7 +404,7 @@ def test_the_checked_way_notices_a_way_that_has_changed(workspace: Workspace, ro
         (root / "a").rename(root / "aside")
         (root / "a").symlink_to(outside)
         for act in (
-            lambda: opened.names(),
+            opened.names,
             lambda: opened.stat("file"),
             lambda: opened.open_file("file"),
             lambda: opened.create_file("new"),

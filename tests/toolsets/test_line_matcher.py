@@ -79,7 +79,7 @@ async def test_the_event_loop_goes_on_meanwhile() -> None:
     turns = 0
     search_done = asyncio.ensure_future(asyncio.to_thread(search))
     while not search_done.done():
-        await asyncio.sleep(0.005)
+        await asyncio.wait([search_done], timeout=0.005)
         turns += 1
     await search_done
     assert turns > 10

@@ -15,7 +15,6 @@ import urllib.request
 import weakref
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import httpx2
@@ -59,7 +58,6 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         headers = dict(request.headers)
         # A compressed event stream arrives in lumps: the compressor holds back what it has not yet filled a block with.
         headers["accept-encoding"] = "identity"
-        proxy, proxy_headers = self._proxy_for(request.url)
         body = await request.aread()
         answer = await self._session.request(
             request.method,
@@ -70,8 +68,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             headers=headers,
             timeout=self._timeout,
             allow_redirects=False,
-            proxy=proxy,
-            proxy_headers=proxy_headers,
+            proxy=self._proxy_for(request.url),
         )
         try:
             return await self._translated(answer)
@@ -98,10 +95,11 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             for name, value in answer.raw_headers
             if name.lower() not in {b"content-encoding", b"content-length", b"transfer-encoding"}
         ]
-        if answer.status >= HTTPStatus.BAD_REQUEST:
+        is_redirection = answer.status >= HTTPStatus.MULTIPLE_CHOICES and "location" in answer.headers
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES and not is_redirection:
             fault = fault_of_body(await read_at_most(answer, BODY_BYTES_MAX), status=answer.status)
             raise classified(fault, self._endpoint, {name.lower(): value for name, value in answer.headers.items()})
-        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+        if is_redirection:
             # Only the head of a redirection is of interest; httpx2 follows it.
             answer.close()
             return httpx2.Response(answer.status, headers=headers)
@@ -114,21 +112,18 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._finalizer = weakref.finalize(self, _let_go, session, asyncio.get_running_loop())
         return session
 
-    def _proxy_for(self, url: httpx2.URL) -> tuple[str | None, dict[str, str] | None]:
+    def _proxy_for(self, url: httpx2.URL) -> str | None:
         found = self._proxies.get(url.scheme) or self._proxies.get("all")
         if not found or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
-            return None, None
-        proxy = urlsplit(found if "://" in found else f"http://{found}")
-        if proxy.scheme not in {"http", "https"}:
+            return None
+        proxy = found if "://" in found else f"http://{found}"
+        scheme = proxy.partition("://")[0]
+        if scheme not in {"http", "https"}:
             raise BackendRejected(
-                f"the environment names a {proxy.scheme} proxy, and only http and https proxies are supported",
+                f"the environment names a {scheme} proxy, and only http and https proxies are supported",
                 hint="set HTTPS_PROXY to an http proxy, or NO_PROXY to the provider's host",
             )
-        headers = None
-        if proxy.username is not None:
-            credentials = aiohttp.encode_basic_auth(unquote(proxy.username), unquote(proxy.password or ""))
-            headers = {"Proxy-Authorization": credentials}
-        return f"{proxy.scheme}://{proxy.netloc.rpartition('@')[2]}", headers
+        return proxy
 
 
 class _Body(httpx2.AsyncByteStream):

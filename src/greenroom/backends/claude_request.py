@@ -7,8 +7,8 @@ What a provider gave and only it understands goes back by the part's sidecar, to
 rendered from the neutral part. A tool loop that another provider began has no thinking of ours at its start; models that
 think with a budget refuse that, so there the request goes without thinking until the loop ends. Adaptive models do not mind.
 
-Rule: a pure function of the request. Rendering one more message never changes what was rendered for those before it, apart
-from where the breakpoints are, which are no part of what is cached.
+Rule: a pure function of the request. One more message never changes what was rendered for those before it, apart from where
+the breakpoints are, which are no part of what is cached, and from thinking, where such a loop turns it off.
 """
 
 from __future__ import annotations
@@ -54,8 +54,11 @@ _BLOCK: Final = msgspec.json.Decoder(dict[str, Any])
 
 def encode(request: BackendRequest) -> dict[str, Any]:
     """Returns the body of the request, streaming; `claude_settings.headers_of` says which headers it needs."""
-    settings = settings_of(request, may_use_budget=_loop_began_with_thinking(request))
+    settings = settings_of(request)
     turns = _turns(request, thinks=settings.thinks)
+    if settings.has_budget and not _loop_begins_with_thinking(turns):
+        settings = settings_of(request, may_use_budget=False)
+        turns = _turns(request, thinks=settings.thinks)
     body: dict[str, Any] = {"model": request.model, "stream": True}
     if tools := _tools(request, turns):
         body["tools"] = tools
@@ -67,18 +70,6 @@ def encode(request: BackendRequest) -> dict[str, Any]:
         body["tool_choice"] = {"type": "none"}
     _set_breakpoints(tools, system[:1] if request.system.stable.strip() else (), turns)
     return body
-
-
-def _set_breakpoints(tools: Sequence[Block], stable_system: Sequence[Block], turns: Sequence[Turn]) -> None:
-    """Marks the ends of what later requests will begin with; four are allowed.
-
-    The last two user messages: one step writes the cache up to the end, and the next one, for which that is the message
-    before, is certain to find it there, however many blocks it adds.
-    """
-    users = [blocks for role, blocks in turns if role == "user"]
-    for blocks in (tools, stable_system, *users[-2:]):
-        if blocks:
-            blocks[-1]["cache_control"] = _CACHED
 
 
 def notices(request: BackendRequest) -> Sequence[Notice]:
@@ -94,6 +85,18 @@ def notices(request: BackendRequest) -> Sequence[Notice]:
         if _shown(part) is None
     ]
     return found
+
+
+def _set_breakpoints(tools: Sequence[Block], stable_system: Sequence[Block], turns: Sequence[Turn]) -> None:
+    """Marks the ends of what later requests will begin with; four are allowed.
+
+    The last two user messages: one step writes the cache up to the end, and the next one, for which that is the message
+    before, is certain to find it there, however many blocks it adds.
+    """
+    users = [blocks for role, blocks in turns if role == "user"]
+    for blocks in (tools, stable_system, *users[-2:]):
+        if blocks:
+            blocks[-1]["cache_control"] = _CACHED
 
 
 def _system(request: BackendRequest) -> list[Block]:
@@ -131,11 +134,7 @@ def _turns(request: BackendRequest, *, thinks: bool) -> list[Turn]:
     for number, (role, blocks) in enumerate(turns):
         if role == "assistant":
             blocks[:] = _closed(blocks, is_last=number == len(turns) - 1)
-    turns = _merged(turns)
-    for role, blocks in turns:
-        if role == "user":
-            blocks.sort(key=lambda block: block["type"] != "tool_result")
-    return turns
+    return _merged(turns)
 
 
 def _merged(turns: Iterable[Turn]) -> list[Turn]:
@@ -266,21 +265,18 @@ def _is_providers_call(block: Block) -> bool:
     return block["type"] != "tool_use" and block["type"].endswith("tool_use") and "id" in block
 
 
-def _loop_began_with_thinking(request: BackendRequest) -> bool:
-    """Whether the running tool loop, if there is one, began with thinking that this model can be shown again.
+def _loop_begins_with_thinking(turns: Sequence[Turn]) -> bool:
+    """Whether the running tool loop, if there is one, begins with thinking.
 
     A person's words right behind results share a message with them, so they do not end the loop.
     """
-    began_with = None
-    for before, message in reversed(list(zip((None, *request.messages), request.messages, strict=False))):
-        if isinstance(message, AssistantMessage):
-            began_with = message
-        elif isinstance(message, UserMessage) and not isinstance(before, ToolMessage):
+    first: list[Block] | None = None
+    for role, blocks in reversed(turns):
+        if role == "assistant":
+            first = blocks
+        elif not any(block["type"] == "tool_result" for block in blocks):
             break
-    if began_with is None:
-        return True
-    blocks = _assistant_blocks(began_with, request.model, thinks=True)
-    return bool(blocks) and blocks[0]["type"] in _THINKING
+    return first is None or first[0]["type"] in _THINKING
 
 
 def _base64(media_type: str, data: bytes) -> Block:

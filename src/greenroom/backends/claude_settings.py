@@ -37,11 +37,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         fields: what goes into the body, `max_tokens` always.
         thinks: whether the model will think, and so may see its earlier thinking again.
+        has_budget: it will, with a budget: the API then wants the running tool loop to begin with thinking.
         notices: what is not as the session asked for.
     """
 
     fields: dict[str, Any]
     thinks: bool
+    has_budget: bool
     notices: tuple[Notice, ...]
 
 
@@ -63,10 +65,9 @@ def settings_of(request: BackendRequest, *, may_use_budget: bool = True) -> Sett
     """
     model = model_of(request.model)
     notices: list[Notice] = []
-    fields: dict[str, Any]
     max_tokens = _max_tokens(request, model, notices)
     thinking = _thinking(request, model, max_tokens, notices)
-    fields = {"max_tokens": max_tokens, **_sampling(request, model, notices, thinks=thinking.is_on)}
+    fields: dict[str, Any] = {"max_tokens": max_tokens, **_sampling(request, model, notices, thinks=thinking.is_on)}
     if thinking.budget and not may_use_budget:
         thinking = _Thinking()
     if thinking.config is not None:
@@ -79,7 +80,7 @@ def settings_of(request: BackendRequest, *, may_use_budget: bool = True) -> Sett
         notices.append(_ignored("stop", "Claude accepts no stop text that is only whitespace"))
     if request.tools and request.parallel_tool_calls is False:
         fields["tool_choice"] = {"type": "auto", "disable_parallel_tool_use": True}
-    return Settings(fields=fields, thinks=thinking.is_on, notices=tuple(notices))
+    return Settings(fields=fields, thinks=thinking.is_on, has_budget=thinking.budget > 0, notices=tuple(notices))
 
 
 def headers_of(body: dict[str, Any]) -> dict[str, str]:

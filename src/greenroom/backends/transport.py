@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar
@@ -310,7 +311,7 @@ def _check(endpoint: Endpoint) -> None:
         url = httpx2.URL(endpoint.base_url)
     except httpx2.InvalidURL as error:
         raise _bad_address(endpoint) from error
-    if url.scheme not in {"http", "https"} or not url.host:
+    if url.scheme not in {"http", "https"} or not _HOST.fullmatch(url.raw_host.decode("ascii")):
         raise _bad_address(endpoint)
 
 
@@ -325,5 +326,6 @@ def _network_hint(endpoint: Endpoint) -> str:
     return f"check the network, and {endpoint.base_url_variable} if it is set"
 
 
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%25\w+)?")
 _PROXY_HINT: Final = "HTTPS_PROXY and NO_PROXY say which way requests go"
 _CERTIFICATE_HINT: Final = "SSL_CERT_FILE names the certificates to trust"

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
+from greenroom.cli.output import USAGE, print_line
 from greenroom.cli.place import Place
 
 _HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -86,13 +87,14 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001 - the signature of type
     if asked:
         from greenroom import __version__
 
-        print(f"greenroom {__version__}")
+        print_line(f"greenroom {__version__}")
         raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
 def root(
     ctx: typer.Context,
+    *,
     home: Home = None,
     store: Store = None,
     config: Config = None,
@@ -120,8 +122,8 @@ def model_group(ctx: typer.Context) -> None:
 
 def _help_without_command(ctx: typer.Context) -> None:
     if ctx.invoked_subcommand is None:
-        print(ctx.get_help(), file=sys.stderr)
-        raise typer.Exit(2)
+        sys.stderr.write(f"{ctx.get_help()}\n")
+        raise typer.Exit(USAGE)
 
 
 # --- chat ---------------------------------------------------------------------------------------------------------------
@@ -130,6 +132,7 @@ def _help_without_command(ctx: typer.Context) -> None:
 @_command(app, "chat")
 def chat(
     place: Place,
+    *,
     message: Annotated[
         str | None, typer.Option("-m", "--message", metavar="TEXT", help="Ask this, print the answer, and leave.")
     ] = None,
@@ -161,6 +164,7 @@ def chat(
 @_command(sessions, "list")
 def sessions_list(
     place: Place,
+    *,
     query: Annotated[
         str | None, typer.Option("--query", metavar="WORDS", help="Only those in which these words occur.")
     ] = None,
@@ -179,6 +183,7 @@ def sessions_list(
 def sessions_show(
     place: Place,
     session: SessionId,
+    *,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only so many of the last messages.")] = None,
     as_json: Json = False,
 ) -> int:
@@ -192,6 +197,7 @@ def sessions_show(
 def sessions_export(
     place: Place,
     session: SessionId,
+    *,
     output: Annotated[
         str | None,
         typer.Option("-o", "--output", metavar="FILE", help="Where to; `-` is standard output. [ID.greenroom.zip]"),
@@ -209,6 +215,7 @@ def sessions_export(
 def sessions_import(
     place: Place,
     file: Annotated[str, typer.Argument(metavar="FILE", help="An exported session; `-` is standard input.")],
+    *,
     user: Annotated[str | None, typer.Option("--user", metavar="ID", help="Whose it will be.")] = None,
     as_json: Json = False,
 ) -> int:
@@ -222,6 +229,7 @@ def sessions_import(
 def sessions_fork(
     place: Place,
     session: SessionId,
+    *,
     at_seq: Annotated[
         int | None, typer.Option("--at-seq", min=1, metavar="N", help="Only what was up to this record.")
     ] = None,
@@ -237,6 +245,7 @@ def sessions_fork(
 def sessions_delete(
     place: Place,
     session_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Sessions' ids.")],
+    *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> int:
@@ -250,6 +259,7 @@ def sessions_delete(
 def sessions_search(
     place: Place,
     query: Annotated[list[str], typer.Argument(metavar="WORDS...", help="What to look for; all have to occur.")],
+    *,
     user: User = None,
     limit: Limit = 50,
     as_json: Json = False,
@@ -264,7 +274,7 @@ def sessions_search(
 
 
 @_command(app, "doctor")
-def doctor(place: Place, as_json: Json = False) -> int:
+def doctor(place: Place, *, as_json: Json = False) -> int:
     """Say what works here, what is missing, and what would help."""
     from greenroom.cli.doctor import doctor
 
@@ -272,7 +282,7 @@ def doctor(place: Place, as_json: Json = False) -> int:
 
 
 @_command(app, "migrate")
-def migrate(place: Place, as_json: Json = False) -> int:
+def migrate(place: Place, *, as_json: Json = False) -> int:
     """Make the store, or bring it to the version of this program."""
     from greenroom.cli.migrate import migrate
 
@@ -280,7 +290,7 @@ def migrate(place: Place, as_json: Json = False) -> int:
 
 
 @_command(model, "pull")
-def model_pull(place: Place, as_json: Json = False) -> int:
+def model_pull(place: Place, *, as_json: Json = False) -> int:
     """Fetch the embedded model (93 MB), unless it is here."""
     from greenroom.cli.model import pull_model
 
@@ -288,7 +298,7 @@ def model_pull(place: Place, as_json: Json = False) -> int:
 
 
 @_command(model, "list")
-def model_list(place: Place, as_json: Json = False) -> int:
+def model_list(place: Place, *, as_json: Json = False) -> int:
     """List the models that the backend `local` can run."""
     from greenroom.cli.model import list_models
 
@@ -297,7 +307,7 @@ def model_list(place: Place, as_json: Json = False) -> int:
 
 @personas.callback(invoke_without_command=True)
 def personas_group(
-    ctx: typer.Context, home: Home = None, config: Config = None, as_json: Json = False
+    ctx: typer.Context, *, home: Home = None, config: Config = None, as_json: Json = False
 ) -> int | None:
     """Who an agent can be: lists the personas; `show` prints one."""
     ctx.obj = Place(home=home, config=config).over(ctx.obj or Place())
@@ -310,7 +320,7 @@ def personas_group(
 
 @_command(personas, "show")
 def personas_show(
-    place: Place, name: Annotated[str, typer.Argument(metavar="NAME", help="A persona.")], as_json: Json = False
+    place: Place, name: Annotated[str, typer.Argument(metavar="NAME", help="A persona.")], *, as_json: Json = False
 ) -> int:
     """Print a persona: its defaults and its text."""
     from greenroom.cli.catalogues import show_persona
@@ -319,7 +329,7 @@ def personas_show(
 
 
 @_command(app, "toolsets")
-def toolsets(place: Place, as_json: Json = False) -> int:
+def toolsets(place: Place, *, as_json: Json = False) -> int:
     """List the toolsets that a session can have, with their tools."""
     from greenroom.cli.catalogues import list_toolsets
 

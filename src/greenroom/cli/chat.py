@@ -93,7 +93,7 @@ async def open_session(manager: AgentManager, wish: Wish, default: Candidate | N
     if wish.tools:
         changes["additional_tools"] = wish.tools
     if existing is None:
-        changes |= _initial(manager, wish, default) | ({"title": title} if title else {})
+        changes |= await _initial(manager, wish, default) | ({"title": title} if title else {})
     elif wish.backend not in {None, existing["backend"]} and wish.model is None:
         # The model that it has means nothing to another backend.
         changes["llm_model"] = default_model(manager, str(wish.backend)) or existing["llm_model"]
@@ -132,9 +132,9 @@ def title_of(message: str) -> str:
     return shortened(message, _TITLE_MAX)
 
 
-def _initial(manager: AgentManager, wish: Wish, default: Candidate | None) -> dict[str, Any]:
+async def _initial(manager: AgentManager, wish: Wish, default: Candidate | None) -> dict[str, Any]:
     """Returns what a new session takes where the wish says nothing: from the persona, else the default."""
-    persona = manager.catalog.persona(wish.persona or DEFAULT_PERSONA)
+    persona = await manager.catalog.persona(wish.persona or DEFAULT_PERSONA)
     if wish.backend is not None or persona.backend is not None:
         return {}
     assert default is not None, "it is looked for unless a backend is named"

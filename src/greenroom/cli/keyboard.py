@@ -19,7 +19,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 HISTORY_NAME: Final = "chat-history"
 _HISTORY_BYTES_MAX: Final = 1024 * 1024
-_PROMPT: Final = "› "
+_PROMPT: Final = "> "
 
 Words = Callable[[Sequence[str]], Iterable[str]]
 """Returns what may come next in a command of which these words are there already."""

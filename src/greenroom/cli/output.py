@@ -54,7 +54,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, emp
     """Prints rows; without any, says so on a terminal and prints nothing into a pipe."""
     if not is_terminal(sys.stdout):
         for row in rows:
-            print("\t".join(on_one_line(cell) for cell in row))
+            print_line("\t".join(on_one_line(cell) for cell in row))
         return
     if not rows:
         terminal().print(empty, style="dim", markup=False, highlight=False)
@@ -81,7 +81,7 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     """Prints names with their values."""
     if not is_terminal(sys.stdout):
         for name, value in facts:
-            print(f"{name}\t{on_one_line(value)}")
+            print_line(f"{name}\t{on_one_line(value)}")
         return
     from rich.text import Text
 
@@ -91,9 +91,14 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
         terminal().print(line, soft_wrap=True, highlight=False)
 
 
+def print_line(text: str = "") -> None:
+    """Prints a line of the output."""
+    sys.stdout.write(f"{text}\n")
+
+
 def print_text(text: str) -> None:
     """Prints text that is for reading, as it is."""
-    print(visible(text) if is_terminal(sys.stdout) else text)
+    print_line(visible(text) if is_terminal(sys.stdout) else text)
 
 
 def print_json(value: Any) -> None:
@@ -107,14 +112,15 @@ def print_json(value: Any) -> None:
 
 def print_note(text: str) -> None:
     """Says something beside the output, on standard error."""
-    print(_styled(visible(text), "2", sys.stderr), file=sys.stderr, flush=True)
+    sys.stderr.write(_styled(visible(text), "2", sys.stderr) + "\n")
+    sys.stderr.flush()
 
 
 def print_error(message: str, hint: str | None = None) -> None:
     """Says on standard error what went wrong, and what would help."""
-    print(f"{_styled('error:', '1;31', sys.stderr)} {on_one_line(message)}", file=sys.stderr)
+    sys.stderr.write(f"{_styled('error:', '1;31', sys.stderr)} {on_one_line(message)}\n")
     if hint:
-        print(f"{_styled('hint:', '1', sys.stderr)} {on_one_line(hint)}", file=sys.stderr)
+        sys.stderr.write(f"{_styled('hint:', '1', sys.stderr)} {on_one_line(hint)}\n")
     sys.stderr.flush()
 
 
@@ -127,7 +133,7 @@ def exit_code(error: GreenroomError) -> int:
 
 
 def visible(text: str) -> str:
-    """Returns the text with its control characters as `\\x1b` and the like; only tabs and line feeds stay."""
+    r"""Returns the text with its control characters as `\x1b` and the like; only tabs and line feeds stay."""
     return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], text)
 
 

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from greenroom.core.recovery import settled
 from greenroom.core.session import SessionState
 from greenroom.errors import InvalidArgument
 from greenroom.events import Event, MessageWithdrawn, Parent, Record, SessionClaimed, SessionCreated, TurnEnded
-from greenroom.limits import Limits
 
 
-def copied_events(
-    records: Sequence[Record], *, session_id: str, node: str, parent: Parent | None, user_id: str | None, limits: Limits
-) -> tuple[list[Event], SessionState]:
-    """Returns the events of a copy that is idle and ours, and the state of the original at that point.
+def copied_records(
+    records: Sequence[Record], *, session_id: str, node: str, parent: Parent | None, user_id: str | None, now_ms: int
+) -> list[Record]:
+    """Returns the records of a copy that is idle and ours.
 
     Args:
         records: of the original, from the first on, cut wherever one likes.
@@ -25,7 +26,7 @@ def copied_events(
         node: process that owns the copy.
         parent: what the copy says it comes from; `None` keeps what the original says.
         user_id: owner of the copy; `None` keeps the original's.
-        limits: of the manager.
+        now_ms: time of what has to be added.
 
     Raises:
         InvalidArgument: there is nothing to copy.
@@ -33,31 +34,29 @@ def copied_events(
     """
     if not records or not isinstance(first := records[0].event, SessionCreated):
         raise InvalidArgument("there is no session to copy", hint="at_seq counts records from 1")
-    state = SessionState(session_id, limits=limits)
+    state = SessionState(session_id)
     for record in records:
         state.apply(record)
-    created = SessionCreated(
-        user_id=user_id or first.user_id,
-        config=first.config,
-        labels=first.labels,
-        node=node,
-        parent=parent or first.parent,
-    )
-    events: list[Event] = [created]
+    created = msgspec.structs.replace(first, user_id=user_id or first.user_id, node=node, parent=parent or first.parent)
     # Whoever owned the original does not own the copy; the record stays, so that the numbers stay.
+    events: list[tuple[Event, int]] = [(created, records[0].at_ms)]
     events.extend(
-        SessionClaimed(node=node) if isinstance(record.event, SessionClaimed) else record.event
+        (SessionClaimed(node=node) if isinstance(record.event, SessionClaimed) else record.event, record.at_ms)
         for record in records[1:]
     )
+    events.extend((event, now_ms) for event in _endings(state))
+    return [Record(seq=seq, epoch=1, at_ms=at_ms, event=event) for seq, (event, at_ms) in enumerate(events, start=1)]
+
+
+def _endings(state: SessionState) -> list[Event]:
+    endings: list[Event] = []
     if state.turn is not None:
-        events.extend(settled(state.turn))
-        events.append(
-            TurnEnded(
-                turn_id=state.turn.turn_id,
-                outcome="interrupted",
-                code="interrupted",
-                message="copied in the middle of the turn",
-            )
+        end = TurnEnded(
+            turn_id=state.turn.turn_id,
+            outcome="interrupted",
+            code="interrupted",
+            message="copied in the middle of the turn",
         )
-    events.extend(MessageWithdrawn(turn_id=accepted.message.turn_id) for accepted in state.queue)
-    return events, state
+        endings = [*settled(state.turn), end]
+    endings.extend(MessageWithdrawn(turn_id=accepted.message.turn_id) for accepted in state.queue)
+    return endings

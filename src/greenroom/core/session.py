@@ -16,7 +16,7 @@ import msgspec
 from greenroom.config import SessionConfig, SessionLabels
 from greenroom.core.step import Assembly
 from greenroom.core.turn import TURN_EVENTS, Action, Turn
-from greenroom.errors import Corrupted
+from greenroom.errors import Corrupted, SessionNotFound
 from greenroom.events import (
     CancelRequested,
     Event,
@@ -356,6 +356,24 @@ class SessionState:
     def _recount(tally: Tally, turns: Sequence[TurnHistory]) -> None:
         tally.turn_count = len(turns)
         tally.answer_count = sum(any(not step.assembly.is_empty() for step in turn.steps) for turn in turns)
+
+
+def replayed(session_id: str, records: Sequence[Record], *, limits: Limits = DEFAULT_LIMITS) -> SessionState:
+    """Returns the state that `records` fold to.
+
+    Raises:
+        Corrupted: they do not follow from each other.
+        SessionNotFound: there are none.
+    """
+    if not records:
+        raise SessionNotFound(session_id)
+    state = SessionState(session_id, limits=limits)
+    try:
+        for record in records:
+            state.apply(record)
+    except (KeyError, AssertionError) as error:
+        raise Corrupted(f"session {session_id!r} cannot be replayed behind record {state.seq}") from error
+    return state
 
 
 def added(total: Usage, more: Usage) -> Usage:

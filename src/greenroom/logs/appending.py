@@ -63,7 +63,7 @@ def prepare(
     *,
     expected_seq: int,
     epoch: int,
-    at_ms: int,
+    at_ms: int | Sequence[int],
     key: str,
     index: IndexUpdate | None = None,
 ) -> Write:
@@ -86,14 +86,19 @@ def prepare(
         raise LimitExceeded(f"a session has at most {SEQ_MAX} records", hint="fork the session and go on there")
     if index is not None and index.summary.session_id != session_id:
         raise InvalidArgument(f"the index row is of session {index.summary.session_id!r}, the events of {session_id!r}")
+    times_ms = [at_ms] * len(events) if isinstance(at_ms, int) else at_ms
+    if len(times_ms) != len(events):
+        raise InvalidArgument(
+            f"{len(times_ms)} times for {len(events)} events", hint="give one time, or one for each event"
+        )
     bodies, summary = _encoded(events, index)
     return Write(
         session_id=session_id,
         expected=Head(expected_seq, epoch),
         key=key,
         records=tuple(
-            Record(seq=seq, epoch=epoch, at_ms=at_ms, event=event)
-            for seq, event in enumerate(events, start=expected_seq + 1)
+            Record(seq=seq, epoch=epoch, at_ms=time_ms, event=event)
+            for seq, (event, time_ms) in enumerate(zip(events, times_ms, strict=True), start=expected_seq + 1)
         ),
         bodies=bodies,
         index=index,

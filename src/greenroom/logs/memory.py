@@ -28,7 +28,7 @@ from greenroom.logs.words import Query, matches, parse_query, snippet, words_of
 
 
 class _Row(NamedTuple):
-    """A record as it is kept."""
+    """A record as it is kept; `key` is the append's, and only its first record has it."""
 
     epoch: int
     at_ms: int
@@ -105,6 +105,10 @@ class _Desk:
         self._shelf.nodes.discard(self.node)
         self.node = ""
 
+    def peek(self) -> _Shelf:
+        """Returns the shelf for a look that needs no opening."""
+        return self._shelf
+
     def read(self) -> _Shelf:
         """Returns the shelf to look at."""
         if not self.node:
@@ -171,7 +175,7 @@ class _MemoryLog:
         *,
         expected_seq: int,
         epoch: int,
-        at_ms: int,
+        at_ms: int | Sequence[int],
         key: str,
         index: IndexUpdate | None = None,
     ) -> Sequence[Record]:
@@ -184,7 +188,10 @@ class _MemoryLog:
             raise Conflict(session_id, expected_seq=expected_seq, actual_seq=head.seq)
         shelf = self._desk.write()
         log = log or shelf.logs.setdefault(session_id, _Log(next(shelf.numbers)))
-        log.rows.extend(_Row(epoch, at_ms, key, body) for body in write.bodies)
+        log.rows.extend(
+            _Row(epoch, record.at_ms, "" if at else key, body)
+            for at, (record, body) in enumerate(zip(write.records, write.bodies, strict=True))
+        )
         if index is not None:
             _update(log, index, shelf.numbers, self._desk.limits.search_text_chars_max)
         return write.records
@@ -207,12 +214,12 @@ def _record(seq: int, row: _Row) -> Record:
 
 def _appended(log: _Log | None, write: Write) -> Sequence[Record]:
     """Returns the records of the earlier append that `write` repeats; none if it repeats nothing."""
-    repeated: list[Record] = []
-    for seq, row in enumerate(log.rows[write.expected.seq :] if log else (), start=write.expected.seq + 1):
-        if row.key != write.key:
-            break
-        repeated.append(_record(seq, row))
-    return repeated
+    first_seq = write.expected.seq + 1
+    rows = log.rows[write.expected.seq :] if log else []
+    if not rows or rows[0].key != write.key:
+        return ()
+    length = next((at for at, row in enumerate(rows) if at and row.key), len(rows))
+    return [_record(seq, row) for seq, row in enumerate(rows[:length], start=first_seq)]
 
 
 def _update(log: _Log, update: IndexUpdate, numbers: Iterator[int], chars_max: int) -> None:
@@ -237,10 +244,11 @@ class _MemoryIndex:
         self._desk = desk
 
     async def get(self, session_id: str) -> SessionSummary | None:
+        self._desk.read()
         return self.get_now(session_id)
 
     def get_now(self, session_id: str) -> SessionSummary | None:
-        log = self._desk.read().logs.get(session_id)
+        log = self._desk.peek().logs.get(session_id)
         return log.summary if log else None
 
     async def page(

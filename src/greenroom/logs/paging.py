@@ -47,6 +47,8 @@ def decode_cursor(cursor: str | None) -> Position:
     """
     if cursor is None:
         return BEFORE_ALL
+    if not isinstance(cursor, str):
+        raise _not_ours(str(cursor))
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError) as error:
@@ -62,9 +64,9 @@ def check_limit(limit: int, most: int) -> int:
     Raises:
         InvalidArgument: it cannot.
     """
-    if 1 <= limit <= most:
+    if isinstance(limit, int) and 1 <= limit <= most:
         return limit
-    raise InvalidArgument(f"limit={limit} is out of range", hint=f"a page has 1 to {most} rows")
+    raise InvalidArgument(f"limit={limit!r} is out of range", hint=f"a page has 1 to {most} rows")
 
 
 def _not_ours(cursor: str) -> InvalidStream:

@@ -29,9 +29,10 @@ Value = str | tuple[str, ...]
 
 _FENCE: Final = "---"
 _LINE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*):(?:[ \t]+(.*))?")
-_ITEM: Final = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,\[\]"']+?)\s*(?:,|$)""")
+_ITEM: Final = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|\w[\w .-]*?)\s*(?:,|$)""")
 _SPECIAL_FIRST: Final = frozenset("[]{}&*!|>%@`\"'#,")
 _SHOWN_CHARACTERS_MAX: Final = 60
+_LIST_CHARACTERS_MAX: Final = 2000
 
 
 def split_front_matter(text: str) -> tuple[Mapping[str, Value], str]:
@@ -43,18 +44,19 @@ def split_front_matter(text: str) -> tuple[Mapping[str, Value], str]:
     first, _, rest = text.partition("\n")
     if first.rstrip() != _FENCE:
         return {}, text
+    lines = [line.rstrip() for line in rest.split("\n")]
+    if _FENCE not in lines:
+        raise InvalidConfig("the front matter does not end", hint=f"write a line {_FENCE} behind it")
+    end = lines.index(_FENCE)
     values: dict[str, Value] = {}
-    lines = rest.split("\n")
-    for number, line in enumerate(lines, start=2):
-        if line.rstrip() == _FENCE:
-            return values, "\n".join(lines[number - 1 :])
-        if not line.strip() or line.lstrip().startswith("#"):
+    for number, line in enumerate(lines[:end], start=2):
+        if not line or line.lstrip().startswith("#"):
             continue
-        key, value = _entry(line.rstrip(), number)
+        key, value = _entry(line, number)
         if key in values:
             raise InvalidConfig(f"line {number}: {key} is given twice", hint="keep one of them")
         values[key] = value
-    raise InvalidConfig("the front matter does not end", hint=f"write a line {_FENCE} behind it")
+    return values, "\n".join(rest.split("\n")[end + 1 :])
 
 
 def _entry(line: str, number: int) -> tuple[str, Value]:
@@ -73,13 +75,16 @@ def _entry(line: str, number: int) -> tuple[str, Value]:
 
 
 def _list(value: str, number: int) -> tuple[str, ...]:
+    wrong = InvalidConfig(f"line {number}: {value[:_SHOWN_CHARACTERS_MAX]!r} is not a list", hint="write [a, b]")
+    if not value.endswith("]") or len(value) > _LIST_CHARACTERS_MAX:
+        raise wrong
     inside = value[1:-1].strip()
     items: list[str] = []
     place = 0
     while place < len(inside):
         item = _ITEM.match(inside, place)
-        if item is None or not value.endswith("]"):
-            raise InvalidConfig(f"line {number}: {value[:_SHOWN_CHARACTERS_MAX]!r} is not a list", hint="write [a, b]")
+        if item is None:
+            raise wrong
         items.append(_text(item[1], number))
         place = item.end()
     return tuple(items)

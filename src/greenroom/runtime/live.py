@@ -21,7 +21,7 @@ from typing import Final
 from greenroom.core.cursor import Cursor
 from greenroom.core.index import index_update
 from greenroom.core.session import SessionState
-from greenroom.errors import Conflict, Corrupted, GreenroomError, SessionNotFound
+from greenroom.errors import Conflict, GreenroomError, SessionNotFound
 from greenroom.events import Event, Record, SessionClaimed, StepProgress
 from greenroom.interfaces import Store
 from greenroom.limits import Limits
@@ -326,21 +326,3 @@ def coalesced(items: Iterable[PartItem]) -> tuple[PartItem, ...]:
     if run:
         joined.append(PartDelta(part=part, delta="".join(run)))
     return tuple(joined)
-
-
-def replayed(session_id: str, records: Sequence[Record], *, limits: Limits) -> SessionState:
-    """Returns the state that `records` fold to.
-
-    Raises:
-        Corrupted: they do not follow from each other.
-        SessionNotFound: there are none.
-    """
-    if not records:
-        raise SessionNotFound(session_id)
-    state = SessionState(session_id, limits=limits)
-    try:
-        for record in records:
-            state.apply(record)
-    except (KeyError, AssertionError) as error:
-        raise Corrupted(f"session {session_id!r} cannot be replayed behind record {state.seq}") from error
-    return state

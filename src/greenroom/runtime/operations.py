@@ -8,16 +8,17 @@ Rule: nothing changes unless all of it does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
 from greenroom.config import Overlap, Patch, SessionConfig, SessionLabels
-from greenroom.core.bundle import copied_events
+from greenroom.core.bundle import copied_records
 from greenroom.core.cursor import Cursor
 from greenroom.core.index import search_texts
-from greenroom.core.session import SessionState
+from greenroom.core.session import SessionState, replayed
 from greenroom.errors import Conflict, InvalidArgument, LimitExceeded, LogUnavailable, SessionNotFound, TurnInProgress
 from greenroom.events import (
     CancelRequested,
@@ -32,7 +33,7 @@ from greenroom.events import (
 )
 from greenroom.interfaces import IndexUpdate, SearchText
 from greenroom.runtime.clock import new_id
-from greenroom.runtime.live import LiveSession, replayed
+from greenroom.runtime.live import LiveSession
 from greenroom.runtime.registry import Registry
 from greenroom.runtime.watch import Watch, cancellation, is_known
 
@@ -72,8 +73,9 @@ class Operations:
             LogUnavailable: unknown whether it was created.
         """
         created = SessionCreated(user_id=user_id, config=config, labels=labels, node=self._registry.store.node)
+        at_ms = self._registry.clock.now_ms()
         try:
-            await self._append_new(session_id, [created])
+            await self._append_new(session_id, [Record(seq=1, epoch=1, at_ms=at_ms, event=created)])
         except Conflict:
             return False
         return True
@@ -187,33 +189,59 @@ class Operations:
             InvalidArgument: `at_seq` is not a record of the session.
         """
         records = await self.records(session_id)
-        if at_seq is not None and not 1 <= at_seq <= len(records):
-            raise InvalidArgument(f"at_seq={at_seq} is not a record of the session", hint=f"from 1 to {len(records)}")
+        if at_seq is not None and not (isinstance(at_seq, int) and 1 <= at_seq <= len(records)):
+            raise InvalidArgument(f"at_seq={at_seq!r} is not a record of the session", hint=f"from 1 to {len(records)}")
         records = records[:at_seq]
         parent = Parent(session_id=session_id, seq=len(records))
-        fork_id = new_id("s", self._registry.clock.now_ms())
-        await self.copy_in(fork_id, records, source_id=session_id, parent=parent, user_id=None)
-        await self._registry.workspaces.copy(session_id, fork_id)
-        return fork_id
+        copied = self._copied(session_id, records, parent=parent, user_id=None)
+        staged = await self._registry.workspaces.stage_copy(session_id)
+        return await self._settle_in(new_id("s", self._registry.clock.now_ms()), copied, staged)
 
-    async def copy_in(
-        self, session_id: str, records: Sequence[Record], *, source_id: str, parent: Parent | None, user_id: str | None
-    ) -> None:
-        """Creates a session from the records of another.
+    async def take_in(
+        self, session_id: str, records: Sequence[Record], files: Mapping[str, bytes], *, user_id: str | None
+    ) -> str:
+        """Creates a session from the checked contents of a bundle; returns its id, a new one if `session_id` is taken.
 
         Raises:
-            Conflict: a session of that id exists.
-            Corrupted: the records do not follow from each other.
+            LogUnavailable: the workspace or the session could not be written; nothing stays behind.
         """
-        events, _ = copied_events(
+        copied = self._copied(session_id, records, parent=None, user_id=user_id)
+        staged = await self._registry.workspaces.stage(files)
+        return await self._settle_in(session_id, copied, staged)
+
+    def _copied(
+        self, source_id: str, records: Sequence[Record], *, parent: Parent | None, user_id: str | None
+    ) -> list[Record]:
+        return copied_records(
             records,
             session_id=source_id,
             node=self._registry.store.node,
             parent=parent,
             user_id=user_id,
-            limits=self._registry.limits,
+            now_ms=self._registry.clock.now_ms(),
         )
-        await self._append_new(session_id, events)
+
+    async def _settle_in(self, wanted_id: str, copied: Sequence[Record], staged: Path | None) -> str:
+        """Gives a copy its workspace, then its log: in this order a crash leaves a stray folder, not half a session."""
+        registry = self._registry
+        try:
+            for session_id in (wanted_id, new_id("s", registry.clock.now_ms())):
+                if await registry.store.index.get(session_id) is not None:
+                    continue
+                if not await registry.workspaces.adopt(staged, session_id):
+                    continue
+                try:
+                    await self._append_new(session_id, copied)
+                except Conflict:
+                    await registry.workspaces.give_back(session_id, staged)
+                except BaseException:
+                    await registry.workspaces.give_back(session_id, staged)
+                    raise
+                else:
+                    return session_id
+            raise LogUnavailable("the copy found no free session id", hint="try again")
+        finally:
+            await registry.workspaces.discard(staged)
 
     async def delete(self, session_id: str) -> bool:
         """Stops what runs and deletes everything of the session; returns whether there was one."""
@@ -287,21 +315,19 @@ class Operations:
                         await live.refresh()
         raise LogUnavailable(f"session {session_id!r} changes hands too quickly", hint="try again")
 
-    async def _append_new(self, session_id: str, events: Sequence[Event]) -> None:
-        at_ms = self._registry.clock.now_ms()
+    async def _append_new(self, session_id: str, records: Sequence[Record]) -> None:
         state = SessionState(session_id, limits=self._registry.limits)
         texts: list[SearchText] = []
-        for seq, event in enumerate(events, start=1):
-            record = Record(seq=seq, epoch=1, at_ms=at_ms, event=event)
+        for record in records:
             texts.extend(search_texts(state, record))
             state.apply(record)
         await self._registry.store.log.append(
             session_id,
-            events,
+            [record.event for record in records],
             expected_seq=0,
             epoch=1,
-            at_ms=at_ms,
-            key=new_id("", at_ms),
+            at_ms=[record.at_ms for record in records],
+            key=new_id("", self._registry.clock.now_ms()),
             index=IndexUpdate(summary=state.tally.summary(), texts=tuple(texts)),
         )
         self._registry.adopt(state)

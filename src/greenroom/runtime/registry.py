@@ -16,13 +16,13 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from greenroom.core.recovery import recovery_events
-from greenroom.core.session import SessionState
+from greenroom.core.session import SessionState, replayed
 from greenroom.errors import Conflict, EventLogError, ManagerClosed, SessionNotFound
 from greenroom.interfaces import Store
 from greenroom.limits import Limits
 from greenroom.runtime.clock import Clock
 from greenroom.runtime.families import Families
-from greenroom.runtime.live import LiveSession, replayed
+from greenroom.runtime.live import LiveSession
 from greenroom.runtime.runner import Runner
 from greenroom.runtime.tasks import Tasks
 from greenroom.runtime.workspace import Workspaces

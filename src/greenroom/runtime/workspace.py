@@ -6,10 +6,14 @@ Rule: a folder is named after a checked session id, and nothing here follows a s
 from __future__ import annotations
 
 import asyncio
+import errno
+import secrets
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from greenroom.config import check_session_id
+from greenroom.errors import LogUnavailable
 
 
 class Workspaces:
@@ -30,9 +34,41 @@ class Workspaces:
         """Deletes the folder with all that is in it. Idempotent."""
         await asyncio.to_thread(_remove, self.path(session_id))
 
-    async def copy(self, source_id: str, target_id: str) -> None:
-        """Copies a folder, if there is one; links are copied as links."""
-        await asyncio.to_thread(_copy, self.path(source_id), self.path(target_id))
+    async def stage(self, files: Mapping[str, bytes]) -> Path | None:
+        """Writes files, whose names were checked, into a folder of their own that `adopt` moves into place.
+
+        Returns:
+            The folder; `None` when there is nothing to write.
+
+        Raises:
+            LogUnavailable: the disk did not take them; nothing stays behind.
+        """
+        if not files:
+            return None
+        return await asyncio.to_thread(_stage, self._staging(), lambda folder: _write(folder, files))
+
+    async def stage_copy(self, session_id: str) -> Path | None:
+        """As `stage`, with a copy of a session's folder; links are copied as links."""
+        source = self.path(session_id)
+        return await asyncio.to_thread(_stage_copy, source, self._staging())
+
+    async def adopt(self, staged: Path | None, session_id: str) -> bool:
+        """Makes the staged folder the session's; `False` when one is there already."""
+        return staged is None or await asyncio.to_thread(_move, staged, self.path(session_id))
+
+    async def give_back(self, session_id: str, staged: Path | None) -> None:
+        """Undoes `adopt`."""
+        if staged is not None:
+            await asyncio.to_thread(_move, self.path(session_id), staged)
+
+    async def discard(self, staged: Path | None) -> None:
+        """Deletes a staged folder that nobody adopted. Idempotent."""
+        if staged is not None:
+            await asyncio.to_thread(_remove, staged)
+
+    def _staging(self) -> Path:
+        # A leading dot: no session id begins with one.
+        return self._root / f".staged-{secrets.token_hex(8)}"
 
 
 def _remove(folder: Path) -> None:
@@ -42,6 +78,40 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
+def _stage(folder: Path, fill: Callable[[Path], None]) -> Path:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fill(folder)
+    except OSError as error:
+        _remove(folder)
+        raise LogUnavailable(f"the workspace cannot be written: {error.strerror}", hint="check the disk") from error
+    return folder
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.mkdir(mode=0o700)
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with path.open("xb") as file:
+            file.write(data)
+
+
+def _stage_copy(source: Path, target: Path) -> Path | None:
+    if not source.is_dir() or source.is_symlink():
+        return None
+    return _stage(target, lambda folder: _copy(source, folder))
+
+
 def _copy(source: Path, target: Path) -> None:
-    if source.is_dir() and not source.is_symlink():
-        shutil.copytree(source, target, symlinks=True)
+    shutil.copytree(source, target, symlinks=True)
+
+
+def _move(source: Path, target: Path) -> bool:
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR} or target.exists():
+            return False
+        raise LogUnavailable(f"the workspace cannot be moved: {error.strerror}", hint="check the disk") from error
+    return True

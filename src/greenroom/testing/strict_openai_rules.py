@@ -92,13 +92,18 @@ def refusals(body: dict[str, Any]) -> list[str]:
 
 def is_reasoning_model(model: str) -> bool:
     """Returns whether OpenAI lists the model among its reasoning models (https://platform.openai.com/docs/models)."""
-    name = model.rsplit("/", 1)[-1]
-    return bool(re.match(r"o\d(-|$)|gpt-([5-9]|\d\d)", name)) and "-chat" not in name
+    name = _bare(model)
+    return bool(re.match(r"o\d(-|:|$)|gpt-([5-9]|\d\d)", name)) and "-chat" not in name
 
 
 def is_openai_model(model: str) -> bool:
     """Returns whether the model is OpenAI's own, by its name."""
-    return bool(re.match(r"o\d(-|$)|gpt-\d|chatgpt-|ft:", model.rsplit("/", 1)[-1]))
+    return bool(re.match(r"o\d(-|:|$)|gpt-\d|chatgpt-", _bare(model)))
+
+
+def _bare(model: str) -> str:
+    """Returns the name without a gateway's prefix and the mark of a fine-tuned model."""
+    return model.rsplit("/", 1)[-1].removeprefix("ft:")
 
 
 def _request(body: dict[str, Any]) -> Iterator[str]:
@@ -129,12 +134,12 @@ def _settings(body: dict[str, Any]) -> Iterator[str]:
         # OpenAI says "Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1) value is supported."
         refused = ["max_tokens", "stop"]
         refused += [name for name in ("temperature", "top_p") if body.get(name, 1) != 1]
-        if re.match(r"o\d", model.rsplit("/", 1)[-1]):
+        if re.match(r"o\d", _bare(model)):
             refused.append("parallel_tool_calls")
         for name in refused:
             if name in body:
                 yield f"Unsupported parameter: '{name}' is not supported with this model."
-        yield from _effort(body, model.rsplit("/", 1)[-1])
+        yield from _effort(body, _bare(model))
     elif is_openai_model(model) and "reasoning_effort" in body:
         yield "Unrecognized request argument supplied: reasoning_effort"
     # OpenAI says "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
@@ -356,7 +361,9 @@ def _unanswered(call_ids: list[str]) -> Iterator[str]:
 
 def _reasoning_kept(body: dict[str, Any], messages: list[dict[str, Any]]) -> Iterator[str]:
     # DeepSeek: "The `reasoning_content` in the thinking mode must be passed back to the API." It may be empty.
-    if "deepseek" not in str(body.get("model", "")):
+    # Distilled models bear the name, but others serve them.
+    model = str(body.get("model", ""))
+    if "deepseek" not in model or "distill" in model:
         return
     is_tool_turn = False
     for message in messages:

@@ -117,7 +117,7 @@ class Workspace:
             OSError: the system failed.
         """
         names = _names_of_entry(path)
-        with self._opened(names[:-1]) as folder, told(names):
+        with self._opened(names[:-1], on_the_way_to=names) as folder, told(names):
             return self._read(folder, names)
 
     def iter_files(self) -> Iterator[Entry]:
@@ -161,7 +161,7 @@ class Workspace:
         """
         names = _names_of_entry(path)
         with self._changing():
-            with self._opened(names[:-1]) as folder, told(names):
+            with self._opened(names[:-1], on_the_way_to=names) as folder, told(names):
                 file = OpenFile(self._read(folder, names))
             yield file
             self._write(names, file.content)
@@ -334,10 +334,10 @@ class Workspace:
             raise Stopped
 
     @contextmanager
-    def _opened(self, names: Sequence[str]) -> Iterator[Folder]:
-        """Holds a folder that exists. What happens inside is not explained by this path."""
+    def _opened(self, names: Sequence[str], *, on_the_way_to: Sequence[str] = ()) -> Iterator[Folder]:
+        """Holds a folder that exists; if it does not, that is told about this path, or the one that it is needed for."""
         with ExitStack() as way:
-            with told(names):
+            with told(on_the_way_to or names):
                 folder = way.enter_context(open_folder(self.root))
                 for name in names:
                     folder = way.enter_context(folder.open_folder(name))

@@ -251,7 +251,7 @@ class WorkspaceTools(Toolset):
 
         def work(workspace: Workspace) -> str:
             left_out = workspace.copy(source, target, replace=overwrite)
-            note = f" Left out: {counted(left_out, 'link')} or special files." if left_out else ""
+            note = f" Left out: {counted(left_out, 'link or special file')}." if left_out else ""
             return f"Copied {source} to {target}.{note}"
 
         return await _run(context, source, work)

@@ -1,7 +1,7 @@
 """The backend `local`: another backend, speaking to a child process that runs a small model.
 
 Nothing is started before the first request. The child's death is an error of the step that it was answering; the next request
-starts another child. The backend that speaks to it is given (the catalogue composes the two), made anew for every child.
+starts another child. The backend that speaks to it is given: the catalogue composes the two.
 
 Rule: nothing here knows a wire format.
 """
@@ -23,7 +23,7 @@ from greenroom.interfaces import Backend, BackendRequest, Notice
 from greenroom.messages import StreamItem
 
 MakeBackend = Callable[[str, str], Backend]
-"""Makes a backend for a base URL and a key."""
+"""Makes a backend for a base URL and a key; it is used for one stream and closed."""
 
 EMBEDDED_CONTEXT_TOKENS: Final = 2048
 """Context of one conversation with the embedded model: reading 1,200 tokens takes it 7 s on one core already."""
@@ -67,7 +67,6 @@ class LocalBackend:
         self._model_path = model_path
         self._context_tokens = context_tokens
         self._server = server or LocalServer()
-        self._wire: tuple[Child, Backend] | None = None
         self._model: ModelFile | None = None
         self._tools_in_file: bool | None = None
 
@@ -84,11 +83,17 @@ class LocalBackend:
             BackendGarbled: the child's answer is not one.
         """
         child = await self._server.start(self._orders)
-        wire = await self._wire_to(child)
-        async with AsyncExitStack() as stack:
-            batches = await self._opened(stack, request, child, wire)
-            async with aclosing(_watched(batches, child)) as watched:
-                yield watched
+        assert child.report is not None
+        # One for each stream: llama.cpp closes a connection after its stream without having said so, and a backend that keeps it
+        # for the next request would lose that request.
+        wire = self._make_backend(child.report.base_url, child.orders.api_key)
+        try:
+            async with AsyncExitStack() as stack:
+                batches = await self._opened(stack, request, child, wire)
+                async with aclosing(_watched(batches, child)) as watched:
+                    yield watched
+        finally:
+            await wire.close()
 
     def notices(self, request: BackendRequest) -> Sequence[Notice]:
         """Returns what a person should know about how the model will answer this request."""
@@ -96,9 +101,6 @@ class LocalBackend:
 
     async def close(self) -> None:
         """Ends the child. Idempotent."""
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            await wire[1].close()
         await self._server.close()
 
     def _orders(self) -> Orders:
@@ -145,23 +147,10 @@ class LocalBackend:
                 self._tools_in_file = True
         return bool(self._tools_in_file)
 
-    async def _wire_to(self, child: Child) -> Backend:
-        before = self._wire
-        if before is not None and before[0] is child:
-            return before[1]
-        assert child.report is not None
-        wire = self._make_backend(child.report.base_url, child.orders.api_key)
-        self._wire = (child, wire)
-        if before is not None:
-            await before[1].close()
-        return wire
-
     async def _opened(
         self, stack: AsyncExitStack, request: BackendRequest, child: Child, wire: Backend
     ) -> AsyncIterator[Sequence[StreamItem]]:
-        """Opens the stream, and once more when the first try hit a connection or a size that only looked right."""
         profile = self._profile()
-        is_reasked = False
         while True:
             fitted = fit(request, profile)
             try:
@@ -174,10 +163,7 @@ class LocalBackend:
             except (BackendUnavailable, BackendGarbled) as error:
                 if (crash := await child.crash()) is not None:
                     raise crash from error
-                # llama.cpp closes a connection after each stream without having said so, and a request may just have gone into it.
-                if is_reasked:
-                    raise
-                is_reasked = True
+                raise
 
 
 async def _watched(batches: AsyncIterator[Sequence[StreamItem]], child: Child) -> AsyncGenerator[Sequence[StreamItem]]:

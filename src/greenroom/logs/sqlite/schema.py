@@ -40,8 +40,8 @@ def migrations() -> tuple[Migration, ...]:
     )
 
 
-def check(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:
-    """Accepts an empty database and one of ours that is not of a later version.
+def check(connection: sqlite3.Connection, steps: Sequence[Migration]) -> int:
+    """Accepts an empty database and one of ours that is not of a later version; returns its version, 0 for an empty one.
 
     Raises:
         NewerFormat: a later version made it.
@@ -59,6 +59,7 @@ def check(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:
             f"the database has version {version}; this version of Greenroom reads up to {steps[-1].version}",
             hint="upgrade Greenroom: pip install --upgrade greenroom",
         )
+    return version
 
 
 def migrate(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:

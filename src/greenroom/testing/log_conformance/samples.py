@@ -113,7 +113,7 @@ def every_event() -> tuple[Event, ...]:
                 PartDelta(part=1, delta='{"sides": '),
             )
         ),
-        StepFailed(code="backend_garbled", message="cut off", usage=usage),
+        StepFailed(code="backend_garbled", message="cut off", hint="ask again", retry_after_s=1.5, usage=usage),
         StepFinished(reason="tool_calls", raw_reason="tool_use", usage=usage, response_id="r-1"),
         ToolStarted(call_id="call-1", name="roll_dice", effect="once", idempotency_key="key-1"),
         ToolReturned(call_id="call-1", name="roll_dice", outcome="error", content="no dice", duration_ms=12),
@@ -134,13 +134,15 @@ class Author:
     """Writes one session, as its owner does.
 
     Attributes:
+        name: tells two writers of one session apart: their appends have different keys.
         seq: last record that it wrote.
         epoch: under which it writes.
         summary: the index row as it last wrote it.
     """
 
-    def __init__(self, store: Store, session_id: str, *, user_id: str = "ann") -> None:
+    def __init__(self, store: Store, session_id: str, *, user_id: str = "ann", name: str = "author") -> None:
         self.store = store
+        self.name = name
         self.session_id = session_id
         self.seq = 0
         self.epoch = 1
@@ -157,7 +159,9 @@ class Author:
             owner=store.node,
         )
 
-    async def append(self, *events: Event, key: str | None = None, index: IndexUpdate | None = None) -> Sequence[Record]:
+    async def append(
+        self, *events: Event, key: str | None = None, index: IndexUpdate | None = None
+    ) -> Sequence[Record]:
         """Appends where the log ends for this author."""
         records = await self.store.log.append(
             self.session_id,
@@ -165,7 +169,7 @@ class Author:
             expected_seq=self.seq,
             epoch=self.epoch,
             at_ms=START_MS + self.seq,
-            key=key or f"{self.session_id}-{self.epoch}-{self.seq}",
+            key=key or f"{self.name}-{self.epoch}-{self.seq}",
             index=index,
         )
         self.seq = records[-1].seq

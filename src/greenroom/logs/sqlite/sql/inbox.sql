@@ -12,4 +12,4 @@ WHERE log_id = (SELECT log_id FROM log WHERE session_id = :session_id)
   AND item_id IN (SELECT value FROM json_each(:item_ids));
 
 -- name: delete_inbox
-DELETE FROM inbox WHERE log_id = ?;
+DELETE FROM inbox WHERE log_id = :log_id;

@@ -10,7 +10,7 @@ ON CONFLICT (log_id) DO UPDATE SET
   summary = excluded.summary;
 
 -- name: delete_session
-DELETE FROM session WHERE log_id = ?;
+DELETE FROM session WHERE log_id = :log_id;
 
 -- name: get
 SELECT session.summary FROM log JOIN session USING (log_id) WHERE log.session_id = ?;

@@ -69,7 +69,7 @@ SELECT
 FROM bound;
 
 -- name: delete_records
-DELETE FROM record WHERE place BETWEEN ?1 << 31 AND (?1 << 31) + 2147483647;
+DELETE FROM record WHERE place BETWEEN :log_id << 31 AND (:log_id << 31) + 2147483647;
 
 -- name: delete_log
-DELETE FROM log WHERE log_id = ?;
+DELETE FROM log WHERE log_id = :log_id;

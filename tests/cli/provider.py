@@ -1,0 +1,162 @@
+"""A provider of Chat Completions on this machine, whose answers a test holds back and lets go.
+
+Rule: it waits for the test, never for a while: an answer stands still until the test says so.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+WAIT_S_MAX = 30
+
+
+class Say(NamedTuple):
+    """Text of the answer, sent at once."""
+
+    text: str
+
+
+class Think(NamedTuple):
+    """Reasoning, as servers of one's own send it."""
+
+    text: str
+
+
+class Call(NamedTuple):
+    """A call of a tool."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+class Gate:
+    """Where an answer stands still, until the test opens it or the client goes."""
+
+    def __init__(self) -> None:
+        self.is_open = threading.Event()
+
+
+class Cut(NamedTuple):
+    """The connection breaks."""
+
+
+class Refuse(NamedTuple):
+    """An error instead of an answer."""
+
+    status: int
+    message: str
+
+
+Cue = Say | Think | Call | Gate | Cut | Refuse
+Script = Callable[[dict[str, Any]], Sequence[Cue]]
+
+
+class Provider:
+    """What a test sees of it."""
+
+    def __init__(self, script: Script) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.client_left = threading.Event()
+        self.base_url = ""
+        self._script = script
+        self._closing = threading.Event()
+
+    def answer(self, request: dict[str, Any], write: Callable[[bytes], None]) -> None:
+        """Plays the script's answer to a request."""
+        finish = "stop"
+        for cue in self._script(request):
+            match cue:
+                case Say(text):
+                    write(_chunk({"content": text}))
+                case Think(text):
+                    write(_chunk({"reasoning_content": text}))
+                case Call(name, arguments):
+                    finish = "tool_calls"
+                    function = {"name": name, "arguments": json.dumps(arguments)}
+                    call = {"index": 0, "id": f"call_{len(self.requests)}", "type": "function", "function": function}
+                    write(_chunk({"tool_calls": [call]}))
+                case Gate():
+                    self._stand_still(cue, write)
+                case Cut() | Refuse():
+                    return
+        usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+        write(_chunk({}, finish_reason=finish))
+        write(b"data: " + json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": usage}).encode())
+        write(b"\n\ndata: [DONE]\n\n")
+
+    def refusal(self, request: dict[str, Any]) -> Refuse | None:
+        """Returns the error that the script has in place of an answer."""
+        self.requests.append(request)
+        first = self._script(request)[0]
+        return first if isinstance(first, Refuse) else None
+
+    def close(self) -> None:
+        """Lets go of every answer that stands still."""
+        self._closing.set()
+
+    def _stand_still(self, gate: Gate, write: Callable[[bytes], None]) -> None:
+        while not gate.is_open.wait(0.02) and not self._closing.is_set():
+            try:
+                write(b": still here\n\n")
+            except OSError:
+                self.client_left.set()
+                raise
+
+
+@contextmanager
+def provider(script: Script) -> Iterator[Provider]:
+    """Gives a provider that listens on a port of its own."""
+    playing = Provider(script)
+
+    class Connection(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if refusal := playing.refusal(request):
+                body = json.dumps({"error": {"message": refusal.message, "type": "invalid_request_error"}}).encode()
+                self.send_response(refusal.status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            with suppress(OSError):
+                playing.answer(request, self._write)
+
+        def _write(self, data: bytes) -> None:
+            self.wfile.write(data)
+            self.wfile.flush()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Connection)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    playing.base_url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    try:
+        yield playing
+    finally:
+        playing.close()
+        server.shutdown()
+        server.server_close()
+        thread.join(WAIT_S_MAX)
+
+
+def has_result(request: dict[str, Any]) -> bool:
+    """Returns whether the request brings the result of a call."""
+    return request["messages"][-1]["role"] == "tool"
+
+
+def _chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "double", "choices": [choice]}
+    return f"data: {json.dumps(chunk)}\n\n".encode()

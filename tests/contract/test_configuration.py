@@ -1,0 +1,226 @@
+"""Where settings come from: file, environment, arguments; and what is said when they are wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.stage import CheckedBackend
+from greenroom import AgentManager, GreenroomError, InvalidConfig
+
+pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
+
+
+@pytest.fixture
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "working-folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+
+async def where_it_keeps(manager: AgentManager, tmp_path: Path) -> set[str]:
+    """Uses the manager once; returns the database files that are there afterwards."""
+    async with manager:
+        await manager.create_session(backend="scripted")
+    return {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.db")}
+
+
+def made(**options: Any) -> AgentManager:
+    return AgentManager(backends={"scripted": CheckedBackend()}, **options)
+
+
+# --- precedence ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_default_store_is_a_file_in_the_home_folder(tmp_path: Path) -> None:
+    assert await where_it_keeps(made(home=tmp_path / "h"), tmp_path) == {"h/greenroom.db"}
+
+
+async def test_the_home_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENROOM_HOME", str(tmp_path / "from-environment"))
+    assert await where_it_keeps(made(), tmp_path) == {"from-environment/greenroom.db"}
+
+
+async def test_a_file_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GREENROOM_HOME")
+    Path("greenroom.toml").write_text(f'home = "{tmp_path / "from-file"}"\n')
+    assert await where_it_keeps(made(), tmp_path) == {"from-file/greenroom.db"}
+
+
+async def test_the_file_of_the_environment_wins_over_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GREENROOM_HOME")
+    Path("greenroom.toml").write_text('nonsense = "would be refused"\n')
+    other = tmp_path / "other.toml"
+    other.write_text(f'home = "{tmp_path / "from-other"}"\n')
+    monkeypatch.setenv("GREENROOM_CONFIG", str(other))
+    assert await where_it_keeps(made(), tmp_path) == {"from-other/greenroom.db"}
+
+
+async def test_environment_wins_over_file_and_argument_over_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("greenroom.toml").write_text(f'store = "sqlite:///{tmp_path / "file.db"}"\n')
+    assert await where_it_keeps(made(), tmp_path) == {"file.db"}
+    monkeypatch.setenv("GREENROOM_STORE", f"sqlite:///{tmp_path / 'environment.db'}")
+    assert await where_it_keeps(made(), tmp_path) == {"file.db", "environment.db"}
+    await where_it_keeps(made(store=f"sqlite:///{tmp_path / 'argument.db'}"), tmp_path)
+    await where_it_keeps(made(store="memory://"), tmp_path)
+    assert {path.name for path in tmp_path.rglob("*.db")} == {"file.db", "environment.db", "argument.db"}
+
+
+async def test_a_configuration_given_by_hand(tmp_path: Path) -> None:
+    named = tmp_path / "named.toml"
+    named.write_text(f'store = "sqlite:///{tmp_path / "named.db"}"\n')
+    assert await where_it_keeps(made(config=named), tmp_path) == {"named.db"}
+    given = {"store": f"sqlite:///{tmp_path / 'given.db'}"}
+    assert await where_it_keeps(made(config=given), tmp_path) == {"named.db", "given.db"}
+
+
+async def test_limits_are_configuration(home: Path) -> None:
+    async with made(store="memory://", home=home, config={"limits": {"message_bytes_max": 10}}) as manager:
+        session_id = await manager.create_session(backend="scripted")
+        with pytest.raises(GreenroomError, match="10"):
+            await manager.send(session_id, "far too long a message")
+
+
+async def test_a_home_with_odd_letters(tmp_path: Path) -> None:
+    home = tmp_path / "Grüner Raum (1) #?%20 '"
+    async with made(home=home) as manager:
+        session_id = await manager.create_session(backend="scripted")
+    assert (home / "greenroom.db").is_file()
+    async with made(home=home) as manager:
+        assert manager.get_session_data(session_id) is not None
+
+
+# --- what is wrong ------------------------------------------------------------------------------------------------------
+
+WRONG: list[tuple[str, str]] = [
+    ("stroe = 'x'", "store"),
+    ("stroe = 'x'", "stroe"),
+    ("[limits]\nmessage_bytes = 1", "message_bytes"),
+    ("[openai]\napikey = 'x'", "apikey"),
+    ("port = 'many'", "port"),
+    ("[limits]\nqueue_max = 'many'", "queue_max"),
+    ("log_level = 'loud'", "log_level"),
+    ("this is not TOML", "TOML"),
+    ("store = 7", "store"),
+    ("store = 'mysql://x'", "mysql"),
+    ("store = 'nonsense'", "nonsense"),
+    ("toolsets = ['no.such.module:Thing']", "no.such.module"),
+    ("toolsets = ['os:getcwd']", "os:getcwd"),
+]
+
+
+@pytest.mark.parametrize(("text", "named"), WRONG)
+async def test_a_wrong_file_is_refused_by_name(text: str, named: str) -> None:
+    Path("greenroom.toml").write_text(text)
+    with pytest.raises(InvalidConfig, match=named) as refused:
+        await made().create_session(backend="scripted")
+    assert isinstance(refused.value, ValueError)
+
+
+@pytest.mark.parametrize("text", ["stroe = 'x'", "[limits]\nmessage_bytes = 1", "[openai]\napikey = 'x'"])
+async def test_an_unknown_key_is_answered_with_the_known_ones(text: str) -> None:
+    Path("greenroom.toml").write_text(text)
+    known = {"stroe": "store", "message": "message_bytes_max", "apikey": "api_key"}
+    with pytest.raises(InvalidConfig, match=next(name for word, name in known.items() if word in text)):
+        await made().create_session(backend="scripted")
+
+
+async def test_a_file_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidConfig, match="gone"):
+        await made(config=tmp_path / "gone.toml").list_sessions()
+    monkeypatch.setenv("GREENROOM_CONFIG", str(tmp_path / "gone.toml"))
+    with pytest.raises(InvalidConfig, match="gone"):
+        await made().list_sessions()
+
+
+@pytest.mark.parametrize("name", ["GREENROOM_PORT", "GREENROOM_LOG_LEVEL"])
+async def test_a_wrong_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "nonsense")
+    with pytest.raises(InvalidConfig, match=name.removeprefix("GREENROOM_").lower()):
+        await made().list_sessions()
+
+
+async def test_postgresql_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(GreenroomError, match=r"(?i)postgresql"):
+        await made(store="postgresql://localhost/x").list_sessions()
+
+
+async def test_a_secret_is_never_in_an_error() -> None:
+    Path("greenroom.toml").write_text("token = 'hunter2-token'\n[openai]\napi_key = 'sk-hunter2'\nnonsense = 1\n")
+    with pytest.raises(InvalidConfig) as refused:
+        await made().list_sessions()
+    assert "hunter2" not in str(refused.value)
+
+
+# --- a home that cannot be used -----------------------------------------------------------------------------------------
+
+
+async def test_an_unwritable_home_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "a-file").write_text("not a folder")
+    manager = made(home=tmp_path / "a-file" / "home")
+    with pytest.raises(GreenroomError):
+        await manager.create_session(backend="scripted")
+    await manager.close()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+async def test_a_home_without_permission_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    manager = made(home=tmp_path / "locked" / "home")
+    with pytest.raises(GreenroomError):
+        await manager.create_session(backend="scripted")
+    await manager.close()
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 4096])
+async def test_a_damaged_database_is_a_clear_error_and_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "damaged.db"
+    file.write_bytes(content)
+    manager = made(store=f"sqlite:///{file}")
+    with pytest.raises(GreenroomError) as refused:
+        await manager.create_session(backend="scripted")
+    assert refused.value.code in {"corrupted", "log_unavailable"}
+    await manager.close()
+    assert file.read_bytes() == content
+
+
+async def test_a_cut_database_is_a_clear_error(tmp_path: Path) -> None:
+    file = tmp_path / "cut.db"
+    async with made(store=f"sqlite:///{file}") as manager:
+        session_id = await manager.create_session(backend="scripted")
+    file.write_bytes(file.read_bytes()[:3000])
+    manager = made(store=f"sqlite:///{file}")
+    with pytest.raises(GreenroomError):
+        await manager.history(session_id)
+    await manager.close()
+
+
+async def test_backends_are_not_asked_for_keys_before_they_are_used(home: Path) -> None:
+    async with made(store="memory://", home=home) as manager:
+        session_id = await manager.create_session(backend="openai")
+        events = [event async for event in manager.stream_response(session_id, "Hi")]
+    assert "RUN_ERROR" in events[-1]
+    assert "backend_unauthorized" in events[-1]
+    assert "OPENAI_API_KEY" in events[-1]
+
+
+async def test_keys_are_taken_where_the_sdks_take_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-hunter2")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")  # nobody listens at the discard port
+    async with made(store="memory://", home=home, config={"limits": {"retries_max": 0}}) as manager:
+        session_id = await manager.create_session(backend="openai")
+        events = [event async for event in manager.stream_response(session_id, "Hi")]
+    assert "backend_unavailable" in events[-1]
+    assert "hunter2" not in "".join(events)
+
+
+def test_the_logger_is_the_one_of_the_package() -> None:
+    assert AgentManager().logger is logging.getLogger("greenroom")
