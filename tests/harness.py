@@ -95,6 +95,7 @@ class Stage:
             limits=limits,
         )
         self.watch = Watch(self.registry)
+        self.registry.on_interest = self.watch.start
         self.operations = Operations(self.registry, self.watch)
         self.limits = limits
 

@@ -25,7 +25,7 @@ import msgspec
 from greenroom.codec import check_format, decode_record, encode_record
 from greenroom.config import check_session_id
 from greenroom.core.session import replayed
-from greenroom.errors import Corrupted, InvalidStream, LimitExceeded
+from greenroom.errors import Corrupted, GreenroomError, InvalidStream, LimitExceeded
 from greenroom.events import FORMAT, Record
 from greenroom.limits import Limits
 
@@ -89,6 +89,8 @@ def unpack(data: bytes, limits: Limits) -> Bundle:
                 raise LimitExceeded(f"the bundle unpacks to more than {limits.export_bytes_max} bytes")
             header, records = _log(archive.read(_LOG_NAME))
             files = _read_files(archive, limits)
+    except GreenroomError:
+        raise
     # The zipfile module lets through whatever a damaged archive makes its parts raise.
     except (
         zipfile.BadZipFile,
@@ -99,7 +101,7 @@ def unpack(data: bytes, limits: Limits) -> Bundle:
         RuntimeError,
         OSError,
         EOFError,
-        UnicodeDecodeError,
+        ValueError,
     ) as error:
         raise InvalidStream(f"not a session bundle: {error}", hint="give what export_session() returned") from error
     return Bundle(session_id=header.session_id, records=records, files=files)

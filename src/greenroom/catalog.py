@@ -131,7 +131,13 @@ class Catalog:
         Raises:
             InvalidConfig: the URL is not one of ours.
         """
-        return open_store(self._settings.store_url, limits=self._settings.limits)
+        settings = self._settings
+        if settings.store is None:
+            # By its path: a home folder may have a name that no URL can carry as it is.
+            from greenroom.logs.sqlite import SqliteStore
+
+            return SqliteStore(settings.home / "greenroom.db", limits=settings.limits)
+        return open_store(settings.store, limits=settings.limits)
 
     async def close_session(self, session_id: str) -> None:
         """Lets the toolsets go of what they hold for a session; one that fails is logged and keeps nobody up."""

@@ -34,6 +34,7 @@ secret, a system prompt or a path of the server in its message: messages reach c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 
@@ -56,6 +57,17 @@ class GreenroomError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Callable[..., GreenroomError], tuple[object, ...]]:
+        # Errors cross process pools, and constructors with names of their own do not survive the default.
+        return _restored, (type(self), self.args, dict(self.__dict__))
+
+
+def _restored(kind: type[GreenroomError], args: tuple[object, ...], state: dict[str, object]) -> GreenroomError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(GreenroomError):

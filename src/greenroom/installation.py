@@ -38,6 +38,7 @@ class Opened:
             limits=settings.limits,
         )
         self.watch = Watch(self.registry)
+        self.registry.on_interest = self.watch.start
         self.operations = Operations(self.registry, self.watch)
 
     async def check_exists(self, session_id: str) -> None:

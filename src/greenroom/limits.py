@@ -38,7 +38,7 @@ PERSONA_FILES_MAX: Final = 500
 """Files of one folder of personas."""
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The bounds that an operator may change."""
 
     message_bytes_max: int = 1024 * 1024

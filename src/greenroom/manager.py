@@ -208,10 +208,11 @@ class AgentManager:
         """
         opened = self._installation.now
         live = opened.registry.find(session_id) if opened is not None else None
-        if live is not None:
+        if live is not None and live.is_mine and live.state.is_busy:
             return self._data(live.state.tally.summary())
         if self._installation.is_closed or not isinstance(session_id, str):
             return None
+        # Another process may have changed an idle session: the row knows.
         summary = self._installation.store.index.get_now(session_id)
         return self._data(summary) if summary is not None else None
 
@@ -326,7 +327,6 @@ class AgentManager:
                     await opened.watch.look(live)
             except GreenroomError:
                 self.logger.exception("session %s cannot be recovered", session_id)
-        opened.watch.start()
         return len(unfinished)
 
     # --- messages -------------------------------------------------------------------------------------------------------
@@ -428,7 +428,6 @@ class AgentManager:
             raise NotSupported(f"protocol={protocol!r} is not supported yet", hint="supported: ag-ui")
         position = parse_cursor(cursor) if cursor is not None else None
         opened = await self._existing(session_id)
-        opened.watch.start()
         async for frame in session_frames(opened.registry, session_id, position):
             yield frame
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import mimetypes
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -21,6 +21,21 @@ AttachmentInput = FilePart | Mapping[str, Any]
 """A `FilePart`, or a mapping with `data` (bytes, or base64 text), and `media_type` or a `name` that tells it."""
 
 _KEY_CHARACTERS_MAX: Final = 256
+_MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}", re.IGNORECASE)
+_MEDIA_TYPES: Final = {
+    "csv": "text/csv",
+    "gif": "image/gif",
+    "html": "text/html",
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+    "json": "application/json",
+    "md": "text/markdown",
+    "pdf": "application/pdf",
+    "png": "image/png",
+    "txt": "text/plain",
+    "webp": "image/webp",
+}
+"""What models take, by the end of the name. The table of the system is in files, and differs from one to the next."""
 
 
 def accepted_message(
@@ -45,6 +60,8 @@ def accepted_message(
         _check_text("custom_prompt", custom_prompt, limits.prompt_bytes_max)
     if idempotency_key is not None:
         _check_text("idempotency_key", idempotency_key, _KEY_CHARACTERS_MAX)
+    if isinstance(attachments, str | bytes | Mapping) or not isinstance(attachments, Sequence):
+        raise InvalidArgument(f"attachments is a {type(attachments).__name__}", hint="give a list of attachments")
     if len(attachments) > limits.attachments_max:
         raise LimitExceeded(f"{len(attachments)} attachments are more than {limits.attachments_max}")
     files = tuple(_file(attachment, limits) for attachment in attachments)
@@ -78,6 +95,11 @@ def _file(attachment: AttachmentInput, limits: Limits) -> FilePart:
         raise LimitExceeded(
             f"the attachment {attachment.name!r} has {len(attachment.data)} bytes; at most {limits.attachment_bytes_max} are taken"
         )
+    if not _MEDIA_TYPE.fullmatch(attachment.media_type):
+        raise InvalidArgument(
+            f"the media type {attachment.media_type[:80]!r} is malformed",
+            hint="write type/subtype, for example image/png",
+        )
     if not attachment.data:
         raise InvalidArgument(f"the attachment {attachment.name!r} is empty")
     return attachment
@@ -92,7 +114,7 @@ def _from_mapping(attachment: object) -> FilePart:
             data = base64.b64decode(data, validate=True)
         except binascii.Error as error:
             raise InvalidArgument(f"the data of attachment {name!r} is not base64: {error}") from error
-    media_type = attachment.get("media_type") or mimetypes.guess_type(str(name))[0]
+    media_type = attachment.get("media_type") or _MEDIA_TYPES.get(str(name).rpartition(".")[2].lower())
     if not isinstance(data, bytes) or not isinstance(name, str) or not isinstance(media_type, str):
         raise InvalidArgument(
             f"attachment {name!r} is not complete",

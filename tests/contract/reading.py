@@ -26,9 +26,8 @@ def parsed(text: object) -> Json:
     event = json.loads(text)
     assert isinstance(event, dict)
     model = _EVENTS.validate_python(event)
-    assert not (model.model_extra or {}), (
-        f"{event['type']} has fields that AG-UI 1.0 does not know: {model.model_extra}"
-    )
+    unknown = list(model.model_extra or ())
+    assert not unknown, f"{event['type']} has fields that AG-UI 1.0 does not know: {unknown}"
     assert not list(_nulls(event)), f"{event['type']} has nulls: absent is not null"
     return event
 

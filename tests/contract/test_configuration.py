@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,21 @@ async def test_a_damaged_database_is_a_clear_error_and_stays_as_it_is(tmp_path: 
     assert refused.value.code in {"corrupted", "log_unavailable"}
     await manager.close()
     assert file.read_bytes() == content
+
+
+async def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "newer.db"
+    async with made(store=f"sqlite:///{file}") as manager:
+        session_id = await manager.create_session(backend="scripted")
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        assert version >= 1
+        database.execute(f"PRAGMA user_version = {version + 1}")
+    manager = made(store=f"sqlite:///{file}")
+    with pytest.raises(GreenroomError) as refused:
+        await manager.history(session_id)
+    assert refused.value.code == "newer_format"
+    await manager.close()
 
 
 async def test_a_cut_database_is_a_clear_error(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ class CustomTool1(Toolset):
         return "full"
 
 
+@pytest.mark.every_loop
 async def test_the_example_of_the_document_works_as_written(capsys: pytest.CaptureFixture[str]) -> None:
     backend = CheckedBackend(["Hello, human!"])
     manager = AgentManager(toolsets=[CustomTool1], backends={"openai": backend})

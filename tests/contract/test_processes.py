@@ -16,10 +16,13 @@ from typing import Any
 import pytest
 
 from contract.conftest import OpenStage
-from contract.reading import FrontEnd, checked_run, text_of
+from contract.reading import FrontEnd, Json, checked_run, text_of
 from contract.stage import Stage, becomes, words
 from greenroom import TurnInProgress
 from greenroom.backends.scripted import Gate, Say
+
+PATIENCE_S = 10
+"""One process hears of another's work within a moment; a test that waits longer waits for something that never comes."""
 
 
 @pytest.fixture
@@ -28,7 +31,13 @@ def store(file_store: str) -> str:
 
 
 async def frames(stage: Stage, session_id: str) -> list[str]:
-    return [data async for _, data in stage.manager.attach(session_id)]
+    async with asyncio.timeout(PATIENCE_S):
+        return [data async for _, data in stage.manager.attach(session_id)]
+
+
+async def said(stage: Stage, session_id: str, text: str) -> list[Json]:
+    async with asyncio.timeout(PATIENCE_S):
+        return await stage.say(session_id, text)
 
 
 async def until(stream: AsyncIterator[Any], text: str) -> list[str]:
@@ -74,10 +83,11 @@ async def test_the_second_follows_a_running_turn(open_stage: OpenStage) -> None:
     await gate.reached()
 
     following = second.manager.attach(session_id)
-    seen = await until(following, "far ")
-    assert second.data(session_id)["status"] == "running"
-    gate.open()
-    seen += [frame.data async for frame in following]
+    async with asyncio.timeout(PATIENCE_S):
+        seen = await until(following, "far ")
+        assert second.data(session_id)["status"] == "running"
+        gate.open()
+        seen += [frame.data async for frame in following]
     checked_run(seen)
     assert FrontEnd().apply_all(seen).said() == "So far so good."
     assert second.backend.request_count == 0
@@ -114,7 +124,7 @@ async def test_a_stream_at_the_second_shows_the_answer_of_the_first(open_stage: 
     session_id = await first.session()
     await first.manager.send(session_id, "one")
     await gate.reached()
-    reading = asyncio.ensure_future(second.say(session_id, "two"))
+    reading = asyncio.ensure_future(said(second, session_id, "two"))
     await becomes(lambda: first.data(session_id)["message_count"] == 2)
     gate.open()
     assert text_of(await reading) == "To two."
@@ -171,7 +181,7 @@ async def test_both_at_once_never_mix(open_stage: OpenStage) -> None:
     stages = [open_stage(script), open_stage(script)]
     session_id = await stages[0].session()
     texts = [f"message {number}" for number in range(8)]
-    runs = await asyncio.gather(*(stages[number % 2].say(session_id, text) for number, text in enumerate(texts)))
+    runs = await asyncio.gather(*(said(stages[number % 2], session_id, text) for number, text in enumerate(texts)))
     assert [text_of(run) for run in runs] == [f"To {text}." for text in texts]
     history = await stages[0].manager.history(session_id)
     assert len(history) == 16

@@ -424,6 +424,22 @@ async def test_abandoning_the_generator_leaves_the_turn_running(open_stage: Open
     assert [message.text for message in await stage.manager.history(session_id)] == ["Go", "All of it."]
 
 
+async def test_a_reader_may_leave_after_any_event(open_stage: OpenStage) -> None:
+    steps = [[Think("Hm."), Say("So: "), Call("roll_dice", {"notation": "1d1"})], "One."]
+    stage = open_stage(lambda request: steps[len(request.messages) > 1])
+    whole = await stage.say(await stage.session())
+    for count in range(1, len(whole)):
+        session_id = await stage.session()
+        stream = stage.manager.stream_response(session_id, "Go")
+        seen = [json.loads(await anext(stream)) for _ in range(count)]
+        await stream.aclose()
+        assert types(seen) == types(whole[:count])
+        async for _ in stage.manager.attach(session_id):
+            pass
+        answer = (await stage.manager.history(session_id))[-1]
+        assert (answer.text, answer.outcome) == ("So: \nOne.", "completed"), f"left after event {count}"
+
+
 async def test_a_generator_that_is_forgotten_does_no_harm(open_stage: OpenStage) -> None:
     stage = open_stage(lambda _: "Said to nobody.")
     session_id = await stage.session()

@@ -6,6 +6,8 @@ import asyncio
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -72,14 +74,14 @@ async def test_a_folder_that_was_there_keeps_its_permissions(tmp_path: Path) -> 
 
 
 async def test_a_store_that_was_not_opened_touches_nothing(path: Path) -> None:
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     store = SqliteStore(path)
     with pytest.raises(LogUnavailable, match="not open"):
         await store.log.read("a")
     assert store.index.get_now("a") is None
     await store.close()
     assert not list(path.parent.iterdir())
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= threads
 
 
 def open_files() -> int:
@@ -87,16 +89,15 @@ def open_files() -> int:
 
 
 async def test_closing_lets_go_of_everything(path: Path) -> None:
-    threads, files = threading.active_count(), open_files()
+    threads, files = set(threading.enumerate()), open_files()
     for _ in range(3):
         async with opened(path) as store:
             await Author(store, "a").append(text(), key="k")
             await store.index.search("x")
             store.index.get_now("a")
-    for thread in threading.enumerate():
-        if thread.name.startswith("greenroom"):
-            thread.join()  # its last word was that everything is closed
-    assert threading.active_count() == threads
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(10)  # its last word was that everything is closed
+        assert not thread.is_alive()
     assert open_files() == files
 
 
@@ -348,6 +349,21 @@ async def test_the_file_itself_holds_the_promises_of_the_log(path: Path, stateme
 # --- space --------------------------------------------------------------------------------------------------------------
 
 
+async def test_a_second_store_leaves_the_locks_of_the_first_alone(path: Path) -> None:
+    # Closing any descriptor of a file frees the locks of the whole process on it: so nobody may open the database but SQLite.
+    async with opened(path) as store:
+        await Author(store, "a").append(text())
+        async with opened(path):
+            assert store.index.get_now("a") is None
+        SqliteStore(path).index.get_now("a")
+        code = (
+            "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=0); "
+            "c.execute('PRAGMA locking_mode = EXCLUSIVE'); c.execute('PRAGMA journal_mode = DELETE')"
+        )
+        done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+        assert "database is locked" in done.stderr, "another process could take the file from under us"
+
+
 async def test_no_space_fails_cleanly_and_ends_with_space(path: Path) -> None:
     async with opened(path) as store:
         author = Author(store, "a")
@@ -406,6 +422,65 @@ async def test_writers_that_wait_share_a_commit(path: Path) -> None:
         assert count < 20
 
 
+@asynccontextmanager
+async def held_writer(store: SqliteStore) -> AsyncIterator[None]:
+    """Keeps the writer busy, so that what is asked for inside becomes one transaction."""
+    release = threading.Event()
+    holding = asyncio.ensure_future(store._engine.glance(lambda _: release.wait(30)))
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        release.set()
+        await holding
+
+
+async def test_appends_of_one_session_follow_each_other_in_one_transaction(path: Path) -> None:
+    async with opened(path) as store:
+        author = Author(store, "a")
+        await author.create(title="first")
+        writing = []
+        async with held_writer(store):
+            for step in (
+                {"texts": ["found and lost"], "title": "first"},
+                {"texts": ["lost too"], "title": "second"},
+                {"forget_from_seq": 2, "title": "third"},
+                {"texts": ["kept"], "title": "third", "user_id": "bob"},
+            ):
+                writing.append(asyncio.ensure_future(author.say(text(), **step)))
+                await asyncio.sleep(0)
+                author.seq += 1
+            repeated = asyncio.ensure_future(
+                store.log.append("a", [text()], expected_seq=2, epoch=1, at_ms=START_MS, key="author-1-2")
+            )
+            stale = asyncio.ensure_future(Author(store, "a", name="stale").append(text()))
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*writing) == [2, 3, 4, 5]
+        assert [record.seq for record in await repeated] == [3]
+        with pytest.raises(Conflict) as conflict:
+            await stale
+        assert conflict.value.actual_seq == 5
+        assert [record.seq for record in await store.log.read("a")] == [1, 2, 3, 4, 5]
+        for query in ("lost", "first", "second"):
+            assert await found(store, query) == [], query
+        assert await found(store, "third", user_id="bob") == [("a", 0)]
+        assert await found(store, "kept", user_id="bob") == [("a", 5)]
+        assert await found(store, "kept", user_id="ann") == []
+
+
+async def test_nothing_of_a_deleted_session_stays_in_the_index(path: Path) -> None:
+    async with opened(path) as store:
+        author = Author(store, "a")
+        await author.create(title="Grüße 東京")
+        await author.say(texts=["some words", "more of them"])
+        await author.say(forget_from_seq=2, texts=["others"])
+        await store.notes.put("ann", note("k", "noted"), count_max=9)
+        await store.notes.delete("ann", "memory", "k")
+        await store.log.delete("a")
+        words = await store._engine.read(lambda c: c.execute("SELECT DISTINCT term FROM text_word").fetchall())
+        assert words == []
+
+
 def explode(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO inbox (log_id, body) VALUES (1, x'ff')")
     raise RuntimeError("a bug")
@@ -454,6 +529,32 @@ def test_a_store_outlives_the_loop_of_its_callers(path: Path) -> None:
     assert asyncio.run(go_on()) in range(1, 22)
 
 
+async def test_a_cancelled_opening_leaves_the_store_to_the_others(path: Path) -> None:
+    async with opened(path) as store:
+        async with held_writer(store):
+            again = asyncio.ensure_future(store.open())
+            await asyncio.sleep(0)
+            again.cancel()
+        await Author(store, "a").append(text())
+        assert len(await store.log.read("a")) == 1
+
+
+async def test_a_question_that_fails_does_not_fail_what_was_written(path: Path) -> None:
+    async with opened(path) as store:
+        async with held_writer(store):
+            bad = [
+                asyncio.ensure_future(store._engine.glance(lambda connection: connection.execute("no SQL"))),
+                asyncio.ensure_future(store._engine.glance(lambda _: 1 // 0)),
+            ]
+            good = asyncio.ensure_future(Author(store, "a").append(text()))
+            await asyncio.sleep(0)
+        assert len(await good) == 1
+        assert [type(error) for error in await asyncio.gather(*bad, return_exceptions=True)] == [
+            LogUnavailable,
+            ZeroDivisionError,
+        ]
+
+
 async def test_closing_finishes_what_was_asked_for(path: Path) -> None:
     store = SqliteStore(path)
     await store.open()
@@ -477,6 +578,15 @@ async def test_a_frequent_word_is_looked_for_in_the_latest_texts(path: Path) -> 
         assert await sessions_of(store, query="common ") == [f"s{number}" for number in range(29, 19, -1)]
         assert await sessions_of(store, query="rare3 ") == ["s3"]
         assert await found(store, "common rare3 ") == [("s3", 2)]
+
+
+async def test_other_users_texts_do_not_crowd_out_the_own(path: Path) -> None:
+    async with opened(path, limits=Limits(search_texts_max=10)) as store:
+        await Author(store, "old", user_id="ann").create(title="common words")
+        for number in range(30):
+            await Author(store, f"s{number}", user_id="bob").create(title="common words")
+        assert await sessions_of(store, query="common", user_id="ann") == ["old"]
+        assert await found(store, "common", user_id="ann") == [("old", 0)]
 
 
 async def test_only_the_beginning_of_a_text_is_indexed(path: Path) -> None:

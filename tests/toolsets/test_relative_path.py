@@ -49,6 +49,8 @@ class TestPaths:
             ("\\x", "is absolute"),
             ("C:\\Windows", "is absolute"),
             ("c:x", "is absolute"),
+            ("./c:x", "begins like a drive"),
+            ("a/C:", "begins like a drive"),
             ("a\\b", "contains a backslash"),
             ("..", "leads out"),
             ("a/../b", "leads out"),
@@ -76,7 +78,7 @@ class TestPaths:
         assert str(refused.value).isprintable()
 
     @pytest.mark.parametrize(
-        "name", ["NUL", "nul.txt", "com1", "LPT9.log", "CONIN$", "a:stream", "a.", "a ", "a?", "a*"]
+        "name", ["NUL", "nul.txt", "com1", "LPT9.log", "CONIN$", "ab:stream", "a.", "a ", "a?", "a*"]
     )
     def test_what_means_something_else_on_windows_is_refused_there(self, name: str) -> None:
         with pytest.raises(InvalidArgument, match="on Windows"):

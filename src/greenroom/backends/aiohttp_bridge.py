@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import ipaddress
 import urllib.request
 import weakref
 from http import HTTPStatus
@@ -54,7 +55,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             aiohttp.ClientError, TimeoutError: the way to the provider failed.
         """
         if self._session is None:
-            self._session = self._open_session()
+            self._session = self._open_session(request.url)
         headers = dict(request.headers)
         # A compressed event stream arrives in lumps: the compressor holds back what it has not yet filled a block with.
         headers["accept-encoding"] = "identity"
@@ -105,8 +106,13 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             return httpx2.Response(answer.status, headers=headers)
         return httpx2.Response(answer.status, headers=headers, stream=_Body(answer), extensions={ANSWER: answer})
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=KEEP_ALIVE_S)
+    def _open_session(self, url: httpx2.URL) -> aiohttp.ClientSession:
+        if is_loopback(url.host):
+            # llama.cpp promises to keep a connection and closes it behind every stream: the next request would fail. A new
+            # connection on this machine costs nothing.
+            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, force_close=True)
+        else:
+            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=KEEP_ALIVE_S)
         # Providers' cookies pin clients to machines; no conversation should depend on that.
         session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         self._finalizer = weakref.finalize(self, _let_go, session, asyncio.get_running_loop())
@@ -114,7 +120,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
     def _proxy_for(self, url: httpx2.URL) -> str | None:
         found = self._proxies.get(url.scheme) or self._proxies.get("all")
-        if not found or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
+        # No proxy reaches the loopback interface of this machine, whatever NO_PROXY forgets.
+        if not found or is_loopback(url.host) or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
             return None
         proxy = found if "://" in found else f"http://{found}"
         scheme = proxy.partition("://")[0]
@@ -135,6 +142,14 @@ class _Body(httpx2.AsyncByteStream):
     async def aclose(self) -> None:
         """Gives the connection back if the body was read to its end, else closes it. Does not wait for anything."""
         self._answer.close()
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether the host of a URL is this machine's loopback interface."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 async def read_at_most(answer: aiohttp.ClientResponse, bytes_max: int) -> bytes:

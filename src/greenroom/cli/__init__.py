@@ -15,7 +15,7 @@ import typer
 from typer.main import get_command
 
 from greenroom.cli.app import app
-from greenroom.cli.output import FAILURE, exit_code, print_error
+from greenroom.cli.output import FAILURE, exit_code, hint_of, print_error
 from greenroom.errors import GreenroomError
 
 
@@ -41,7 +41,7 @@ def _run(arguments: list[str]) -> int:
         print_error(error.format_message(), f"{command} --help shows what it takes")
         return error.exit_code
     except GreenroomError as error:
-        print_error(error.message, error.hint)
+        print_error(error.message, hint_of(error))
         return exit_code(error)
     except (KeyboardInterrupt, typer.Abort):
         return FAILURE

@@ -18,7 +18,7 @@ from greenroom.config import DEFAULT_PERSONA
 from greenroom.errors import BackendRejected, InvalidArgument, LimitExceeded
 from greenroom.manager import AgentManager
 from greenroom.settings import Settings
-from greenroom.usable import Candidate, choose
+from greenroom.usable import Candidate, answers_for_show, choose
 
 DEMO_NOTICE: Final = "local_demo_model"
 """Code of the notice that says what the introduction has said already."""
@@ -121,7 +121,7 @@ def introduction(session: dict[str, Any], default: Candidate | None, settings: S
         parts[0] = f"openai ({default.label} at {default.route.base_url})"
     if session["persona_name"] != DEFAULT_PERSONA:
         parts.append(session["persona_name"])
-    is_demo = session["backend"] == "local" and settings.local_model is None
+    is_demo = session["backend"] == "local" and answers_for_show(settings)
     parts.extend(["demo-grade"] if is_demo else [])
     parts.append(f"session {session['session_id']}")
     return " · ".join(parts), f"{session['llm_model']} is {_REAL_MODEL}" if is_demo else ""

@@ -22,6 +22,13 @@ class TurnBegan(msgspec.Struct, frozen=True):
     turn_id: str
 
 
+class PersonSaid(msgspec.Struct, frozen=True):
+    """More of the message that is being answered: one that somebody else has sent, or that had to wait."""
+
+    message_id: str
+    text: str
+
+
 class Said(msgspec.Struct, frozen=True):
     """More text of a message."""
 
@@ -77,7 +84,7 @@ class TurnEnded(msgspec.Struct, frozen=True, kw_only=True):
     usage: Sequence[Mapping[str, Any]] = ()
 
 
-Shown = TurnBegan | Said | Thought | CallMade | CallReturned | Noticed | Withdrawn | TurnEnded
+Shown = TurnBegan | PersonSaid | Said | Thought | CallMade | CallReturned | Noticed | Withdrawn | TurnEnded
 
 
 class _Call:
@@ -129,6 +136,7 @@ class Conversation:
         self._texts: defaultdict[str, _Text] = defaultdict(_Text)
         self._thoughts: defaultdict[str, _Text] = defaultdict(_Text)
         self._calls: dict[str, _Call] = {}
+        self._of_people: set[str] = set()
 
     @property
     def text(self) -> str:
@@ -153,27 +161,6 @@ class Conversation:
 
     def _shown(self, event: Mapping[str, Any]) -> Iterator[Shown]:
         match event:
-            case {"type": "TEXT_MESSAGE_CONTENT", "messageId": message_id, "delta": delta}:
-                self._texts[message_id].add(delta)
-                yield Said(message_id, delta)
-            case {"type": "REASONING_MESSAGE_CONTENT", "messageId": message_id, "delta": delta}:
-                self._thoughts[message_id].add(delta)
-                yield Thought(message_id, delta)
-            case {"type": "TOOL_CALL_START", "toolCallId": call_id, "toolCallName": name}:
-                # One that a snapshot has brought already goes on where the snapshot left it.
-                self._calls.setdefault(call_id, _Call(name))
-            case {"type": "TOOL_CALL_ARGS", "toolCallId": call_id, "delta": delta}:
-                self._calls[call_id].arguments += delta
-            case {"type": "TOOL_CALL_END", "toolCallId": call_id}:
-                yield from self._call_made(call_id)
-            case {"type": "TOOL_CALL_RESULT", "toolCallId": call_id, "content": content}:
-                yield from self._call_returned(call_id, content)
-            case {"type": "MESSAGES_SNAPSHOT", "messages": messages}:
-                yield from self._compared(messages)
-            case {"type": "CUSTOM", "name": "greenroom.notice", "value": {"code": code, "text": text}}:
-                notice = Noticed(code, text)
-                self.notices.append(notice)
-                yield notice
             case {"type": "RUN_STARTED", "runId": turn_id}:
                 self._begin(turn_id)
                 yield TurnBegan(turn_id)
@@ -183,14 +170,54 @@ class Conversation:
             case {"type": "RUN_ERROR", "message": message}:
                 code = event.get("code", "")
                 yield self._end(TurnEnded(outcome="failed", code=code, message=message, usage=_usage(event)))
+            case {"type": "MESSAGES_SNAPSHOT", "messages": messages}:
+                yield from self._compared(messages)
+            case {"type": "CUSTOM", "name": "greenroom.notice", "value": {"code": code, "text": text}}:
+                notice = Noticed(code, text)
+                self.notices.append(notice)
+                yield notice
+            case {"messageId": message_id}:
+                yield from self._message_shown(event, message_id)
+            case {"toolCallId": call_id}:
+                yield from self._call_shown(event, call_id)
             case _:
                 pass  # the protocol has events that say nothing to a person, and may get more
+
+    def _message_shown(self, event: Mapping[str, Any], message_id: str) -> Iterator[Shown]:
+        match event:
+            case {"type": "TEXT_MESSAGE_START", "role": "user"}:
+                self._of_people.add(message_id)
+            case {"type": "TEXT_MESSAGE_CONTENT", "delta": delta} if message_id in self._of_people:
+                yield PersonSaid(message_id, delta)
+            case {"type": "TEXT_MESSAGE_CONTENT", "delta": delta}:
+                self._texts[message_id].add(delta)
+                yield Said(message_id, delta)
+            case {"type": "REASONING_MESSAGE_CONTENT", "delta": delta}:
+                self._thoughts[message_id].add(delta)
+                yield Thought(message_id, delta)
+            case {"type": "TOOL_CALL_RESULT", "toolCallId": call_id, "content": content}:
+                yield from self._call_returned(call_id, content)
+            case _:
+                pass
+
+    def _call_shown(self, event: Mapping[str, Any], call_id: str) -> Iterator[Shown]:
+        match event:
+            case {"type": "TOOL_CALL_START", "toolCallName": name}:
+                # One that a snapshot has brought already goes on where the snapshot left it.
+                self._calls.setdefault(call_id, _Call(name))
+            case {"type": "TOOL_CALL_ARGS", "delta": delta}:
+                self._calls[call_id].arguments += delta
+            case {"type": "TOOL_CALL_END"}:
+                yield from self._call_made(call_id)
+            case _:
+                pass
 
     def _begin(self, turn_id: str) -> None:
         self.turn_id, self.ended = turn_id, None
         self._texts.clear()
         self._thoughts.clear()
         self._calls.clear()
+        self._of_people.clear()
 
     def _end(self, ended: TurnEnded) -> TurnEnded:
         self.ended = ended

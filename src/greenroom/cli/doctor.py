@@ -82,6 +82,10 @@ def doctor(place: Place, *, as_json: bool) -> int:
 
 async def _examined(settings: Settings, place: Place) -> Report:
     choice = await choose(settings)
+    candidate = choice.candidate
+    catalog = _catalog(settings)
+    exists = candidate.backend in catalog.backend_names()
+    model = candidate.model or (catalog.backend(candidate.backend).default_model if exists else None)
     store = await _store(settings)
     findings = [
         _python(),
@@ -91,13 +95,12 @@ async def _examined(settings: Settings, place: Place) -> Report:
         *[_candidate(candidate) for candidate in await candidates(settings)],
         *_base_urls(settings),
         *[_extra(name, *extra) for name, extra in _EXTRAS.items()],
-        _default(choice),
+        _default(choice, model) if exists else _unknown_default(candidate, catalog),
     ]
-    candidate = choice.candidate
     return Report(
-        ok=candidate.is_usable and not any(finding.verdict == "broken" for finding in store),
+        ok=candidate.is_usable and exists and not any(finding.verdict == "broken" for finding in store),
         greenroom=__version__,
-        default={"backend": candidate.backend, "llm_model": candidate.model, "reason": choice.reason},
+        default={"backend": candidate.backend, "llm_model": model, "reason": choice.reason},
         findings=findings,
     )
 
@@ -132,7 +135,7 @@ def _home(home: Path) -> Finding:
 async def _store(settings: Settings) -> list[Finding]:
     url = _without_password(settings.store_url)
     try:
-        store = Catalog(settings, backends={}, toolsets=(), personas=()).store()
+        store = _catalog(settings).store()
         try:
             await store.open()
             return await _contents(store, url, settings.limits)
@@ -141,6 +144,12 @@ async def _store(settings: Settings) -> list[Finding]:
     except GreenroomError as error:
         text = f"{url}: {error.message}"
         return [Finding(name="store", verdict="broken", text=text, remedy=error.hint or "")]
+
+
+def _catalog(settings: Settings) -> Catalog:
+    catalog = Catalog(settings, backends={}, toolsets=(), personas=())
+    catalog.discover()
+    return catalog
 
 
 async def _contents(store: Store, url: str, limits: Limits) -> list[Finding]:
@@ -197,14 +206,20 @@ def _extra(name: str, package: str, purpose: str) -> Finding:
     return Finding(name=f"extra {name}", verdict="ok", text=f"{package} {number}: {purpose}")
 
 
-def _default(choice: Choice) -> Finding:
+def _default(choice: Choice, model: str | None) -> Finding:
     candidate = choice.candidate
     if not candidate.is_usable:
         text = "nothing can answer here"
         remedy = f"set OPENAI_API_KEY or ANTHROPIC_API_KEY; or, without a key: {candidate.remedy}"
         return Finding(name="default", verdict="broken", text=text, remedy=remedy)
-    model = f" with {candidate.model}" if candidate.model else ""
-    return Finding(name="default", verdict="ok", text=f"{candidate.label} answers{model}: {choice.reason}")
+    asked = f" ({model})" if model else ""
+    return Finding(name="default", verdict="ok", text=f"{candidate.label} answers{asked}: {choice.reason}")
+
+
+def _unknown_default(candidate: Candidate, catalog: Catalog) -> Finding:
+    text = f"default_backend names {candidate.backend!r}, which is none"
+    remedy = f"the backends are {', '.join(catalog.backend_names())}"
+    return Finding(name="default", verdict="broken", text=text, remedy=remedy)
 
 
 def _without_password(url: str) -> str:

@@ -6,14 +6,14 @@ Rule: leaving is never losing: what was said is in the session, and the last lin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from greenroom.cli.chat import DEMO_NOTICE, Wish, introduction, open_session, title_of
 from greenroom.cli.commands import Leave, run_command, words_of
 from greenroom.cli.conversation import Conversation
 from greenroom.cli.keyboard import Interrupted, Keyboard
-from greenroom.cli.output import OK, terminal, visible
+from greenroom.cli.output import OK, hint_of, terminal, visible
 from greenroom.cli.painter import TerminalPainter
 from greenroom.cli.running import managing
 from greenroom.cli.telling import tell
@@ -114,14 +114,14 @@ class Chat:
     async def show_past(self) -> None:
         """Shows the last messages, and the rest of an answer that goes on or was interrupted."""
         messages = await self.manager.history(self.session_id)
-        told = [message for message in messages if message.role == "user" or message.outcome is not None]
+        ended = {message.turn_id for message in messages if message.outcome is not None}
+        told = [message for message in messages if message.turn_id in ended]
         if len(told) > _MESSAGES_SHOWN:
             self.say(f"... {len(told) - _MESSAGES_SHOWN} earlier messages; /history shows all", style="dim")
         for message in told[-_MESSAGES_SHOWN:]:
             self.tell(message)
-        if self.session["status"] != "idle":
-            self.say("this is not answered yet; the answer goes on", style="dim")
-            self._heard(await join(self.manager, self.session_id, self._painter))
+        if len(ended) < len({message.turn_id for message in messages}):
+            await self._go_on(messages, ended)
 
     async def leave(self) -> None:
         """Says how to come back; a session in which nothing was said is not kept."""
@@ -188,14 +188,23 @@ class Chat:
             await self.update(title=title_of(message))
         self._heard(await ask(self.manager, self.session_id, message, self._painter))
 
+    async def _go_on(self, messages: Sequence[Message], ended: Collection[str]) -> None:
+        """Shows the turn that is open, and the ones that wait for it: each begins with what the person said."""
+        opened = next(message for message in messages if message.turn_id not in ended)
+        has_begun = any(message.turn_id == opened.turn_id and message.role == "assistant" for message in messages)
+        if has_begun:
+            self.tell(opened)
+        self.say("the last answer was not finished; it goes on", style="dim")
+        self._heard(await join(self.manager, self.session_id, self._painter, known_turns=ended))
+
     def _heard(self, conversation: Conversation) -> None:
         # Who has just stopped an answer with Ctrl-C leaves with the next one.
         self._may_leave = conversation.ended is not None and conversation.ended.outcome == "cancelled"
 
     def _complain(self, error: GreenroomError) -> None:
         self.say(f"error: {error.message} [{error.code}]", style="red")
-        if error.hint:
-            self.say(f"hint: {error.hint}", style="dim")
+        if hint := hint_of(error):
+            self.say(f"hint: {hint}", style="dim")
 
     def _words(self, before: Sequence[str]) -> Iterable[str]:
         return words_of(self, before)

@@ -37,6 +37,12 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u
 _NOT_THE_CALL: Final = (SessionNotFound, TurnInProgress, InvalidStream, ManagerClosed)
 """Errors of the caller, in Python, that on a command line are not about how the command was written."""
 
+_HINTS: Final = {
+    SessionNotFound: "`greenroom sessions list` shows the sessions that there are",
+    InvalidStream: "give a file that `greenroom sessions export` wrote",
+}
+"""Where the error's own hint speaks of Python."""
+
 
 class Column(NamedTuple):
     """A column of a table. On a terminal a wide one is the first to be cut."""
@@ -122,6 +128,11 @@ def print_error(message: str, hint: str | None = None) -> None:
     if hint:
         sys.stderr.write(f"{_styled('hint:', '1', sys.stderr)} {on_one_line(hint)}\n")
     sys.stderr.flush()
+
+
+def hint_of(error: GreenroomError) -> str | None:
+    """Returns what would help, in terms of the command line."""
+    return next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), error.hint)
 
 
 def exit_code(error: GreenroomError) -> int:

@@ -13,6 +13,7 @@ from greenroom.cli.conversation import (
     CallMade,
     CallReturned,
     Noticed,
+    PersonSaid,
     Said,
     Shown,
     Thought,
@@ -81,7 +82,7 @@ class PipePainter:
                 case TurnEnded():
                     self._new_line()
                     _say_how_it_ended(item)
-                case TurnBegan() | Thought():
+                case TurnBegan() | PersonSaid() | Thought():
                     pass
         self._output.flush()
 
@@ -138,6 +139,8 @@ class TerminalPainter:
             case TurnBegan():
                 self._new_line()
                 self._message_id = ""
+            case PersonSaid():
+                self._line(f"> {item.text}", style="bold")
             case Said():
                 self._write(item.message_id, item.text)
             case Thought():

@@ -6,7 +6,7 @@ Rule: a message that was accepted is answered or stopped before we go: nobody re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 
 from greenroom.cli.conversation import Conversation, TurnEnded
@@ -27,17 +27,30 @@ async def ask(manager: AgentManager, session_id: str, message: str, painter: Pai
     return await _followed(manager, session_id, events, painter)
 
 
-async def join(manager: AgentManager, session_id: str, painter: Painter | None) -> Conversation:
+async def join(
+    manager: AgentManager, session_id: str, painter: Painter, *, known_turns: Collection[str]
+) -> Conversation:
     """Shows what a session that is answering has said, and the rest as it comes; one that was interrupted goes on.
+
+    Args:
+        manager: keeps the session.
+        session_id: the session.
+        painter: shows it.
+        known_turns: what was shown before, and is not shown again.
 
     Raises:
         SessionNotFound, BrokenPipeError, KeyboardInterrupt: as `ask`.
     """
-    return await _followed(manager, session_id, _data(manager, session_id), painter)
+    return await _followed(manager, session_id, _data(manager, session_id), painter, known_turns=known_turns)
 
 
 async def _followed(
-    manager: AgentManager, session_id: str, events: AsyncGenerator[str, None], painter: Painter | None
+    manager: AgentManager,
+    session_id: str,
+    events: AsyncGenerator[str, None],
+    painter: Painter | None,
+    *,
+    known_turns: Collection[str] = (),
 ) -> Conversation:
     conversation = Conversation()
 
@@ -49,7 +62,7 @@ async def _followed(
             async with aclosing(events):
                 async for event in events:
                     shown = conversation.feed(event)
-                    if shown and painter is not None:
+                    if shown and painter is not None and conversation.turn_id not in known_turns:
                         # In a thread: writing waits for whoever reads, and the turn must not wait with it.
                         await asyncio.to_thread(painter.paint, shown)
     except BrokenPipeError:

@@ -38,7 +38,8 @@ def _user_version(path: Path) -> int | None:
     if not path.exists():
         return 0
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        # Not read-only: such a connection leaves the files of the write-ahead log behind. `rw` makes no database.
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
         try:
             return int(connection.execute("PRAGMA user_version").fetchone()[0])
         finally:

@@ -68,6 +68,7 @@ class AguiProjection:
         self._is_running = False
         self._step: StepStarted | None = None
         self._is_void = False
+        self._shown_early: set[str] = set()
         self._open: dict[int, _Open] = {}
         self._usage: list[dict[str, Any]] = []
 
@@ -132,6 +133,7 @@ class AguiProjection:
         if turn is None:
             return ()
         events = list(self._step_ended())
+        self._shown_early = {accepted.message.message_id for accepted in state.queue}
         if self._is_running and self._turn_id != turn.turn_id:
             former = next((past for past in state.turns if past.turn_id == self._turn_id), None)
             lost = TurnEnded(
@@ -203,7 +205,7 @@ class AguiProjection:
         events = [self._run_started()]
         state = self._find_state() if self._shows_messages else None
         turn = next((turn for turn in state.turns if turn.turn_id == started.turn_id), None) if state else None
-        if turn is None or self._is_void:
+        if turn is None or self._is_void or turn.message.message_id in self._shown_early:
             return events
         if all(isinstance(part, TextPart) for part in turn.message.parts):
             own = {"messageId": turn.message.message_id}

@@ -71,6 +71,7 @@ class Follower(Generic[S]):
                 if position is not None and not await self.exists(live, position):
                     position = None
                 reader, tail = live.join()
+                self._registry.on_interest()
                 try:
                     if position is None:
                         position = live.shown()

@@ -39,6 +39,7 @@ class LiveSession:
     Attributes:
         is_broken: an append failed or the session was deleted; open it anew.
         used_at_s: time of the loop when somebody last asked for it.
+        seen_changes: what the store said of changes by others when we last looked.
         users: how many are working with it; only a session without users may leave the memory.
     """
 
@@ -57,6 +58,7 @@ class LiveSession:
         self.is_broken = False
         self.used_at_s = 0.0
         self.users = 0
+        self.seen_changes = 0
         self._store = store
         self._clock = clock
         self._tasks = tasks

@@ -35,7 +35,7 @@ from greenroom.interfaces import IndexUpdate, SearchText
 from greenroom.runtime.clock import new_id
 from greenroom.runtime.live import LiveSession
 from greenroom.runtime.registry import Registry
-from greenroom.runtime.watch import Watch, cancellation, is_known
+from greenroom.runtime.watch import Watch, cancellation, is_known, known_turn_id
 
 T = TypeVar("T")
 
@@ -116,7 +116,7 @@ class Operations:
         def decide(state: SessionState) -> Sequence[Event]:
             known.clear()
             if is_known(state, message):
-                known.append(state.keys.get(message.idempotency_key, message.turn_id))
+                known.append(known_turn_id(state, message))
                 return ()
             self._check_overlap(state, overlap)
             return (message,)
@@ -126,13 +126,13 @@ class Operations:
                 await live.refresh()
                 if live.state.is_busy and not live.is_mine:
                     self._check_overlap(live.state, overlap)
-                    if not is_known(live.state, message):
-                        await self._watch.post(live, message)
+                    if is_known(live.state, message):
+                        return _repeat(live.state, known_turn_id(live.state, message))
+                    posted = await self._watch.post(live, message)
                     position = 1 + len(live.state.queue)
-                    return _receipt(live.state, message, seq=live.state.seq, position=position)
+                    return _receipt(live.state, posted, seq=live.state.seq, position=position)
             records = await live.change(decide)
             self._registry.wake(live)
-            self._watch.start()
             if known:
                 return _repeat(live.state, known[0])
             position = len(live.state.queue) - (live.state.turn is None)
@@ -287,8 +287,10 @@ class Operations:
             Corrupted: the log is damaged.
         """
         live = self._registry.find(session_id)
-        if live is not None and live.is_mine and not live.is_broken:
-            return live.state
+        if live is not None:
+            await self._registry.freshen(live)
+            if not live.is_broken:
+                return live.state
         return replayed(session_id, await self.records(session_id), limits=self._registry.limits)
 
     # --- how a change is made -------------------------------------------------------------------------------------------
@@ -316,6 +318,7 @@ class Operations:
         raise LogUnavailable(f"session {session_id!r} changes hands too quickly", hint="try again")
 
     async def _append_new(self, session_id: str, records: Sequence[Record]) -> None:
+        changes = await self._registry.store.foreign_changes()
         state = SessionState(session_id, limits=self._registry.limits)
         texts: list[SearchText] = []
         for record in records:
@@ -330,7 +333,7 @@ class Operations:
             key=new_id("", self._registry.clock.now_ms()),
             index=IndexUpdate(summary=state.tally.summary(), texts=tuple(texts)),
         )
-        self._registry.adopt(state)
+        self._registry.adopt(state, seen_changes=changes)
 
     def _check_overlap(self, state: SessionState, overlap: Overlap | None) -> None:
         if not state.is_busy:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 from weakref import WeakValueDictionary
 
 from greenroom.core.recovery import recovery_events
 from greenroom.core.session import SessionState, replayed
-from greenroom.errors import Conflict, EventLogError, ManagerClosed, SessionNotFound
+from greenroom.errors import Conflict, EventLogError, ManagerClosed
 from greenroom.interfaces import Store
 from greenroom.limits import Limits
 from greenroom.runtime.clock import Clock
@@ -34,7 +34,11 @@ _OPEN_ATTEMPTS: Final = 3
 
 
 class Registry:
-    """The sessions in memory of one manager."""
+    """The sessions in memory of one manager.
+
+    Attributes:
+        on_interest: called when a turn runs here or a reader has joined: what other processes do may matter from now on.
+    """
 
     def __init__(
         self, *, store: Store, families: Families, workspaces: Workspaces, clock: Clock, limits: Limits
@@ -45,6 +49,7 @@ class Registry:
         self.clock = clock
         self.limits = limits
         self.tasks = Tasks()
+        self.on_interest: Callable[[], None] = _nothing
         self._live: dict[str, LiveSession] = {}
         self._runners: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -83,8 +88,8 @@ class Registry:
             live.users -= 1
             live.used_at_s = asyncio.get_running_loop().time()
 
-    def adopt(self, state: SessionState) -> LiveSession:
-        """Takes a session into memory that was just created."""
+    def adopt(self, state: SessionState, *, seen_changes: int) -> LiveSession:
+        """Takes a session into memory, as it was when the store told of `seen_changes` by others."""
         live = LiveSession(
             state,
             store=self.store,
@@ -94,6 +99,7 @@ class Registry:
             on_break=lambda: self._forget(state.session_id, live),
         )
         live.used_at_s = asyncio.get_running_loop().time()
+        live.seen_changes = seen_changes
         self._live[state.session_id] = live
         self._make_room()
         return live
@@ -116,6 +122,7 @@ class Registry:
             runner.run(), name=f"runner {session_id}", done=lambda task: self._on_runner_done(live, task)
         )
         self._runners[session_id] = (runner, task)
+        self.on_interest()
 
     def stop_turn(self, session_id: str) -> None:
         """Interrupts the session's turn, whose cancellation is in the log."""
@@ -134,6 +141,20 @@ class Registry:
             return False
         await self._take_over(live)
         return True
+
+    async def freshen(self, live: LiveSession) -> None:
+        """Brings a session up to date that another process may have written to since we looked last.
+
+        Raises:
+            SessionNotFound: it was deleted.
+            EventLogError: the log cannot be read.
+        """
+        if live.is_mine and live.state.is_busy:
+            return  # as long as we live, nobody takes over a turn of ours
+        changes = await self.store.foreign_changes()
+        if changes != live.seen_changes:
+            await live.refresh()
+            live.seen_changes = changes
 
     async def leave(self, session_id: str) -> None:
         """Takes the session out of memory: its turn is stopped where it stands, its readers go back to the log."""
@@ -163,7 +184,10 @@ class Registry:
                 raise ManagerClosed("the manager is closed")
             live = self._live.get(session_id)
             if live is not None and not live.is_broken:
-                return live
+                await self.freshen(live)
+                if not live.is_broken:
+                    return live
+                continue
             lock = self._opening.setdefault(session_id, asyncio.Lock())
             async with lock:
                 if session_id in self._live:
@@ -175,10 +199,9 @@ class Registry:
         raise EventLogError(f"session {session_id!r} changes hands too quickly", hint="try again")
 
     async def _read(self, session_id: str) -> LiveSession:
+        changes = await self.store.foreign_changes()
         records = await self.store.log.read(session_id)
-        if not records:
-            raise SessionNotFound(session_id)
-        live = self.adopt(replayed(session_id, records, limits=self.limits))
+        live = self.adopt(replayed(session_id, records, limits=self.limits), seen_changes=changes)
         try:
             state = live.state
             # Busy, and in the name of this process, but not in its memory: thrown away after an error of the log.
@@ -237,3 +260,7 @@ class Registry:
 
     def _is_idle(self, live: LiveSession) -> bool:
         return not live.users and not len(live.feed) and live.session_id not in self._runners and not live.state.is_busy
+
+
+def _nothing() -> None:
+    pass

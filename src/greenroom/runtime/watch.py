@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -26,6 +26,7 @@ logger: Final = logging.getLogger("greenroom")
 _POLL_S: Final = 0.1
 
 InboxEvent = MessageAccepted | CancelRequested
+T = TypeVar("T", MessageAccepted, CancelRequested)
 _inbox_decoder: Final = msgspec.json.Decoder(InboxEvent)
 _encoder: Final = msgspec.json.Encoder()
 
@@ -37,15 +38,26 @@ class Watch:
         self._registry = registry
         self._task: asyncio.Task[None] | None = None
         self._seen = 0
+        self._posted: set[str] = set()
 
     def start(self) -> None:
         """Watches as long as there is a reason to."""
         if self._task is None and self._has_reason():
             self._task = self._registry.tasks.start(self._run(), name="watch other processes", done=self._on_done)
 
-    async def post(self, live: LiveSession, event: InboxEvent) -> None:
-        """Leaves a message or a stop for the owner of the session."""
-        await self._registry.store.inbox.post(live.session_id, _encoder.encode(event))
+    async def post(self, live: LiveSession, event: T) -> T:
+        """Leaves a message or a stop for the owner of the session; returns it, or what waits there under the same key."""
+        inbox = self._registry.store.inbox
+        if isinstance(event, MessageAccepted) and event.idempotency_key:
+            for item in await inbox.pending(live.session_id):
+                waiting = _inbox_decoder.decode(item.body)
+                if isinstance(waiting, type(event)) and waiting.idempotency_key == event.idempotency_key:
+                    return waiting
+        await inbox.post(live.session_id, _encoder.encode(event))
+        # Until the owner has taken it, it is our business: the owner may be about to become idle, or to die.
+        self._posted.add(live.session_id)
+        self.start()
+        return event
 
     async def look(self, live: LiveSession) -> None:
         """Brings one session up to date, takes in its inbox if it is ours, and takes it over if its owner is gone."""
@@ -62,7 +74,19 @@ class Watch:
                 is_foreign = not live.is_mine and len(live.feed) > 0
                 if is_foreign or (changed and live.state.is_busy):
                     await self._look_safely(live)
+            for session_id in tuple(self._posted):
+                await self._see_through(session_id)
             await asyncio.sleep(_POLL_S)
+
+    async def _see_through(self, session_id: str) -> None:
+        if not await self._registry.store.inbox.pending(session_id):
+            self._posted.discard(session_id)
+            return
+        try:
+            async with self._registry.using(session_id) as live:
+                await self._look_safely(live)
+        except GreenroomError as error:
+            logger.warning("a message for session %s waits: %s", session_id, error)
 
     async def _look_safely(self, live: LiveSession) -> None:
         try:
@@ -90,7 +114,11 @@ class Watch:
                 self._registry.stop_turn(live.session_id)
 
     def _has_reason(self) -> bool:
-        return self._registry.has_runners or any(len(live.feed) and not live.is_mine for live in self._registry)
+        return (
+            bool(self._posted)
+            or self._registry.has_runners
+            or any(len(live.feed) and not live.is_mine for live in self._registry)
+        )
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._task = None
@@ -103,6 +131,11 @@ def is_known(state: SessionState, message: MessageAccepted) -> bool:
     return state.knows_turn(message.turn_id) or (
         bool(message.idempotency_key) and message.idempotency_key in state.keys
     )
+
+
+def known_turn_id(state: SessionState, message: MessageAccepted) -> str:
+    """Returns the turn of a message that is known."""
+    return state.keys.get(message.idempotency_key, message.turn_id)
 
 
 def cancellation(state: SessionState, turn_id: str) -> list[Event]:

@@ -24,6 +24,7 @@ _NAME_BYTES_MAX: Final = 255
 _SHOWN_CHARACTERS_MAX: Final = 100
 _JOINERS: Final = str.maketrans("", "", "\u200c\u200d")
 """Invisible, but part of how names are spelled in Persian, in Indian scripts and in emoji."""
+_DRIVE: Final = re.compile(r"[A-Za-z]:")
 _WINDOWS_RESERVED: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
 _WINDOWS_FORBIDDEN: Final = frozenset('<>:"|?*')
 
@@ -39,7 +40,7 @@ def parse_path(path: str, *, windows: bool = os.name == "nt") -> tuple[str, ...]
         InvalidArgument: it is not a path within a workspace; says why, and what would be right.
     """
     shown = _shown(path)
-    if path.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", path):
+    if path.startswith(("/", "\\")) or _DRIVE.match(path):
         raise InvalidArgument(
             f"{shown} is absolute", hint="paths are relative to the workspace, for example notes/plan.md"
         )
@@ -128,6 +129,8 @@ def _wrong_name(name: str) -> str:
         return "'..' leads out of a folder"
     if not name.translate(_JOINERS).isprintable() or not name.strip():
         return "it contains characters that cannot be seen"
+    if _DRIVE.match(name):
+        return f"{name!r} begins like a drive"
     if len(os.fsencode(name)) > _NAME_BYTES_MAX:
         return f"a name in it is longer than {_NAME_BYTES_MAX} bytes"
     if name.casefold().startswith(OWN_PREFIX):

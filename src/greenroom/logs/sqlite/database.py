@@ -65,15 +65,17 @@ class Database(NamedTuple):
             make_private_folder(self.path.parent)
             if self.path.is_dir():
                 raise self.explained(LogUnavailable("the database path is a folder", hint="name a file in it"))
-            # SQLite gives its own files beside it (-wal, -shm) the permissions of this one.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            if not self.path.exists():
+                # SQLite gives its own files beside it (-wal, -shm) the permissions of this one.
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:  # another process was quicker
+            pass
         except OSError as error:
-            raise self.explained(
-                LogUnavailable(
-                    f"the database cannot be made or written: {error.strerror}",
-                    hint="choose another place for the store, or make its folder writable",
-                )
-            ) from error
+            raise self._unusable(error.strerror) from error
+        # A database is never opened to see whether that works: closing any descriptor of the file would take away the locks
+        # that other connections of this process hold on it (sqlite.org/howtocorrupt.html, 2.2).
+        if not os.access(self.path, os.R_OK | os.W_OK, effective_ids=bool(os.supports_effective_ids)):
+            raise self._unusable("Permission denied")
 
     def connect(self, *, is_shared_by_threads: bool = False) -> sqlite3.Connection:
         """Returns a connection that reads and writes, in autocommit mode.
@@ -122,6 +124,14 @@ class Database(NamedTuple):
         """Returns the error with the path for whoever reads the logs."""
         error.add_note(f"database: {self.path}")
         return error
+
+    def _unusable(self, reason: str | None) -> EventLogError:
+        return self.explained(
+            LogUnavailable(
+                f"the database cannot be made or written: {reason}",
+                hint="choose another place for the store, or make the file and its folder writable",
+            )
+        )
 
 
 @contextmanager

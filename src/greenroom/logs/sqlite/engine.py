@@ -49,14 +49,15 @@ class Engine:
                 self._threads.check_process()
             threads = self._threads = self._threads or _Threads(self._database, self.limits)
         try:
-            await threads.writing.run(Glance(_nothing))
-        except BaseException:
+            node: str = await threads.writing.run(Glance(lambda _: threads.node))
+        except Exception:
+            # Not on a cancellation: it ends one caller's waiting, and the store may be open for others.
             with self._lock:
                 if self._threads is threads:
                     self._threads = None
             await threads.close()
             raise
-        return threads.node
+        return node
 
     async def write(self, operation: Question[T]) -> T:
         """Returns what the operation returned in a transaction that is on the disk now."""
@@ -100,6 +101,8 @@ class Engine:
     async def close(self) -> None:
         """Finishes what was asked for, and lets go. Idempotent."""
         with self._lock:
+            if self._threads is not None:
+                self._threads.check_process()
             threads, self._threads = self._threads, None
         if threads is not None:
             await threads.close()
@@ -150,7 +153,6 @@ class _Threads:
                 raise self._database.translated(error) from error
 
     async def close(self) -> None:
-        self.check_process()
         await self.reading.close()
         await self.searching.close()
         with self._looking:
@@ -205,8 +207,3 @@ def _looked_once(database: Database, question: Question[T]) -> T | None:
             return question(connection)
     except sqlite3.Error as error:
         raise database.translated(error) from error
-
-
-def _nothing(connection: sqlite3.Connection) -> None:
-    """Opens the database: whatever is asked first does."""
-    del connection

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from greenroom.errors import LogUnavailable
+from greenroom.errors import EventLogError, LogUnavailable
 from greenroom.logs.sqlite.database import Database, make_private_folder
 
 _NODE: Final = re.compile(r"[0-9a-f]{16}")
@@ -25,7 +25,7 @@ _held: Final[weakref.WeakSet[Presence]] = weakref.WeakSet()
 
 
 class Presence:
-    """This process incarnation, for as long as its lock is held.
+    """This process incarnation, for as long as its lock is held. Making one takes the lock.
 
     Attributes:
         node: its id; never used again.
@@ -33,27 +33,30 @@ class Presence:
 
     def __init__(self, database: Database) -> None:
         self.node = secrets.token_hex(8)
+        self._database = database
         self._folder = nodes_folder(database)
         try:
             make_private_folder(self._folder)
             _sweep(self._folder)
             self._file = self._lock_own()
         except OSError as error:
-            raise database.explained(
-                LogUnavailable(
-                    f"the lock of this process cannot be made beside the database: {error.strerror}",
-                    hint="make the folder of the database writable",
-                )
-            ) from error
+            raise self._unusable(error) from error
         _let_go_in_children()
         _held.add(self)
 
     def is_alive(self, node: str) -> bool:
-        """Returns whether the process behind `node` still has the database open."""
+        """Returns whether the process behind `node` still has the database open.
+
+        Raises:
+            LogUnavailable: its lock cannot be looked at.
+        """
         if node == self.node:
             return True
-        # An id may come from an imported session: it is looked at before it becomes a file name.
-        return bool(_NODE.fullmatch(node)) and not _removed_if_dead(self._path(node))
+        try:
+            # An id may come from an imported session: it is looked at before it becomes a file name.
+            return bool(_NODE.fullmatch(node)) and not _removed_if_dead(self._path(node))
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def close(self) -> None:
         """Ends the presence. Idempotent."""
@@ -66,6 +69,14 @@ class Presence:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    def _unusable(self, error: OSError) -> EventLogError:
+        return self._database.explained(
+            LogUnavailable(
+                f"the locks of processes beside the database cannot be used: {error.strerror}",
+                hint="make the folder of the database writable",
+            )
+        )
 
     def _path(self, node: str) -> Path:
         return self._folder / f"{node}.lock"

@@ -105,6 +105,8 @@ class Worker:
                 return
             self._queue.put(ticket)
         await ticket
+        # It has answered, and needs a moment to be gone: whoever closes must not find it.
+        await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
         patience_s: float | None = None

@@ -68,16 +68,16 @@ class Writer:
     def serve(self, tickets: list[Ticket]) -> None:
         """Commits what the tickets ask for."""
         connection = self._connection or self._open()
-        glances = [ticket for ticket in tickets if isinstance(ticket.operation, Glance)]
         writing = [ticket for ticket in tickets if not isinstance(ticket.operation, Glance)]
         try:
             if writing:
                 self._commit(connection, writing)
-            for ticket in glances:
-                ticket.result = ticket.operation.ask(connection)
         except sqlite3.Error as error:
-            for ticket in tickets:  # one error each: a shared one would collect the traces of all who raise it
+            for ticket in writing:  # one error each: a shared one would collect the traces of all who raise it
                 ticket.error = self._database.translated(error)
+        for ticket in tickets:
+            if isinstance(ticket.operation, Glance):
+                self._glance(connection, ticket)
 
     def rest(self, *, is_idle: bool) -> float | None:
         """Moves the write-ahead log into the file when that disturbs nobody, or must be."""
@@ -110,6 +110,12 @@ class Writer:
             raise
         self._connection = connection
         return connection
+
+    def _glance(self, connection: sqlite3.Connection, ticket: Ticket) -> None:
+        try:
+            ticket.result = ticket.operation.ask(connection)
+        except Exception as error:  # noqa: BLE001 # broad: it is delivered to whoever asked, and to nobody else
+            ticket.error = self._database.translated(error)
 
     def _commit(self, connection: sqlite3.Connection, tickets: list[Ticket]) -> None:
         try:
