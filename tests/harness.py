@@ -96,6 +96,7 @@ class Stage:
         )
         self.watch = Watch(self.registry)
         self.registry.on_interest = self.watch.start
+        self.registry.take_in = self.watch.take_in
         self.operations = Operations(self.registry, self.watch)
         self.limits = limits
 

@@ -39,6 +39,7 @@ class Opened:
         )
         self.watch = Watch(self.registry)
         self.registry.on_interest = self.watch.start
+        self.registry.take_in = self.watch.take_in
         self.operations = Operations(self.registry, self.watch)
 
     async def check_exists(self, session_id: str) -> None:

@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 import msgspec
 
 from greenroom.backends.local.model import (
-    EMBEDDED,
     PULL_HINT,
     Progress,
     find_model,

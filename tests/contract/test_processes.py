@@ -93,12 +93,12 @@ async def test_the_second_follows_a_running_turn(open_stage: OpenStage) -> None:
     assert second.backend.request_count == 0
 
 
-async def test_a_message_sent_at_the_second_is_answered_by_the_first(open_stage: OpenStage) -> None:
+async def test_a_message_sent_at_the_second_while_the_first_is_busy_is_answered_once(open_stage: OpenStage) -> None:
     gate = Gate()
     first = open_stage(
-        lambda request: [Say(f"First hears {words(request)[-1][1]}."), *([gate] if len(request.messages) == 1 else [])]
+        lambda request: [Say(f"To {words(request)[-1][1]}."), *([gate] if len(request.messages) == 1 else [])]
     )
-    second = open_stage(lambda request: f"Second hears {words(request)[-1][1]}.")
+    second = open_stage(lambda request: f"To {words(request)[-1][1]}.")
     session_id = await first.session()
     await first.manager.send(session_id, "one")
     await gate.reached()
@@ -110,9 +110,11 @@ async def test_a_message_sent_at_the_second_is_answered_by_the_first(open_stage:
     shown = FrontEnd().apply_all(await frames(second, session_id))
     while len(shown.shown) < 4:
         shown = FrontEnd().apply_all(await frames(second, session_id))
-    assert [text for _, text in shown.shown] == ["one", "First hears one.", "two", "First hears two."]
-    assert second.backend.request_count == 0
-    assert len(await first.manager.history(session_id)) == 4
+    assert [text for _, text in shown.shown] == ["one", "To one.", "two", "To two."]
+    assert first.backend.request_count + second.backend.request_count == 2
+    history = await first.manager.history(session_id)
+    assert [message.text for message in history] == ["one", "To one.", "two", "To two."]
+    assert history[2].turn_id == receipt.turn_id
 
 
 async def test_a_stream_at_the_second_shows_the_answer_of_the_first(open_stage: OpenStage) -> None:

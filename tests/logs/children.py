@@ -133,6 +133,17 @@ async def fork(path: str) -> None:
     os.waitpid(child, 0)  # noqa: ASYNC222 - the last act
 
 
+async def fork_and_wait(path: str) -> None:
+    """Forks with an open store, and waits; the child lives until nobody can write to its input any more."""
+    store = SqliteStore(path)
+    await store.open()
+    if os.fork() == 0:
+        os.read(0, 1)
+        os._exit(0)
+    say(node=store.node)
+    await asyncio.Event().wait()
+
+
 def _use_in_child(store: SqliteStore) -> None:
     refused = 0
     for use in (store.open, store.index.unfinished, lambda: store.log.read("a"), lambda: Author(store, "a").create()):

@@ -96,8 +96,9 @@ async def test_closing_lets_go_of_everything(path: Path) -> None:
             await store.index.search("x")
             store.index.get_now("a")
     for thread in set(threading.enumerate()) - threads:
-        thread.join(10)  # its last word was that everything is closed
-        assert not thread.is_alive()
+        if thread.name.startswith("greenroom-"):
+            thread.join(10)  # its last word was that everything is closed
+            assert not thread.is_alive()
     assert open_files() == files
 
 
@@ -468,17 +469,19 @@ async def test_appends_of_one_session_follow_each_other_in_one_transaction(path:
         assert await found(store, "kept", user_id="ann") == []
 
 
-async def test_nothing_of_a_deleted_session_stays_in_the_index(path: Path) -> None:
+async def test_deleting_leaves_nothing_behind(path: Path) -> None:
     async with opened(path) as store:
         author = Author(store, "a")
         await author.create(title="Grüße 東京")
+        await store.inbox.post("a", b"item")
         await author.say(texts=["some words", "more of them"])
         await author.say(forget_from_seq=2, texts=["others"])
         await store.notes.put("ann", note("k", "noted"), count_max=9)
         await store.notes.delete("ann", "memory", "k")
         await store.log.delete("a")
-        words = await store._engine.read(lambda c: c.execute("SELECT DISTINCT term FROM text_word").fetchall())
-        assert words == []
+        for table in ("log", "record", "session", "text", "text_word", "inbox", "note"):
+            question = f"SELECT * FROM {table}"
+            assert await store._engine.read(lambda c, q=question: c.execute(q).fetchall()) == [], table
 
 
 def explode(connection: sqlite3.Connection) -> None:

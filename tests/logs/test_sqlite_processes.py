@@ -26,7 +26,10 @@ CHILDREN = Path(__file__).with_name("children.py")
 def child(*arguments: object) -> Iterator[subprocess.Popen[bytes]]:
     """Starts a program of children.py, and sees to it that it ends."""
     process = subprocess.Popen(
-        [sys.executable, str(CHILDREN), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, str(CHILDREN), *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     try:
         yield process
@@ -192,6 +195,18 @@ def test_a_forked_child_is_refused_and_the_parent_goes_on(tmp_path: Path) -> Non
     in_child, in_parent = finished("fork", tmp_path / "a.db")
     assert in_child == {"refused": 5, "of": 5}
     assert in_parent == {"is_alive": False, "seq": 2}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+async def test_a_forked_child_does_not_keep_its_parent_alive(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with child("fork_and_wait", path) as process:
+        node = said(process)["node"]
+        async with opened(path) as store:
+            assert await store.is_alive(node)
+            process.kill()
+            process.wait()
+            assert not await store.is_alive(node)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")

@@ -337,7 +337,7 @@ PIECES = st.sampled_from(
 
 
 @pytest.mark.usefixtures("way")
-@settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PIECES, min_size=1, max_size=6).map("/".join), st.sampled_from(sorted(OPERATIONS)))
 def test_no_path_leads_out(tmp_path: Path, path: str, operation: str) -> None:
     root, outside = tmp_path / "session", tmp_path / "outside"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from greenroom.cli.output import local_time, shortened
+from greenroom.cli.output import age, shortened
 from greenroom.config import ESSENTIAL_TOOLS
 from greenroom.errors import InvalidArgument, SessionNotFound
+from greenroom.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
     from greenroom.cli.interactive import Chat
@@ -142,7 +143,7 @@ async def _sessions(chat: Chat, words: Sequence[str]) -> None:
     for summary in page.sessions:
         mark = "*" if summary.session_id == chat.session_id else " "
         title = shortened(summary.labels.title, _TITLE_MAX)
-        chat.say(f"{mark} {summary.session_id}  {local_time(summary.updated_at_ms)}  {title}")
+        chat.say(f"{mark} {summary.session_id}  {age(summary.updated_at_ms, SystemClock().now_ms()):<10}  {title}")
 
 
 async def _new(chat: Chat, _: Sequence[str]) -> None:

@@ -37,6 +37,9 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u
 _NOT_THE_CALL: Final = (SessionNotFound, TurnInProgress, InvalidStream, ManagerClosed)
 """Errors of the caller, in Python, that on a command line are not about how the command was written."""
 
+_GAP: Final = 2
+_WIDE_MIN: Final = 8
+_AGES: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _HINTS: Final = {
     SessionNotFound: "`greenroom sessions list` shows the sessions that there are",
     InvalidStream: "give a file that `greenroom sessions export` wrote",
@@ -68,19 +71,26 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, emp
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
+    screen = terminal()
+    cells = [[on_one_line(cell) for cell in row] for row in rows]
+    widths = [
+        max(len(column.heading), *(Text(cell).cell_len for cell in column_cells))
+        for column, column_cells in zip(columns, zip(*cells, strict=True), strict=True)
+    ]
+    room = screen.width - sum(width + _GAP for width, column in zip(widths, columns, strict=True) if not column.is_wide)
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for column, width in zip(columns, widths, strict=True):
         table.add_column(
             column.heading,
             style=column.style,
             no_wrap=True,
             overflow="ellipsis",
             justify="right" if column.is_number else "left",
-            ratio=1 if column.is_wide else None,
+            width=max(_WIDE_MIN, min(width, room)) if column.is_wide else width,
         )
-    for row in rows:
-        table.add_row(*(Text(on_one_line(cell)) for cell in row))
-    terminal().print(table)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    screen.print(table)
 
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
@@ -161,11 +171,13 @@ def shortened(text: str, characters_max: int) -> str:
     return line if is_whole else line[: characters_max - 1].rstrip() + "…"
 
 
-def local_time(at_ms: int) -> str:
-    """Returns a time as people read it."""
-    import datetime as dt
-
-    return dt.datetime.fromtimestamp(at_ms / 1000, tz=dt.UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+def age(at_ms: int, now_ms: int) -> str:
+    """Returns how long ago it was, as people say it."""
+    seconds = max(0, (now_ms - at_ms) // 1000)
+    for unit_s, unit in _AGES:
+        if seconds >= unit_s:
+            return f"{seconds // unit_s} {unit} ago"
+    return "just now"
 
 
 def is_terminal(stream: TextIO | None) -> bool:

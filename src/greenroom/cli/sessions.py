@@ -20,8 +20,8 @@ from greenroom.cli.output import (
     FAILURE,
     OK,
     Column,
+    age,
     is_terminal,
-    local_time,
     on_one_line,
     print_error,
     print_facts,
@@ -37,21 +37,23 @@ from greenroom.cli.running import managing, run, settings_of
 from greenroom.cli.telling import lines_of, tell
 from greenroom.core.view import Message
 from greenroom.errors import InvalidArgument, LimitExceeded, SessionNotFound
-from greenroom.interfaces import Page, SearchHit
+from greenroom.interfaces import Page, SearchHit, SessionSummary
 from greenroom.manager import AgentManager
+from greenroom.runtime.clock import SystemClock
 from greenroom.session_data import session_data
 
 T = TypeVar("T")
 
 _SUFFIX: Final = ".greenroom.zip"
 _LISTED: Final = (
-    Column("ID", is_wide=False),
+    Column("ID"),
     Column("TITLE", is_wide=True),
-    Column("BACKEND", style="cyan"),
     Column("MODEL", style="cyan"),
     Column("TURNS", is_number=True),
-    Column("STATUS"),
     Column("CHANGED", style="dim"),
+)
+_LISTED_IN_PIPE: Final = tuple(
+    Column(heading) for heading in ("ID", "TITLE", "BACKEND", "MODEL", "TURNS", "STATUS", "CHANGED")
 )
 _FOUND: Final = (Column("ID"), Column("SEQ", is_number=True), Column("WHO", style="cyan"), Column("TEXT", is_wide=True))
 
@@ -69,23 +71,12 @@ def list_sessions(
         rows = [_data(session_data(summary, None)) for summary in page.sessions]
         print_json({"sessions": rows, "cursor": page.cursor})
         return OK
-    on_screen = is_terminal(sys.stdout)
-    print_table(
-        _LISTED,
-        [
-            (
-                summary.session_id,
-                summary.labels.title,
-                summary.config.backend,
-                summary.config.llm_model,
-                str(summary.turn_count),
-                summary.status,
-                local_time(summary.updated_at_ms) if on_screen else session_data(summary, None)["updated_at"],
-            )
-            for summary in page.sessions
-        ],
-        empty="there are no sessions" + (" like that" if query or user else "; greenroom chat begins one"),
-    )
+    if is_terminal(sys.stdout):
+        listed = [_screen_row(summary) for summary in page.sessions]
+        narrowed = " like that" if query or user else "; greenroom chat begins one"
+        print_table(_LISTED, listed, empty=f"there are no sessions{narrowed}")
+    else:
+        print_table(_LISTED_IN_PIPE, [_pipe_row(summary) for summary in page.sessions], empty="")
     if page.cursor is not None:
         print_note(f"there are more: --cursor {page.cursor}")
     return OK
@@ -248,6 +239,23 @@ async def _deleted(manager: AgentManager, session_id: str) -> bool:
 
 def _data(session: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in session.items() if name != "agent"}
+
+
+def _screen_row(summary: SessionSummary) -> tuple[str, ...]:
+    changed = age(summary.updated_at_ms, SystemClock().now_ms()) if summary.status == "idle" else summary.status
+    return summary.session_id, summary.labels.title, summary.config.llm_model, str(summary.turn_count), changed
+
+
+def _pipe_row(summary: SessionSummary) -> tuple[str, ...]:
+    return (
+        summary.session_id,
+        summary.labels.title,
+        summary.config.backend,
+        summary.config.llm_model,
+        str(summary.turn_count),
+        summary.status,
+        session_data(summary, None)["updated_at"],
+    )
 
 
 def _facts(session: dict[str, Any]) -> list[tuple[str, str]]:

@@ -39,7 +39,7 @@ class LiveSession:
     Attributes:
         is_broken: an append failed or the session was deleted; open it anew.
         used_at_s: time of the loop when somebody last asked for it.
-        seen_changes: what the store said of changes by others when we last looked.
+        seen_changes, seen_inbox: what the store said of changes by others when we last looked at the log, at the inbox.
         users: how many are working with it; only a session without users may leave the memory.
     """
 
@@ -59,6 +59,7 @@ class LiveSession:
         self.used_at_s = 0.0
         self.users = 0
         self.seen_changes = 0
+        self.seen_inbox = -1
         self._store = store
         self._clock = clock
         self._tasks = tasks

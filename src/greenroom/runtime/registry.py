@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 from weakref import WeakValueDictionary
@@ -37,6 +37,7 @@ class Registry:
     """The sessions in memory of one manager.
 
     Attributes:
+        take_in: called behind each turn: moves into the log what other processes have left for the session.
         on_interest: called when a turn runs here or a reader has joined: what other processes do may matter from now on.
     """
 
@@ -50,6 +51,7 @@ class Registry:
         self.limits = limits
         self.tasks = Tasks()
         self.on_interest: Callable[[], None] = _nothing
+        self.take_in: Callable[[LiveSession], Awaitable[None]] = _nothing_in
         self._live: dict[str, LiveSession] = {}
         self._runners: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -117,6 +119,7 @@ class Registry:
             clock=self.clock,
             tasks=self.tasks,
             limits=self.limits,
+            take_in=self.take_in,
         )
         task = self.tasks.start(
             runner.run(), name=f"runner {session_id}", done=lambda task: self._on_runner_done(live, task)
@@ -264,3 +267,7 @@ class Registry:
 
 def _nothing() -> None:
     pass
+
+
+async def _nothing_in(live: LiveSession) -> None:
+    del live

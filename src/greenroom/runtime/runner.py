@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from greenroom.core.prompt import system_prompt, turn_context
@@ -62,8 +62,10 @@ class Runner:
         clock: Clock,
         tasks: Tasks,
         limits: Limits,
+        take_in: Callable[[LiveSession], Awaitable[None]],
     ) -> None:
         self._live = live
+        self._take_in = take_in
         self._families = families
         self._store = store
         self._workspaces = workspaces
@@ -80,6 +82,7 @@ class Runner:
         """
         while self._live.state.is_busy:
             await self._run_turn()
+            await self._take_in(self._live)
 
     def stop_turn(self) -> None:
         """Interrupts whatever the turn is doing; that it was cancelled must be in the log already."""

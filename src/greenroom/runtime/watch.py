@@ -66,6 +66,13 @@ class Watch:
         if await self._registry.may_write(live):
             await self._take_in(live)
 
+    async def take_in(self, live: LiveSession) -> None:
+        """Moves what waits in the inbox of a session of ours into its log, if another process has written at all."""
+        changes = await self._registry.store.foreign_changes()
+        if changes != live.seen_inbox:
+            live.seen_inbox = changes
+            await self._take_in(live)
+
     async def _run(self) -> None:
         while self._has_reason():
             changes = await self._registry.store.foreign_changes()
