@@ -176,6 +176,9 @@ async def asked(store: SqliteStore, sessions: int) -> AsyncIterator[Row]:
     async def row_now(number: int) -> bool:
         return store.index.get_now(session_id(picks[-number])) is not None
 
+    async def open_turns(_: int) -> bool:
+        return len(await store.index.unfinished()) == (sessions + 9_999) // 10_000
+
     def search(query: str, user_id: str | None) -> Callable[[int], Awaitable[bool]]:
         async def ask(_: int) -> bool:
             return len(await store.index.search(query, user_id=user_id)) > 0
@@ -193,6 +196,7 @@ async def asked(store: SqliteStore, sessions: int) -> AsyncIterator[Row]:
     yield await measured("list the next 50, fifty times", 10, next_page)
     yield await measured("open one: read its log", 5, open_one)
     yield await measured("its row, at once", 5, row_now)
+    yield await measured("what recovery has to look at", 10, open_turns)
     queries = {
         "the most frequent word": f"{FREQUENT} ",
         "a common word": f"{COMMON} ",

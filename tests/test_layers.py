@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "manager": (*BELOW_MANAGER, AUTHORING),
     "server": (*BELOW_MANAGER, "manager"),
     "client": (*SEAMS, "core", "protocols"),
-    "cli": (*BELOW_MANAGER, "manager", "server", "client"),
+    "cli": (*BELOW_MANAGER, "manager", "server", "client", "logs.version"),
     "testing": (EVERYTHING,),  # and nobody imports it
     "__main__": ("cli",),
     "": (EVERYTHING,),  # greenroom/__init__.py: the public names

@@ -9,6 +9,7 @@ Rule: nothing here raises because something is missing. What is missing is an an
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import re
@@ -98,7 +99,7 @@ async def choose(settings: Settings, environment: Mapping[str, str] = os.environ
             is_usable=True,
             why=why,
             model=settings.default_model,
-            is_demo=settings.default_backend == "local" and answers_for_show(settings),
+            is_demo=settings.default_backend == "local" and await asyncio.to_thread(answers_for_show, settings),
         )
         return Choice(candidate=named, reason=why, settings=settings)
     for candidate in (openai(settings, environment), claude(settings, environment)):
@@ -106,12 +107,17 @@ async def choose(settings: Settings, environment: Mapping[str, str] = os.environ
             return _chosen(candidate, settings)
     # Asked last, because it costs a moment: only who has no key waits for it.
     found = await ollama(environment)
-    return _chosen(found if found.is_usable else local(settings), settings)
+    return _chosen(found if found.is_usable else await asyncio.to_thread(local, settings), settings)
 
 
 async def candidates(settings: Settings, environment: Mapping[str, str] = os.environ) -> Sequence[Candidate]:
     """Returns everything that could answer, in the order of preference."""
-    return (openai(settings, environment), claude(settings, environment), await ollama(environment), local(settings))
+    return (
+        openai(settings, environment),
+        claude(settings, environment),
+        await ollama(environment),
+        await asyncio.to_thread(local, settings),
+    )
 
 
 def openai(settings: Settings, environment: Mapping[str, str] = os.environ) -> Candidate:
@@ -154,7 +160,7 @@ async def ollama(environment: Mapping[str, str] = os.environ) -> Candidate:
 
 
 def local(settings: Settings) -> Candidate:
-    """Returns whether the local model can be started: its runtime and its file."""
+    """Returns whether the local model can be started: its runtime and its file. Looks at files: not on an event loop."""
     missing: list[str] = []
     remedies: list[str] = []
     if importlib.util.find_spec("xllamacpp") is None:
@@ -177,7 +183,10 @@ def local(settings: Settings) -> Candidate:
 
 
 def answers_for_show(settings: Settings) -> bool:
-    """Returns whether the backend `local` runs the embedded model, whose answers are for demonstrations only."""
+    """Returns whether the backend `local` runs the embedded model, whose answers are for demonstrations only.
+
+    Looks at files: not on an event loop.
+    """
     path = settings.local_model
     return path is None or any(model.embedded and model.file == str(path) for model in local_models(settings))
 

@@ -61,15 +61,21 @@ class Provider:
 
     def __init__(self, script: Script) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.models: list[str] = []
         self.client_left = threading.Event()
         self.base_url = ""
         self._script = script
         self._closing = threading.Event()
 
-    def answer(self, request: dict[str, Any], write: Callable[[bytes], None]) -> None:
-        """Plays the script's answer to a request."""
+    def asked(self, request: dict[str, Any]) -> Sequence[Cue]:
+        """Returns what the script has for a request."""
+        self.requests.append(request)
+        return self._script(request)
+
+    def play(self, cues: Sequence[Cue], write: Callable[[bytes], None]) -> None:
+        """Streams an answer."""
         finish = "stop"
-        for cue in self._script(request):
+        for cue in cues:
             match cue:
                 case Say(text):
                     write(_chunk({"content": text}))
@@ -88,12 +94,6 @@ class Provider:
         write(_chunk({}, finish_reason=finish))
         write(b"data: " + json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": usage}).encode())
         write(b"\n\ndata: [DONE]\n\n")
-
-    def refusal(self, request: dict[str, Any]) -> Refuse | None:
-        """Returns the error that the script has in place of an answer."""
-        self.requests.append(request)
-        first = self._script(request)[0]
-        return first if isinstance(first, Refuse) else None
 
     def close(self) -> None:
         """Lets go of every answer that stands still."""
@@ -116,19 +116,27 @@ def provider(script: Script) -> Iterator[Provider]:
     class Connection(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if refusal := playing.refusal(request):
-                body = json.dumps({"error": {"message": refusal.message, "type": "invalid_request_error"}}).encode()
-                self.send_response(refusal.status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+            cues = playing.asked(request)
+            if isinstance(cues[0], Refuse):
+                self._send_json(cues[0].status, {"error": {"message": cues[0].message, "type": "invalid_request_error"}})
                 return
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.end_headers()
             with suppress(OSError):
-                playing.answer(request, self._write)
+                playing.play(cues, self._write)
+
+        def do_GET(self) -> None:
+            # What makes it an Ollama: its list of models.
+            self._send_json(200, {"models": [{"name": name} for name in playing.models]})
+
+        def _send_json(self, status: int, document: dict[str, Any]) -> None:
+            body = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
         def _write(self, data: bytes) -> None:
             self.wfile.write(data)

@@ -117,6 +117,20 @@ async def test_a_message_sent_at_the_second_while_the_first_is_busy_is_answered_
     assert history[2].turn_id == receipt.turn_id
 
 
+async def test_a_receipt_of_the_second_leads_to_the_answer(open_stage: OpenStage) -> None:
+    gate = Gate()
+    first = open_stage(lambda request: [*([gate] if len(request.messages) == 1 else []), Say("Said.")])
+    second = open_stage(lambda _: "Said.")
+    session_id = await first.session()
+    await first.manager.send(session_id, "one")
+    await gate.reached()
+    receipt = await second.manager.send(session_id, "two")
+    gate.open()
+    async with asyncio.timeout(PATIENCE_S):
+        shown = [data async for _, data in second.manager.attach(session_id, receipt.cursor)]
+    assert any(receipt.turn_id in data and "RUN_FINISHED" in data for data in shown)
+
+
 async def test_a_stream_at_the_second_shows_the_answer_of_the_first(open_stage: OpenStage) -> None:
     gate = Gate()
     first = open_stage(

@@ -31,6 +31,7 @@ class TestMemoryStore(LogConformance, SharedLogConformance):
         await sibling.close()
 
 
+@pytest.mark.every_loop
 class TestSqliteStore(LogConformance, SharedLogConformance):
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:

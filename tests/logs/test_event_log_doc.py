@@ -15,7 +15,9 @@ import pytest
 
 from greenroom.config import SessionConfig, SessionLabels
 from greenroom.events import FORMAT, Event, Parent, Record
+from greenroom.limits import DEFAULT_LIMITS
 from greenroom.logs.appending import SEQ_MAX
+from greenroom.logs.ranking import RANKED_MAX
 from greenroom.logs.sqlite.schema import APPLICATION_ID, migrate, migrations
 from greenroom.messages import FilePart, PartDelta, PartEnded, PartStarted, Sidecar, TextPart, Usage
 
@@ -89,6 +91,9 @@ def test_the_numbers_are_right() -> None:
     assert DOC.startswith(f"# The event log, format {FORMAT}\n")
     assert f"at most {SEQ_MAX}" in DOC
     assert f"0x{APPLICATION_ID:X}" in DOC
+    assert f"at {RANKED_MAX} for places, at {DEFAULT_LIMITS.search_texts_max:,} for" in DOC
+    assert f"first {DEFAULT_LIMITS.search_text_chars_max // 1024} Ki characters" in DOC
+    assert f"up to {DEFAULT_LIMITS.flush_ms_max} ms or {DEFAULT_LIMITS.flush_bytes_max // 1024} KiB" in DOC
 
 
 def test_every_table_and_column_is_described(tmp_path: Path) -> None:

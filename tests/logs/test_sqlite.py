@@ -532,6 +532,20 @@ def test_a_store_outlives_the_loop_of_its_callers(path: Path) -> None:
     assert asyncio.run(go_on()) in range(1, 22)
 
 
+async def test_a_store_that_is_being_opened_is_not_open(path: Path) -> None:
+    store = SqliteStore(path, busy_timeout_s=30)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        opening = asyncio.ensure_future(store.open())
+        await asyncio.sleep(0)
+        with pytest.raises(LogUnavailable, match="not open"):
+            await store.log.read("a")
+        connection.execute("COMMIT")
+    await opening
+    assert not await store.log.read("a")
+    await store.close()
+
+
 async def test_a_cancelled_opening_leaves_the_store_to_the_others(path: Path) -> None:
     async with opened(path) as store:
         async with held_writer(store):
@@ -556,6 +570,23 @@ async def test_a_question_that_fails_does_not_fail_what_was_written(path: Path) 
             LogUnavailable,
             ZeroDivisionError,
         ]
+
+
+async def test_a_cancelled_closing_closes(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await store.log.read("a")
+    await store.index.search("x")
+    node, threads = store.node, [thread for thread in threading.enumerate() if thread.name.startswith("greenroom-")]
+    async with held_writer(store):
+        closing_ = asyncio.ensure_future(store.close())
+        await asyncio.sleep(0)
+        closing_.cancel()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    async with opened(path) as other:
+        assert not await other.is_alive(node)
 
 
 async def test_closing_finishes_what_was_asked_for(path: Path) -> None:

@@ -5,6 +5,7 @@ Rule: what is wrong with the command is found before anything is stored.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import Any, Final, NamedTuple
 
@@ -114,14 +115,14 @@ def default_model(manager: AgentManager, backend: str) -> str | None:
     return manager.catalog.backend(backend).default_model
 
 
-def introduction(session: dict[str, Any], default: Candidate | None, settings: Settings) -> tuple[str, str]:
+async def introduction(session: dict[str, Any], default: Candidate | None, settings: Settings) -> tuple[str, str]:
     """Returns who answers, in one line, and what should be known about that, if anything."""
     parts = [session["backend"], session["llm_model"]]
     if session["backend"] == "openai" and default is not None and default.route is not None:
         parts[0] = f"openai ({default.label} at {default.route.base_url})"
     if session["persona_name"] != DEFAULT_PERSONA:
         parts.append(session["persona_name"])
-    is_demo = session["backend"] == "local" and answers_for_show(settings)
+    is_demo = session["backend"] == "local" and await asyncio.to_thread(answers_for_show, settings)
     parts.extend(["demo-grade"] if is_demo else [])
     parts.append(f"session {session['session_id']}")
     return " · ".join(parts), f"{session['llm_model']} is {_REAL_MODEL}" if is_demo else ""
@@ -158,7 +159,7 @@ async def _one_message(settings: Settings, wish: Wish, message: str, *, as_json:
             conversation = await ask(manager, opened.session_id, message, None)
             print_json(_document(opened, conversation))
             return _exit_code(conversation)
-        _introduce(opened, settings)
+        await _introduce(opened, settings)
         painter: Painter
         if plain or not is_terminal(sys.stdout):
             painter = pipe = PipePainter(sys.stdout, known_notices={DEMO_NOTICE})
@@ -174,8 +175,8 @@ async def _one_message(settings: Settings, wish: Wish, message: str, *, as_json:
     return _exit_code(conversation)
 
 
-def _introduce(opened: Opened, settings: Settings) -> None:
-    line, caution = introduction(opened.session, opened.default, settings)
+async def _introduce(opened: Opened, settings: Settings) -> None:
+    line, caution = await introduction(opened.session, opened.default, settings)
     print_note(line)
     if caution:
         print_note(caution)

@@ -25,7 +25,6 @@ from greenroom.cli.place import Place
 from greenroom.cli.running import run, settings_of
 from greenroom.errors import GreenroomError
 from greenroom.interfaces import Store
-from greenroom.limits import Limits
 from greenroom.logs.version import store_version
 from greenroom.settings import FILE_NAME, Settings
 from greenroom.usable import Candidate, Choice, candidates, choose
@@ -67,7 +66,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def doctor(place: Place, *, as_json: bool) -> int:
     """Runs the command; fails if nothing can answer, or the store cannot be opened."""
-    report = run(_examined(settings_of(place), place))
+    report = _report(settings_of(place), place)
     if as_json:
         print_json(report)
     elif is_terminal(sys.stdout):
@@ -80,35 +79,33 @@ def doctor(place: Place, *, as_json: bool) -> int:
     return OK if report.ok else FAILURE
 
 
-async def _examined(settings: Settings, place: Place) -> Report:
-    choice = await choose(settings)
-    candidate = choice.candidate
-    catalog = _catalog(settings)
-    exists = candidate.backend in catalog.backend_names()
-    model = candidate.model or (catalog.backend(candidate.backend).default_model if exists else None)
-    store = await _store(settings)
-    findings = [
-        _python(),
-        _configuration(place),
-        _home(settings.home),
-        *store,
-        *[_candidate(candidate) for candidate in await candidates(settings)],
-        *_base_urls(settings),
-        *[_extra(name, *extra) for name, extra in _EXTRAS.items()],
-        _default(choice, model) if exists else _unknown_default(candidate, catalog),
-    ]
+def _report(settings: Settings, place: Place) -> Report:
+    catalog = Catalog(settings, backends={}, toolsets=(), personas=())
+    catalog.discover()
+    choice, found = run(_answers(settings))
+    default, model = _default(choice, catalog)
+    store = _store(settings, catalog)
     return Report(
-        ok=candidate.is_usable and exists and not any(finding.verdict == "broken" for finding in store),
+        ok=not any(finding.verdict == "broken" for finding in (default, *store)),
         greenroom=__version__,
-        default={"backend": candidate.backend, "llm_model": model, "reason": choice.reason},
-        findings=findings,
+        default={"backend": choice.candidate.backend, "llm_model": model, "reason": choice.reason},
+        findings=[
+            _version(),
+            _configuration(place),
+            _home(settings.home),
+            *store,
+            *map(_candidate, found),
+            *_base_urls(settings),
+            *(_extra(name, *extra) for name, extra in _EXTRAS.items()),
+            default,
+        ],
     )
 
 
 # --- what is looked at --------------------------------------------------------------------------------------------------
 
 
-def _python() -> Finding:
+def _version() -> Finding:
     text = f"Greenroom {__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     return Finding(name="version", verdict="ok", text=text)
 
@@ -132,40 +129,35 @@ def _home(home: Path) -> Finding:
     return Finding(name="home", verdict="ok", text=str(home) if place == home else f"{home}, made when it is needed")
 
 
-async def _store(settings: Settings) -> list[Finding]:
+async def _answers(settings: Settings) -> tuple[Choice, Sequence[Candidate]]:
+    return await choose(settings), await candidates(settings)
+
+
+def _store(settings: Settings, catalog: Catalog) -> list[Finding]:
     url = _without_password(settings.store_url)
     try:
-        store = _catalog(settings).store()
-        try:
-            await store.open()
-            return await _contents(store, url, settings.limits)
-        finally:
-            await store.close()
+        store = catalog.store()
+        number, unfinished = run(_contents(store, settings.limits.page_max))
     except GreenroomError as error:
-        text = f"{url}: {error.message}"
-        return [Finding(name="store", verdict="broken", text=text, remedy=error.hint or "")]
-
-
-def _catalog(settings: Settings) -> Catalog:
-    catalog = Catalog(settings, backends={}, toolsets=(), personas=())
-    catalog.discover()
-    return catalog
-
-
-async def _contents(store: Store, url: str, limits: Limits) -> list[Finding]:
+        return [Finding(name="store", verdict="broken", text=f"{url}: {error.message}", remedy=error.hint or "")]
     has = store_version(store)
     about = f" (version {has.found}, SQLite {sqlite3.sqlite_version})" if has is not None else ""
-    number = await _counted(store, limits.page_max)
-    unfinished = len(await store.index.unfinished())
-    count = (
-        f"{number} session{'s' if number != 1 else ''}" if number < _COUNTED_MAX else f"{_COUNTED_MAX} or more sessions"
-    )
+    count = f"{number} session{'s' if number != 1 else ''}" if number < _COUNTED_MAX else f"{number} sessions or more"
     findings = [Finding(name="store", verdict="ok", text=f"{url}{about}, {count}")]
     if unfinished:
-        text = f"{unfinished} of them have an answer that is not finished"
-        remedy = "they go on when they are opened: greenroom chat --session ID"
+        text = f"in {unfinished} of them an answer is not finished; it goes on when the session is opened"
+        remedy = "greenroom chat --session ID; the ones that are `running` in greenroom sessions list"
         findings.append(Finding(name="unfinished", verdict="ok", text=text, remedy=remedy))
     return findings
+
+
+async def _contents(store: Store, page_max: int) -> tuple[int, int]:
+    """Returns how many sessions there are, and in how many something is left to do."""
+    try:
+        await store.open()
+        return await _counted(store, page_max), len(await store.index.unfinished())
+    finally:
+        await store.close()
 
 
 async def _counted(store: Store, page_max: int) -> int:
@@ -206,20 +198,20 @@ def _extra(name: str, package: str, purpose: str) -> Finding:
     return Finding(name=f"extra {name}", verdict="ok", text=f"{package} {number}: {purpose}")
 
 
-def _default(choice: Choice, model: str | None) -> Finding:
+def _default(choice: Choice, catalog: Catalog) -> tuple[Finding, str | None]:
+    """Returns what is to be said about the default, and its model."""
     candidate = choice.candidate
+    if candidate.backend not in catalog.backend_names():
+        text = f"default_backend names {candidate.backend!r}, which is none"
+        remedy = f"the backends are {', '.join(catalog.backend_names())}"
+        return Finding(name="default", verdict="broken", text=text, remedy=remedy), None
+    model = candidate.model or catalog.backend(candidate.backend).default_model
     if not candidate.is_usable:
-        text = "nothing can answer here"
         remedy = f"set OPENAI_API_KEY or ANTHROPIC_API_KEY; or, without a key: {candidate.remedy}"
-        return Finding(name="default", verdict="broken", text=text, remedy=remedy)
-    asked = f" ({model})" if model else ""
-    return Finding(name="default", verdict="ok", text=f"{candidate.label} answers{asked}: {choice.reason}")
-
-
-def _unknown_default(candidate: Candidate, catalog: Catalog) -> Finding:
-    text = f"default_backend names {candidate.backend!r}, which is none"
-    remedy = f"the backends are {', '.join(catalog.backend_names())}"
-    return Finding(name="default", verdict="broken", text=text, remedy=remedy)
+        return Finding(name="default", verdict="broken", text="nothing can answer here", remedy=remedy), model
+    asked = f" with {model}" if model else ""
+    text = f"{candidate.label} ({candidate.backend}{asked}): {choice.reason}"
+    return Finding(name="default", verdict="ok", text=text), model
 
 
 def _without_password(url: str) -> str:

@@ -104,7 +104,7 @@ class Chat:
 
     async def introduce(self) -> None:
         """Says who answers, and what should be known about that."""
-        line, caution = introduction(self.session, self._default, self._settings)
+        line, caution = await introduction(self.session, self._default, self._settings)
         self.say(line, style="bold")
         if caution:
             self.say(caution, style="yellow")

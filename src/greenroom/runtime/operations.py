@@ -138,7 +138,11 @@ class Operations:
             position = len(live.state.queue) - (live.state.turn is None)
             return _receipt(live.state, message, seq=records[-1].seq, position=position)
 
-        return await self._attempted(session_id, attempt)
+        try:
+            return await self._attempted(session_id, attempt)
+        except LogUnavailable:
+            # Unknown whether written: the log knows, and a message that is in it is not added again.
+            return await self._attempted(session_id, attempt)
 
     async def cancel(self, session_id: str) -> bool:
         """Stops the open turn, or withdraws the one that is about to start; returns whether there was one.

@@ -9,6 +9,7 @@ import asyncio
 import errno
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -104,7 +105,15 @@ def _stage_copy(source: Path, target: Path) -> Path | None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, symlinks=True)
+    shutil.copytree(source, target, symlinks=True, ignore=_special)
+
+
+def _special(folder: str, names: list[str]) -> list[str]:
+    """Returns what has no contents to copy: pipes, sockets, devices."""
+    kinds = {name: Path(folder, name).lstat().st_mode for name in names}
+    return [
+        name for name, kind in kinds.items() if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or stat.S_ISLNK(kind))
+    ]
 
 
 def _move(source: Path, target: Path) -> bool:

@@ -5,7 +5,8 @@
 * one searches, so that nobody's search keeps a session from being opened;
 * and one connection without a thread answers at once (`look`), for callers that cannot wait.
 
-Rule: every way into the database goes through here, and is refused when the store is not open or belongs to another process.
+Rule: every way into the database goes through here. It is refused when the store belongs to another process, and, but for a
+look, when it is not open.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Engine:
     def look(self, question: Question[T]) -> T | None:
         """Asks at once, in the thread of the caller, opened or not; `None` from a database that does not exist yet."""
         threads = self._threads
-        if threads is not None:
+        if threads is not None and threads.is_open:
             threads.check_process()
             return threads.look(question)
         if not self._database.path.is_file():
@@ -109,7 +110,7 @@ class Engine:
 
     def _opened(self) -> _Threads:
         threads = self._threads
-        if threads is None:
+        if threads is None or not threads.is_open:
             raise LogUnavailable("the store is not open", hint="call `await store.open()` first")
         threads.check_process()
         return threads
@@ -129,8 +130,14 @@ class _Threads:
         self._looking = threading.Lock()
 
     @property
+    def is_open(self) -> bool:
+        """Whether the database was opened: the presence is taken last."""
+        return self.writer.presence is not None
+
+    @property
     def node(self) -> str:
-        assert self.writer.presence is not None, "the store is open"
+        """Id of this incarnation, once it is open."""
+        assert self.writer.presence is not None, "the store is not open"
         return self.writer.presence.node
 
     def check_process(self) -> None:
@@ -153,12 +160,14 @@ class _Threads:
                 raise self._database.translated(error) from error
 
     async def close(self) -> None:
-        await self.reading.close()
-        await self.searching.close()
+        # All are told before one is waited for: a cancellation in between leaves none of them behind.
+        workers = (self.reading, self.searching, self.writing)
+        for worker in workers:
+            worker.end()
         with self._looking:
             self._looker.close()
-        # The last: SQLite empties the write-ahead log when the last connection is closed.
-        await self.writing.close()
+        for worker in workers:
+            await worker.ended()
 
 
 class _Reader:

@@ -87,7 +87,8 @@ class SqliteSessionIndex:
         """
         check_limit(limit, self._engine.limits.page_max)
         parsed = self._parsed(query)
-        return await self._engine.search(lambda connection: _search(connection, parsed, user_id, limit))
+        question = {"user_id": user_id, "texts": min(RANKED_MAX, self._engine.limits.search_texts_max)}
+        return await self._engine.search(lambda connection: _search(connection, parsed, question, limit))
 
     async def unfinished(self) -> Sequence[str]:
         """Returns ids of sessions with an open turn or something in their inbox.
@@ -143,13 +144,11 @@ def _row(line: bytes) -> tuple[Position, SessionSummary]:
     return Position(updated_at_ms, number), decode_summary(summary)
 
 
-def _search(connection: sqlite3.Connection, query: Query, user_id: str | None, limit: int) -> list[SearchHit]:
-    if (match := _match(connection, query, user_id)) is None:
+def _search(connection: sqlite3.Connection, query: Query, question: _Values, limit: int) -> list[SearchHit]:
+    if (match := _match(connection, query, question["user_id"])) is None:
         return []
     sql = statements.load("index")
-    (answer,) = connection.execute(
-        sql["search"], {"match": match, "user_id": user_id, "texts": RANKED_MAX, "chars": CHARS_MAX}
-    ).fetchone()
+    (answer,) = connection.execute(sql["search"], {**question, "match": match, "chars": CHARS_MAX}).fetchone()
     found = msgspec.json.decode(answer, type=list[tuple[int, str]])
     wanted = [found[place][0] for place in best(query, [text for _, text in found], limit)]
     (answer,) = connection.execute(sql["hits"], {"text_ids": msgspec.json.encode(wanted).decode()}).fetchone()

@@ -76,6 +76,7 @@ class Worker:
         self._lock = threading.Lock()
         self._is_started = False
         self._is_closed = False
+        self._last: Ticket | None = None
 
     async def run(self, operation: Any) -> Any:
         """Returns what the servant makes of `operation`.
@@ -94,19 +95,25 @@ class Worker:
             self._queue.put(ticket)
         return await ticket
 
-    async def close(self) -> None:
-        """Finishes what was asked for before, and ends the thread. Idempotent."""
-        ticket = Ticket(_END)
+    def end(self) -> None:
+        """Lets the thread end behind what was asked for before. Idempotent; `ended` waits for it."""
         with self._lock:
-            if self._is_closed:
-                return
-            self._is_closed = True
-            if not self._is_started:
-                return
-            self._queue.put(ticket)
-        await ticket
-        # It has answered, and needs a moment to be gone: whoever closes must not find it.
-        await asyncio.to_thread(self._thread.join)
+            if not self._is_closed:
+                self._is_closed = True
+                if self._is_started:
+                    self._last = Ticket(_END)
+                    self._queue.put(self._last)
+
+    async def ended(self) -> None:
+        """Returns when the thread is gone; at once if there was none.
+
+        Raises:
+            Exception: what the servant raised when it was closed.
+        """
+        if self._last is not None:
+            await self._last
+            # It has answered, and needs a moment to be gone: whoever closes must not find it.
+            await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
         patience_s: float | None = None
