@@ -96,7 +96,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Words of one query; what comes behind them is not looked for."""
     search_text_chars_max: int = 64 * 1024
     """How much of one text can be found: its beginning."""
-    search_texts_max: int = 2_000
+    search_texts_max: int = 1_000
     """Places that one search looks at, the latest first: a word that is everywhere costs no more than one that is not."""
     export_bytes_max: int = 1024 * 1024 * 1024
     """A session's bundle, unpacked."""

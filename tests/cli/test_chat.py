@@ -208,11 +208,6 @@ def test_a_piped_text_has_a_bound(run: Run) -> None:
     assert (ran.code, ran.err.splitlines()[0]) == (1, "error: the piped text has more than 1048576 bytes")
 
 
-def test_json_is_not_for_conversations(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    program_on_terminal = run("chat", "--json", stdin="")
-    assert program_on_terminal.code == 2
-
-
 def test_a_home_that_cannot_be_made(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     ran = run("chat", "-m", "x", "--backend", "scripted", "--home", str(tmp_path / "file" / "home"))

@@ -245,6 +245,12 @@ def test_without_anything_that_answers_it_says_what_to_do() -> None:
         assert screen.ends() == 1
 
 
+def test_json_is_not_for_conversations() -> None:
+    with terminal(chat("--json")) as screen:
+        screen.expect("error: --json is for one message")
+        assert screen.ends() == 2
+
+
 def test_the_screen_is_plain_where_colours_are_not_wanted() -> None:
     with terminal(chat("--backend", "nobody"), NO_COLOR="1") as screen:
         screen.expect("hint: the backends are")

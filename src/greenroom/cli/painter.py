@@ -117,17 +117,12 @@ class TerminalPainter:
         self._call_symbol, self._return_symbol, self._notice_symbol = symbols
 
     def paint(self, shown: Sequence[Shown]) -> None:
-        """Shows more."""
+        """Shows more; while the next thing is awaited, something turns."""
         self._stop_waiting()
         for item in shown:
             self._paint(item)
-
-    def wait(self, text: str) -> None:
-        """Shows that something is awaited, until the next thing is shown."""
-        self._stop_waiting()
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._status = self._console.status(text, spinner_style="dim")
-            self._status.start()
+        if shown and isinstance(shown[-1], TurnBegan | PersonSaid | Noticed | CallMade | CallReturned):
+            self._wait()
 
     def close(self) -> None:
         """Ends the line, and the waiting."""
@@ -186,6 +181,12 @@ class TerminalPainter:
         if not self._ends_line:
             self._console.out("")
             self._ends_line = True
+
+    def _wait(self) -> None:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            spinner = "line" if self._console.options.ascii_only else "dots"
+            self._status = self._console.status("", spinner=spinner, spinner_style="dim")
+            self._status.start()
 
     def _stop_waiting(self) -> None:
         if self._status is not None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from greenroom.logs.words import Query, words_of
 
-RANKED_MAX: Final = 400
+RANKED_MAX: Final = 250
 """Texts that are weighed for one answer: a few milliseconds of work."""
 CHARS_MAX: Final = 2_000
 """How much of a text is weighed."""

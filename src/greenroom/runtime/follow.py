@@ -83,7 +83,12 @@ class Follower(Generic[S]):
                         position = batch[-1].cursor
                         yield batch
                     while True:
-                        if self._until_idle and not live.state.is_busy and reader.is_empty:
+                        if (
+                            self._until_idle
+                            and not live.state.is_busy
+                            and reader.is_empty
+                            and await self._is_done(live)
+                        ):
                             return
                         batch = tuple(behind(await reader.take(), position))
                         if batch:
@@ -98,6 +103,11 @@ class Follower(Generic[S]):
             if fruitless > _FRUITLESS_MAX:
                 raise LogUnavailable("the session cannot be kept open", hint="the server's log says why")
             await asyncio.sleep(0)
+
+    async def _is_done(self, live: LiveSession) -> bool:
+        """Returns whether an idle session stays idle: a message that another process has left for it will be answered."""
+        waiting = await self._registry.store.inbox.pending(self._session_id)
+        return not waiting and not live.state.is_busy
 
     async def _caught_up(self, head: int, position: Cursor, tail: Sequence[Entry]) -> AsyncIterator[Sequence[Entry]]:
         registry = self._registry

@@ -8,6 +8,7 @@ Rule: nothing changes unless all of it does.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -32,14 +33,14 @@ from greenroom.events import (
     SessionUpdated,
 )
 from greenroom.interfaces import IndexUpdate, SearchText
-from greenroom.runtime.clock import new_id
+from greenroom.runtime.clock import backoff_s, new_id
 from greenroom.runtime.live import LiveSession
 from greenroom.runtime.registry import Registry
 from greenroom.runtime.watch import Watch, cancellation, is_known, known_turn_id
 
 T = TypeVar("T")
 
-_ATTEMPTS_MAX: Final = 5
+_ATTEMPTS_MAX: Final = 20
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -311,7 +312,7 @@ class Operations:
         await self._attempted(session_id, attempt)
 
     async def _attempted(self, session_id: str, attempt: Callable[[LiveSession], Awaitable[T]]) -> T:
-        for _ in range(_ATTEMPTS_MAX):
+        for number in range(1, _ATTEMPTS_MAX + 1):
             async with self._registry.using(session_id) as live:
                 try:
                     return await attempt(live)
@@ -319,6 +320,8 @@ class Operations:
                     # Somebody else wrote. A session that was thrown away is opened anew; one that is only behind catches up.
                     if not live.is_broken:
                         await live.refresh()
+            # Processes that want the same session at the same time must not keep in step.
+            await asyncio.sleep(backoff_s(number, base_s=0.002, longest_s=0.1))
         raise LogUnavailable(f"session {session_id!r} changes hands too quickly", hint="try again")
 
     async def _append_new(self, session_id: str, records: Sequence[Record]) -> None:

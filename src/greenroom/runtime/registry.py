@@ -20,7 +20,7 @@ from greenroom.core.session import SessionState, replayed
 from greenroom.errors import Conflict, EventLogError, ManagerClosed
 from greenroom.interfaces import Store
 from greenroom.limits import Limits
-from greenroom.runtime.clock import Clock
+from greenroom.runtime.clock import Clock, backoff_s
 from greenroom.runtime.families import Families
 from greenroom.runtime.live import LiveSession
 from greenroom.runtime.runner import Runner
@@ -30,7 +30,7 @@ from greenroom.runtime.workspace import Workspaces
 logger: Final = logging.getLogger("greenroom")
 
 _SWEEP_S: Final = 30.0
-_OPEN_ATTEMPTS: Final = 3
+_OPEN_ATTEMPTS: Final = 20
 
 
 class Registry:
@@ -182,7 +182,7 @@ class Registry:
     # --- opening --------------------------------------------------------------------------------------------------------
 
     async def _opened(self, session_id: str) -> LiveSession:
-        for _ in range(_OPEN_ATTEMPTS):
+        for number in range(1, _OPEN_ATTEMPTS + 1):
             if self._is_closed:
                 raise ManagerClosed("the manager is closed")
             live = self._live.get(session_id)
@@ -198,7 +198,8 @@ class Registry:
                 try:
                     return await self._read(session_id)
                 except Conflict:
-                    continue  # another process took it over between our reading and our claim: read again
+                    # Another process took it over between our reading and our claim: read again, not in step with it.
+                    await asyncio.sleep(backoff_s(number, base_s=0.002, longest_s=0.1))
         raise EventLogError(f"session {session_id!r} changes hands too quickly", hint="try again")
 
     async def _read(self, session_id: str) -> LiveSession:

@@ -124,8 +124,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def _has_company(self) -> bool:
         if self._patient_selector.file_count > self._own_files:
             return True
+        # Of the loop's own executor, also a thread that was started and never got a job.
+        executor = getattr(self, "_default_executor", None)
+        own = getattr(executor, "_threads", ())
         return any(
-            thread not in self._strangers and thread not in self._workers and thread is not threading.current_thread()
+            thread not in own
+            and thread not in self._strangers
+            and thread not in self._workers
+            and thread is not threading.current_thread()
             for thread in threading.enumerate()
         )
 
