@@ -20,7 +20,7 @@ from greenroom.core.step import units
 from greenroom.errors import LogUnavailable
 from greenroom.events import StepProgress
 from greenroom.messages import PartDelta, PartItem
-from greenroom.runtime.feed import Entry, Gap, entries_of
+from greenroom.runtime.feed import Entry, Gap, Reader, entries_of
 from greenroom.runtime.live import LiveSession
 from greenroom.runtime.registry import Registry
 
@@ -83,12 +83,7 @@ class Follower(Generic[S]):
                         position = batch[-1].cursor
                         yield batch
                     while True:
-                        if (
-                            self._until_idle
-                            and not live.state.is_busy
-                            and reader.is_empty
-                            and await self._is_done(live)
-                        ):
+                        if self._until_idle and await self._is_done(live, reader):
                             return
                         batch = tuple(behind(await reader.take(), position))
                         if batch:
@@ -104,10 +99,13 @@ class Follower(Generic[S]):
                 raise LogUnavailable("the session cannot be kept open", hint="the server's log says why")
             await asyncio.sleep(0)
 
-    async def _is_done(self, live: LiveSession) -> bool:
-        """Returns whether an idle session stays idle: a message that another process has left for it will be answered."""
+    async def _is_done(self, live: LiveSession, reader: Reader) -> bool:
+        """Returns whether the session is idle, stays idle, and everything was taken."""
+        if live.state.is_busy or not reader.is_empty:
+            return False
+        # A message that another process has left in the inbox will be answered.
         waiting = await self._registry.store.inbox.pending(self._session_id)
-        return not waiting and not live.state.is_busy
+        return not waiting and not live.state.is_busy and reader.is_empty
 
     async def _caught_up(self, head: int, position: Cursor, tail: Sequence[Entry]) -> AsyncIterator[Sequence[Entry]]:
         registry = self._registry
