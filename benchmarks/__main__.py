@@ -18,8 +18,8 @@ import msgspec
 from benchmarks.measure import Row, machine
 
 BENCHMARKS = ("inprocess", "create_session", "idle_memory", "stored_sessions", "imports")
-SECONDS_MAX = 90
-"""Of one benchmark. All of them together stay below three minutes."""
+SECONDS_MAX = 150
+"""Of one benchmark: an alarm. On a quiet machine all of them together take less than three minutes."""
 
 
 def measured(name: str) -> list[Row]:

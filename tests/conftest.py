@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import uvloop
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -37,6 +38,12 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
     if item.get_closest_marker("every_loop"):
         return {"asyncio": asyncio.SelectorEventLoop, "uvloop": _GuardedUvloop}
     return {"asyncio": asyncio.SelectorEventLoop}
+
+
+# Examples are as slow as the machine is busy, so they have no deadline of their own. CI judges a change, not its luck: there the
+# examples are the same at every run; at home they are new ones each time.
+hypothesis.settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
+hypothesis.settings.load_profile("house")
 
 
 # --- the environment ----------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Rule: what this module has once written, every later version reads. `tests/golde
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
@@ -17,8 +17,18 @@ _event_decoder: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
 _record_decoder: Final = msgspec.json.Decoder(Record)
 
 
+_TAGS: Final = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Event))
+
+
 class _Tag(msgspec.Struct):
     type: str = ""
+
+
+class _Tagged(msgspec.Struct):
+    """An event, or a record with an event in it."""
+
+    type: str = ""
+    event: _Tag | None = None
 
 
 def encode_event(event: Event) -> bytes:
@@ -72,10 +82,11 @@ def check_format(version: int) -> None:
 
 def _explained(body: bytes, error: Exception) -> Corrupted | NewerFormat:
     # An unknown tag in well-formed JSON was written by somebody newer; anything else is damage.
-    if "Invalid value" in str(error) and "type" in str(error):
-        try:
-            tag = msgspec.json.decode(body, type=_Tag).type
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            tag = ""
+    try:
+        tagged = msgspec.json.decode(body, type=_Tagged)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return Corrupted(f"not a stored event: {error}")
+    tag = tagged.event.type if isinstance(tagged.event, _Tag) else tagged.type
+    if tag and tag not in _TAGS:
         return NewerFormat(f"unknown event {tag!r}", hint="upgrade Greenroom: pip install --upgrade greenroom")
     return Corrupted(f"not a stored event: {error}")

@@ -76,7 +76,12 @@ def program(*arguments: str) -> list[str]:
 def run_program(*arguments: str, stdin: bytes = b"", **environment: str) -> Ran:
     """Runs a command as a program."""
     done = subprocess.run(
-        program(*arguments), input=stdin, capture_output=True, check=False, timeout=50, env={**os.environ, **environment}
+        program(*arguments),
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=50,
+        env={**os.environ, **environment},
     )
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 

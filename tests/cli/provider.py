@@ -62,6 +62,7 @@ class Provider:
     def __init__(self, script: Script) -> None:
         self.requests: list[dict[str, Any]] = []
         self.models: list[str] = []
+        self.looks = 0
         self.client_left = threading.Event()
         self.base_url = ""
         self._script = script
@@ -92,7 +93,10 @@ class Provider:
                     return
         usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
         write(_chunk({}, finish_reason=finish))
-        write(b"data: " + json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": usage}).encode())
+        write(
+            b"data: "
+            + json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": usage}).encode()
+        )
         write(b"\n\ndata: [DONE]\n\n")
 
     def close(self) -> None:
@@ -118,7 +122,9 @@ def provider(script: Script) -> Iterator[Provider]:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             cues = playing.asked(request)
             if isinstance(cues[0], Refuse):
-                self._send_json(cues[0].status, {"error": {"message": cues[0].message, "type": "invalid_request_error"}})
+                self._send_json(
+                    cues[0].status, {"error": {"message": cues[0].message, "type": "invalid_request_error"}}
+                )
                 return
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
@@ -128,6 +134,7 @@ def provider(script: Script) -> Iterator[Provider]:
 
         def do_GET(self) -> None:
             # What makes it an Ollama: its list of models.
+            playing.looks += 1
             self._send_json(200, {"models": [{"name": name} for name in playing.models]})
 
         def _send_json(self, status: int, document: dict[str, Any]) -> None:
@@ -142,7 +149,7 @@ def provider(script: Script) -> Iterator[Provider]:
             self.wfile.write(data)
             self.wfile.flush()
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *message: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Connection)

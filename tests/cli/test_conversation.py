@@ -103,7 +103,12 @@ def test_an_answer() -> None:
 
 
 def test_how_it_can_end() -> None:
-    error = {"type": "RUN_ERROR", "message": "no (set a key)", "code": "backend_unauthorized", "usage": [{"inputTokens": 1}]}
+    error = {
+        "type": "RUN_ERROR",
+        "message": "no (set a key)",
+        "code": "backend_unauthorized",
+        "usage": [{"inputTokens": 1}],
+    }
     assert shown(Conversation(), {**FINISHED, "outcome": {"type": "cancelled"}}) == [TurnEnded(outcome="cancelled")]
     assert shown(Conversation(), error) == [
         TurnEnded(outcome="failed", code="backend_unauthorized", message="no (set a key)", usage=[{"inputTokens": 1}])
@@ -148,7 +153,12 @@ def test_a_reader_that_was_too_slow_gets_what_it_missed() -> None:
     shown(conversation, started(), text("t1-1.1.0", "One, "))
     assert shown(
         conversation,
-        snapshot(message("t1-1.1.0", "One, two, "), calls("t1-1.1", c1="{}"), returned("c1", "seen"), message("t1-2.1.0", "Th")),
+        snapshot(
+            message("t1-1.1.0", "One, two, "),
+            calls("t1-1.1", c1="{}"),
+            returned("c1", "seen"),
+            message("t1-2.1.0", "Th"),
+        ),
         begins("t1-2.1.0"),
         text("t1-2.1.0", "ree"),
     ) == [
@@ -164,7 +174,10 @@ def test_a_reader_that_was_too_slow_gets_what_it_missed() -> None:
 def test_a_snapshot_of_what_was_seen_shows_nothing() -> None:
     conversation = Conversation()
     shown(conversation, started(), text("t1-1.1.0", "One"), *call("c1", "{}"), result("c1", "seen"))
-    assert shown(conversation, snapshot(message("t1-1.1.0", "One"), calls("t1-1.1", c1="{}"), returned("c1", "seen"))) == []
+    assert (
+        shown(conversation, snapshot(message("t1-1.1.0", "One"), calls("t1-1.1", c1="{}"), returned("c1", "seen")))
+        == []
+    )
     assert shown(conversation, result("c1", "seen")) == []
 
 
@@ -181,7 +194,14 @@ def test_an_attempt_that_is_void_is_withdrawn() -> None:
 
 def test_only_what_is_void_is_told_to_be() -> None:
     conversation = Conversation()
-    shown(conversation, started(), text("t1-1.1.0", "Kept"), *call("c1", "{}"), result("c1", "seen"), text("t1-2.1.0", "Wrong"))
+    shown(
+        conversation,
+        started(),
+        text("t1-1.1.0", "Kept"),
+        *call("c1", "{}"),
+        result("c1", "seen"),
+        text("t1-2.1.0", "Wrong"),
+    )
     kept = (message("t1-1.1.0", "Kept"), calls("t1-1.1", c1="{}"), returned("c1", "seen"))
     assert shown(conversation, snapshot(*kept)) == [
         Withdrawn(),

@@ -52,7 +52,14 @@ def test_a_cell_stays_a_cell() -> None:
 
 @pytest.mark.parametrize(
     ("text", "short"),
-    [("abc", "abc"), ("abcdef", "abcd…"), ("a\n\n  b", "a b"), ("abcd efg", "abcd…"), ("x" * 10_000_000, "xxxx…"), (" " * 100, "…")],
+    [
+        ("abc", "abc"),
+        ("abcdef", "abcd…"),
+        ("a\n\n  b", "a b"),
+        ("abcd efg", "abcd…"),
+        ("x" * 10_000_000, "xxxx…"),
+        (" " * 100, "…"),
+    ],
 )
 def test_long_texts_are_shortened(text: str, short: str) -> None:
     assert shortened(text, 5) == short
@@ -60,7 +67,14 @@ def test_long_texts_are_shortened(text: str, short: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "just now"), (59, "just now"), (60, "1 min ago"), (7_199, "1 h ago"), (86_400 * 400, "400 d ago"), (-5, "just now")],
+    [
+        (0, "just now"),
+        (59, "just now"),
+        (60, "1 min ago"),
+        (7_199, "1 h ago"),
+        (86_400 * 400, "400 d ago"),
+        (-5, "just now"),
+    ],
 )
 def test_ages(seconds: int, text: str) -> None:
     assert age(1_000_000_000, 1_000_000_000 + seconds * 1000) == text

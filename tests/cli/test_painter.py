@@ -68,7 +68,10 @@ def test_on_a_terminal_of_few_characters() -> None:
     [
         (TurnEnded(outcome="completed"), ""),
         (TurnEnded(outcome="cancelled"), "stopped\n"),
-        (TurnEnded(outcome="failed", code="context_too_long", message="too much"), "error: too much [context_too_long]\n"),
+        (
+            TurnEnded(outcome="failed", code="context_too_long", message="too much"),
+            "error: too much [context_too_long]\n",
+        ),
     ],
 )
 def test_how_it_ended_is_said(ended: TurnEnded, line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +116,9 @@ def test_a_pipe_is_not_spoiled_by_what_never_reached_it() -> None:
 
 def test_waiting_is_shown_and_leaves_nothing_behind() -> None:
     output = io.StringIO()
-    console = Console(file=output, width=60, force_terminal=True, highlight=False, markup=False, _environ={"TERM": "xterm"})
+    console = Console(
+        file=output, width=60, force_terminal=True, highlight=False, markup=False, _environ={"TERM": "xterm"}
+    )
     painter = TerminalPainter(console=console)
     painter.paint([TurnBegan("t1")])
     assert "\x1b[?25l" in output.getvalue(), "the cursor is hidden while something turns"

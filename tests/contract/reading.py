@@ -70,7 +70,17 @@ def only(events: Iterable[Json], kind: str) -> Json:
 
 def text_of(events: Iterable[Json]) -> str:
     """What the assistant said in a run."""
-    return "".join(event["delta"] for event in events if event["type"] == "TEXT_MESSAGE_CONTENT")
+    events = list(events)
+    others = {
+        event["messageId"]
+        for event in events
+        if event["type"] == "TEXT_MESSAGE_START" and event.get("role", "assistant") != "assistant"
+    }
+    return "".join(
+        event["delta"]
+        for event in events
+        if event["type"] == "TEXT_MESSAGE_CONTENT" and event["messageId"] not in others
+    )
 
 
 def error_of(events: Sequence[Json]) -> Json:

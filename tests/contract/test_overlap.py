@@ -312,6 +312,35 @@ async def test_cancel_at_any_point_leaves_a_valid_transcript(open_stage: OpenSta
     assert text_of(await stage.say(session_id, "Next")) == "Next."
 
 
+async def test_a_call_id_of_a_cancelled_step_is_not_used_again(open_stage: OpenStage) -> None:
+    gate = Gate()
+    call = Call("roll_dice", {}, call_id="same")
+    stage = open_stage([[Say("a"), call, Say("b"), gate], [call], "Rolled.", "Next."])
+    session_id = await stage.session()
+    stream = stage.manager.stream_response(session_id, "Go")
+    await anext(stream)
+    await gate.reached()
+    await stage.manager.cancel(session_id)
+    await stream.aclose()
+    assert text_of(await stage.say(session_id, "Roll")) == "Rolled."
+    assert text_of(await stage.say(session_id, "Next")) == "Next."  # the stage checks that no id is there twice
+
+
+async def test_cancel_right_after_sending_keeps_the_message(open_stage: OpenStage) -> None:
+    stage = open_stage([[Gate()]])
+    session_id = await stage.session()
+    receipt = await stage.manager.send(session_id, "Stop me")
+    assert await stage.manager.cancel(session_id) is True
+    run = checked_run([data async for _, data in stage.manager.attach(session_id, receipt.cursor)])
+    assert run[-1].get("outcome") == {"type": "cancelled"}
+    history = await stage.manager.history(session_id)
+    assert [(message.role, message.text, message.outcome) for message in history] == [
+        ("user", "Stop me", None),
+        ("assistant", "", "cancelled"),
+    ]
+    assert stage.data(session_id)["status"] == "idle"
+
+
 async def test_cancel_with_nothing_to_stop(stage: Stage) -> None:
     session_id = await stage.session()
     assert await stage.manager.cancel(session_id) is False

@@ -82,6 +82,7 @@ def doctor(place: Place, *, as_json: bool) -> int:
 def _report(settings: Settings, place: Place) -> Report:
     catalog = Catalog(settings, backends={}, toolsets=(), personas=())
     catalog.discover()
+    home = _home(settings.home)  # before the store makes it
     choice, found = run(_answers(settings))
     default, model = _default(choice, catalog)
     store = _store(settings, catalog)
@@ -92,7 +93,7 @@ def _report(settings: Settings, place: Place) -> Report:
         findings=[
             _version(),
             _configuration(place),
-            _home(settings.home),
+            home,
             *store,
             *map(_candidate, found),
             *_base_urls(settings),

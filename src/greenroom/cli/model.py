@@ -28,7 +28,7 @@ def pull_model(place: Place, *, as_json: bool) -> int:
     """Fetches the embedded model, unless it is there whole."""
     settings = settings_of(place)
     has_screen = is_terminal(sys.stderr)
-    model = _pulled_with_bar(settings) if has_screen else pull_local_model(settings, _Lines().show)
+    model = _pulled_with_bar(settings) if has_screen else pull_local_model(settings, Lines().show)
     if as_json:
         print_json(model)
     else:
@@ -61,7 +61,7 @@ def _pulled_with_bar(settings: Settings) -> LocalModel:
         return pull_local_model(settings, lambda done, total: progress.update(task, completed=done, total=total))
 
 
-class _Lines:
+class Lines:
     """The progress for who keeps a log: a line for each tenth."""
 
     def __init__(self) -> None:

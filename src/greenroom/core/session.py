@@ -42,7 +42,7 @@ from greenroom.events import (
 )
 from greenroom.interfaces import SessionSummary
 from greenroom.limits import DEFAULT_LIMITS, Limits
-from greenroom.messages import Usage
+from greenroom.messages import PartStarted, Usage
 
 
 class StartTurn(msgspec.Struct, frozen=True, kw_only=True):
@@ -336,9 +336,12 @@ class SessionState:
                 if history.steps and history.steps[-1].number == event.step:
                     del history.steps[-1]
                 history.steps.append(StepState(event, self.turn.assembly, record))
+            case StepProgress():
+                # At once: also the calls of a step that never finishes stay in the transcript.
+                started = (item for item in event.items if isinstance(item, PartStarted) and item.call_id)
+                self.call_ids.update(item.call_id for item in started)
             case StepFinished():
                 history.steps[-1].finished = event
-                self.call_ids.update(call.call_id for call in self.turn.calls)
             case StepFailed():
                 history.steps[-1].failed = event
             case ToolReturned():

@@ -165,11 +165,15 @@ class Runner:
         preferences = await notes.page(user_id, "preference", limit=_PREFERENCES_SHOWN)
         memories: Sequence[Note] = await notes.search(user_id, "memory", said, limit=_MEMORIES_SHOWN)
         context = turn_context(date=date_of(self._clock.now_ms()), preferences=preferences, memories=memories)
-        await self._live.write(
-            TurnStarted(turn_id=message.turn_id, context=context),
-            StepStarted(step=1, attempt=1, backend=config.backend, model=config.llm_model),
-        )
-        await self._stream(config.backend)
+        started = TurnStarted(turn_id=message.turn_id, context=context)
+        step = StepStarted(step=1, attempt=1, backend=config.backend, model=config.llm_model)
+
+        def start(state: SessionState) -> Sequence[Event]:
+            is_next = state.turn is None and state.queue and state.queue[0].message.turn_id == message.turn_id
+            return (started, step) if is_next else ()  # it was stopped or taken back meanwhile
+
+        if await self._live.change(start):
+            await self._stream(config.backend)
 
     async def _ask_backend(self, action: AskBackend) -> None:
         if action.retry:

@@ -17,7 +17,7 @@ import msgspec
 
 from greenroom.core.session import SessionState
 from greenroom.errors import Conflict, GreenroomError, SessionNotFound
-from greenroom.events import CancelRequested, Event, MessageAccepted, MessageWithdrawn
+from greenroom.events import CancelRequested, Event, MessageAccepted, MessageWithdrawn, TurnEnded, TurnStarted
 from greenroom.runtime.live import LiveSession
 from greenroom.runtime.registry import Registry
 
@@ -146,9 +146,14 @@ def known_turn_id(state: SessionState, message: MessageAccepted) -> str:
 
 
 def cancellation(state: SessionState, turn_id: str) -> list[Event]:
-    """Returns the events that stop a turn: one that waits is withdrawn, one that is over stays as it is."""
+    """Returns the events that stop a turn: one that is over stays as it is, one that waits behind others is withdrawn.
+
+    One that is about to start ends as it would a moment later: its message stays, with a cancelled answer.
+    """
     if state.turn is not None and state.turn.turn_id == turn_id:
         return [] if state.turn.cancelled else [CancelRequested(turn_id=turn_id)]
+    if state.turn is None and state.queue and state.queue[0].message.turn_id == turn_id:
+        return [TurnStarted(turn_id=turn_id), TurnEnded(turn_id=turn_id, outcome="cancelled")]
     if any(accepted.message.turn_id == turn_id for accepted in state.queue):
         return [MessageWithdrawn(turn_id=turn_id)]
     return []

@@ -1,0 +1,157 @@
+"""Which backend is the default, and what is said about the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.conftest import NO_OLLAMA, Run
+from cli.provider import Say, provider
+from greenroom.backends.local.model import EMBEDDED
+from greenroom.settings import BackendSettings, Settings
+from greenroom.usable import Candidate, answers_for_show, choose, claude, local, local_models, ollama, openai
+
+NO_KEYS = {"OLLAMA_HOST": NO_OLLAMA}
+
+
+def settings(home: Path, **values: Any) -> Settings:
+    return Settings(home=home, **values)
+
+
+def put_model(home: Path, name: str = EMBEDDED.file_name) -> Path:
+    folder = home / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_bytes(b"GGUF" + bytes(60))
+    return path
+
+
+async def chosen(home: Path, environment: dict[str, str], **values: Any) -> Candidate:
+    choice = await choose(settings(home, **values), {**NO_KEYS, **environment})
+    return choice.candidate
+
+
+# --- the order ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_for_openai_comes_first(home: Path) -> None:
+    candidate = await chosen(home, {"OPENAI_API_KEY": "a", "ANTHROPIC_API_KEY": "b"})
+    assert (candidate.backend, candidate.why, candidate.model) == ("openai", "OPENAI_API_KEY is set", None)
+
+
+@pytest.mark.parametrize("variable", ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"])
+async def test_then_a_key_for_claude(home: Path, variable: str) -> None:
+    candidate = await chosen(home, {variable: "b"})
+    assert (candidate.backend, candidate.why) == ("claude", f"{variable} is set")
+
+
+async def test_then_an_ollama(home: Path) -> None:
+    put_model(home)
+    with provider(lambda _: [Say("x")]) as running:
+        running.models = ["nomic-embed-text:latest", "llama3.2:latest", "qwen3:8b"]
+        url = running.base_url.removesuffix("/v1")
+        choice = await choose(settings(home), {"OLLAMA_HOST": url})
+    assert (choice.candidate.label, choice.candidate.backend, choice.candidate.model) == (
+        "Ollama",
+        "openai",
+        "llama3.2:latest",
+    )
+    assert choice.settings.openai == BackendSettings(api_key="ollama", base_url=f"{url}/v1")
+    assert choice.reason == f"it answers at {url} with llama3.2:latest and 1 more"
+
+
+async def test_then_the_local_model(home: Path) -> None:
+    put_model(home)
+    candidate = await chosen(home, {})
+    assert (candidate.backend, candidate.is_usable, candidate.is_demo) == ("local", True, True)
+
+
+async def test_the_local_model_too_when_it_is_not_there(home: Path) -> None:
+    candidate = await chosen(home, {})
+    assert (candidate.backend, candidate.is_usable) == ("local", False)
+    assert candidate.why == "the embedded model smollm2-135m-instruct is not here yet"
+    assert candidate.remedy == "greenroom model pull"
+
+
+async def test_an_ollama_is_not_looked_for_when_there_is_a_key(home: Path) -> None:
+    with provider(lambda _: [Say("x")]) as running:
+        running.models = ["llama3.2:latest"]
+        candidate = await chosen(home, {"OPENAI_API_KEY": "a", "OLLAMA_HOST": running.base_url.removesuffix("/v1")})
+        assert candidate.label == "OpenAI"
+        assert running.looks == 0
+
+
+async def test_the_configuration_wins(home: Path) -> None:
+    candidate = await chosen(home, {"OPENAI_API_KEY": "a"}, default_backend="claude", default_model="some-claude")
+    assert (candidate.backend, candidate.model) == ("claude", "some-claude")
+
+
+async def test_a_default_model_is_for_whatever_is_found(home: Path) -> None:
+    assert (await chosen(home, {"OPENAI_API_KEY": "a"}, default_model="gpt-x")).model == "gpt-x"
+
+
+# --- one by one ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_server_of_ones_own_needs_no_key(home: Path) -> None:
+    found = openai(settings(home), {"OPENAI_BASE_URL": "http://me:secret@127.0.0.1:8000/v1"})
+    assert (found.is_usable, found.why) == (True, "the base URL names 127.0.0.1:8000")
+    assert not openai(settings(home), {"OPENAI_BASE_URL": "https://api.openai.com/v1"}).is_usable
+    assert not openai(settings(home), {"OPENAI_BASE_URL": "http://[nonsense"}).is_usable
+
+
+def test_the_key_may_stand_in_the_configuration_and_is_never_told(home: Path) -> None:
+    found = claude(settings(home, claude=BackendSettings(api_key="sk-secret", base_url="https://proxy.example")), {})
+    assert (found.is_usable, found.why) == (True, "the configuration has its key, and requests go to proxy.example")
+
+
+@pytest.mark.parametrize("models", [[], ["nomic-embed-text:latest", "all-minilm", "bge-m3"]])
+async def test_an_ollama_without_a_model_to_chat_with(models: list[str]) -> None:
+    with provider(lambda _: [Say("x")]) as running:
+        running.models = models
+        found = await ollama({"OLLAMA_HOST": running.base_url.removesuffix("/v1")})
+    assert (found.is_usable, found.remedy) == (False, "ollama pull llama3.2")
+
+
+def test_a_model_of_ones_own(home: Path, tmp_path: Path) -> None:
+    path = put_model(tmp_path, "qwen.gguf")
+    found = local(settings(home, local_model=path))
+    assert (found.is_usable, found.is_demo, found.why) == (True, False, "qwen and its runtime are here")
+    missing = local(settings(home, local_model=tmp_path / "nowhere.gguf"))
+    assert (missing.is_usable, missing.why) == (False, "there is no model file nowhere.gguf")
+
+
+def test_which_model_is_used(home: Path, tmp_path: Path) -> None:
+    other = put_model(home, "other.gguf")
+    assert [(model.name, model.used) for model in local_models(settings(home))] == [("other", False)]
+    outside = put_model(tmp_path, "outside.gguf")
+    used = local_models(settings(home, local_model=outside))
+    assert [(model.name, model.used) for model in used] == [("other", False), ("outside", True)]
+    assert [model.used for model in local_models(settings(home, local_model=other))] == [True]
+    assert answers_for_show(settings(home))
+    assert not answers_for_show(settings(home, local_model=other))
+
+
+# --- as a person meets it -----------------------------------------------------------------------------------------------
+
+
+def test_chatting_with_an_ollama(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with provider(lambda _: [Say("I am a llama.")]) as running:
+        running.models = ["llama3.2:latest"]
+        url = running.base_url.removesuffix("/v1")
+        monkeypatch.setenv("OLLAMA_HOST", url)
+        ran = run("chat", "-m", "who are you?", "--session", "s")
+        assert (ran.code, ran.out) == (0, "I am a llama.\n")
+        assert ran.err == f"openai (Ollama at {url}/v1) · llama3.2:latest · session s\n"
+        assert run("chat", "-m", "and now?", "--session", "s").out == "I am a llama.\n", "and when it is gone on with"
+        assert [request["model"] for request in running.requests] == ["llama3.2:latest"] * 2
+
+
+def test_nothing_can_answer(run: Run) -> None:
+    ran = run("chat", "-m", "x")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.splitlines()[0].startswith("error: nothing can answer here")
+    assert ran.err.splitlines()[1].endswith("without a key: greenroom model pull")
+    assert run("sessions", "list").rows == []
