@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from greenroom.config import DEFAULT_BACKEND, DEFAULT_MODEL, DEFAULT_PERSONA, Patch, SessionConfig
 from greenroom.errors import InvalidArgument, InvalidConfig, UnknownBackend, UnknownTool
 from greenroom.interfaces import Backend, Persona, Store, Tool, ToolSource
 from greenroom.logs import open_store
@@ -114,6 +115,32 @@ class Catalog:
             UnknownPersona: there is none of that name; names those that exist.
         """
         return await asyncio.to_thread(self._personas.get, name)
+
+    async def initial_config(self, patch: Patch) -> SessionConfig:
+        """Returns what a new session is set to before `patch`: the persona's defaults before the backend's before ours.
+
+        Raises:
+            UnknownPersona, UnknownBackend: the patch names one that does not exist.
+        """
+        persona = await self.persona(patch.config.get("persona_name", DEFAULT_PERSONA))
+        backend_name = patch.config.get("backend") or persona.backend or DEFAULT_BACKEND
+        # A persona's model belongs to its backend, if it names one.
+        named_model = persona.llm_model if backend_name == (persona.backend or backend_name) else None
+        model = named_model or self.backend(backend_name).default_model or DEFAULT_MODEL
+        return SessionConfig(backend=backend_name, llm_model=model, additional_tools=persona.tools)
+
+    async def check(self, config: SessionConfig) -> None:
+        """Accepts a configuration all of whose names exist.
+
+        Raises:
+            UnknownBackend, UnknownPersona, UnknownTool: one does not; the error names those that do.
+            InvalidArgument: two of its toolsets have a tool of the same name.
+        """
+        self.backend(config.backend)
+        await self.persona(config.persona_name)
+        self.tools(config.tools)
+        for fallback in config.fallbacks:
+            self.backend(fallback.partition(":")[0])
 
     async def priced(self, usage: Usage, *, backend: str, model: str) -> Usage:
         """Returns the usage with its cost, where the price of the model is known."""

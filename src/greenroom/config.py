@@ -80,13 +80,21 @@ class SessionLabels(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
 
 
-CONFIG_FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(SessionConfig))
-LABEL_FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(SessionLabels))
+_CONFIG_TYPES: Final = {field.name: field.type for field in msgspec.structs.fields(SessionConfig)}
+_LABEL_TYPES: Final = {field.name: field.type for field in msgspec.structs.fields(SessionLabels)}
+CONFIG_FIELDS: Final = tuple(_CONFIG_TYPES)
+LABEL_FIELDS: Final = tuple(_LABEL_TYPES)
 SETTING_NAMES: Final = tuple(
     sorted(
         {*CONFIG_FIELDS, *LABEL_FIELDS, "user_id"} - {"llm_model", "backend", "persona_name", "additional_tools"},
     )
 )
+
+
+class LeftOut(str):
+    """The default of an argument: looks like its value, and can be told from the same value given by hand."""
+
+    __slots__ = ()
 
 
 class Patch(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,8 +129,8 @@ def parse_patch(values: Mapping[str, Any]) -> Patch:
             f"unknown setting{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown))}",
             hint=f"the settings are {', '.join(SETTING_NAMES)}",
         )
-    config = {name: _converted(SessionConfig, name, value) for name, value in values.items() if name in CONFIG_FIELDS}
-    labels = {name: _converted(SessionLabels, name, value) for name, value in values.items() if name in LABEL_FIELDS}
+    config = {name: _converted(_CONFIG_TYPES, name, value) for name, value in values.items() if name in CONFIG_FIELDS}
+    labels = {name: _converted(_LABEL_TYPES, name, value) for name, value in values.items() if name in LABEL_FIELDS}
     user_id = values.get("user_id")
     if user_id is not None:
         check_user_id(user_id)
@@ -154,8 +162,7 @@ def check_user_id(user_id: object) -> str:
     raise InvalidArgument(f"malformed user_id {str(user_id)[:80]!r}", hint="1 to 256 printable characters")
 
 
-def _converted(struct: type[msgspec.Struct], name: str, value: object) -> Any:
-    field = next(field for field in msgspec.structs.fields(struct) if field.name == name)
+def _converted(types: Mapping[str, Any], name: str, value: object) -> Any:
     if isinstance(value, str) and name in {"stop", "essential_tools", "additional_tools", "fallbacks", "mcp_servers"}:
         value = (value,)
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -163,7 +170,7 @@ def _converted(struct: type[msgspec.Struct], name: str, value: object) -> Any:
     if name == "metadata":
         value = _json_copy(value)
     try:
-        converted = msgspec.convert(value, field.type)
+        converted = msgspec.convert(value, types[name])
     except msgspec.ValidationError as error:
         raise InvalidArgument(f"{name}: {error}", hint=_EXPECTED.get(name)) from error
     check = _RANGES.get(name)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, Self
 from weakref import WeakValueDictionary
 
@@ -21,9 +20,9 @@ from greenroom.config import (
     DEFAULT_MODEL,
     DEFAULT_PERSONA,
     ESSENTIAL_TOOLS,
+    LeftOut,
     Overlap,
     Patch,
-    SessionConfig,
     SessionLabels,
     check_session_id,
     parse_patch,
@@ -36,23 +35,15 @@ from greenroom.interfaces import Backend, Page, Persona, SearchHit, SessionSumma
 from greenroom.message_input import AttachmentInput, accepted_message
 from greenroom.protocols.agui import error_event
 from greenroom.runtime.clock import new_id
-from greenroom.runtime.live import LiveSession
 from greenroom.runtime.operations import Receipt
-from greenroom.session_data import session_data
+from greenroom.session_data import SessionsInMemory, session_data
 from greenroom.settings import Settings
 from greenroom.streams import Frame, session_frames, turn_events
 from greenroom.toolsets.function import Toolset
 
-
-class _LeftOut(str):
-    """The default of an argument: looks like its value, and can be told from the same value given by hand."""
-
-    __slots__ = ()
-
-
-_MODEL: Final = _LeftOut(DEFAULT_MODEL)
-_BACKEND: Final = _LeftOut(DEFAULT_BACKEND)
-_PERSONA: Final = _LeftOut(DEFAULT_PERSONA)
+_MODEL: Final = LeftOut(DEFAULT_MODEL)
+_BACKEND: Final = LeftOut(DEFAULT_BACKEND)
+_PERSONA: Final = LeftOut(DEFAULT_PERSONA)
 
 
 class AgentManager:
@@ -97,14 +88,12 @@ class AgentManager:
             toolsets=toolsets,
             personas=personas,
         )
-        self.sessions: Mapping[str, dict[str, Any]] = _SessionsInMemory(self._installation, self._data)
+        self.sessions: Mapping[str, dict[str, Any]] = SessionsInMemory(self._installation, self._data)
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     @property
@@ -153,7 +142,7 @@ class AgentManager:
         """
         given: dict[str, Any] = dict(kwargs)
         named = {"llm_model": llm_model, "backend": backend, "persona_name": persona_name}
-        given |= {name: value for name, value in named.items() if not isinstance(value, _LeftOut)}
+        given |= {name: value for name, value in named.items() if not isinstance(value, LeftOut)}
         if additional_tools is not None:
             given["additional_tools"] = additional_tools
         patch = parse_patch(given)
@@ -164,8 +153,8 @@ class AgentManager:
             session_id = check_session_id(existing_session_id)
         async with self._lock(session_id):
             if existing_session_id is None or await opened.store.index.get(session_id) is None:
-                config, labels = patch.applied(await self._initial_config(patch), SessionLabels())
-                await self._check_families(config)
+                config, labels = patch.applied(await self.catalog.initial_config(patch), SessionLabels())
+                await self.catalog.check(config)
                 user_id = patch.user_id or "default"
                 if await opened.operations.create(session_id, user_id=user_id, config=config, labels=labels):
                     return session_id
@@ -443,27 +432,15 @@ class AgentManager:
     # --- parts of the contract that this version refuses ----------------------------------------------------------------
 
     async def plan_update(self, session_id: str, **patch: Any) -> None:
-        """Not supported yet.
-
-        Raises:
-            NotSupported: always.
-        """
+        """Raises `NotSupported`, always."""
         await self._refuse(session_id, "plan_update", "update_session() applies a change, or refuses it as a whole")
 
     async def rollback_session(self, session_id: str, config_version: int) -> None:
-        """Not supported yet.
-
-        Raises:
-            NotSupported: always.
-        """
+        """Raises `NotSupported`, always."""
         await self._refuse(session_id, "rollback_session", "update_session() can set the former values")
 
     async def steer(self, session_id: str, message: str) -> None:
-        """Not supported yet.
-
-        Raises:
-            NotSupported: always.
-        """
+        """Raises `NotSupported`, always."""
         await self._refuse(session_id, "steer", "send() enqueues the message behind the running turn")
 
     async def approve(
@@ -475,11 +452,7 @@ class AgentManager:
         arguments: Mapping[str, Any] | None = None,
         reason: str | None = None,
     ) -> None:
-        """Not supported yet.
-
-        Raises:
-            NotSupported: always.
-        """
+        """Raises `NotSupported`, always."""
         await self._refuse(session_id, "approve", "no tool waits for an approval in this version")
 
     # --- life -----------------------------------------------------------------------------------------------------------
@@ -503,23 +476,8 @@ class AgentManager:
     async def _update(self, opened: Opened, session_id: str, patch: Patch) -> None:
         state = await opened.operations.peek(session_id)
         config, _ = patch.applied(state.config, state.tally.labels)
-        await self._check_families(config)
+        await self.catalog.check(config)
         await opened.operations.update(session_id, patch)
-
-    async def _initial_config(self, patch: Patch) -> SessionConfig:
-        """Returns the defaults of a new session: the persona's before the backend's before ours."""
-        persona = await self.catalog.persona(patch.config.get("persona_name", DEFAULT_PERSONA))
-        backend_name = patch.config.get("backend") or persona.backend or DEFAULT_BACKEND
-        named_model = persona.llm_model if backend_name == (persona.backend or backend_name) else None
-        model = named_model or self.catalog.backend(backend_name).default_model or DEFAULT_MODEL
-        return SessionConfig(backend=backend_name, llm_model=model, additional_tools=persona.tools)
-
-    async def _check_families(self, config: SessionConfig) -> None:
-        self.catalog.backend(config.backend)
-        await self.catalog.persona(config.persona_name)
-        self.catalog.tools(config.tools)
-        for fallback in config.fallbacks:
-            self.catalog.backend(fallback.partition(":")[0])
 
     def _data(self, summary: SessionSummary) -> dict[str, Any]:
         agent = self._agents.get(summary.session_id)
@@ -532,27 +490,3 @@ class AgentManager:
     async def _refuse(self, session_id: str, name: str, hint: str) -> None:
         await self._existing(session_id)
         raise NotSupported(f"{name}() is not supported yet", hint=hint)
-
-
-class _SessionsInMemory(Mapping[str, dict[str, Any]]):
-    """The sessions in memory, by id; each value is what `get_session_data` returns."""
-
-    def __init__(self, installation: Installation, data: Callable[[SessionSummary], dict[str, Any]]) -> None:
-        self._installation = installation
-        self._data = data
-
-    def __getitem__(self, session_id: str) -> dict[str, Any]:
-        for live in self._live():
-            if live.session_id == session_id:
-                return self._data(live.state.tally.summary())
-        raise KeyError(session_id)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([live.session_id for live in self._live()])
-
-    def __len__(self) -> int:
-        return len(self._live())
-
-    def _live(self) -> Sequence[LiveSession]:
-        opened = self._installation.now
-        return tuple(opened.registry) if opened is not None else ()

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from greenroom.installation import Installation
 from greenroom.interfaces import SessionSummary
+from greenroom.runtime.live import LiveSession
 
 if TYPE_CHECKING:
     from greenroom.agent import ReactJSAgent
@@ -48,6 +51,30 @@ def session_data(summary: SessionSummary, agent: ReactJSAgent | None) -> dict[st
         "last_seq": summary.last_seq,
         "agent": agent,
     }
+
+
+class SessionsInMemory(Mapping[str, dict[str, Any]]):
+    """The sessions in memory, by id; each value is what `get_session_data` returns."""
+
+    def __init__(self, installation: Installation, data: Callable[[SessionSummary], dict[str, Any]]) -> None:
+        self._installation = installation
+        self._data = data
+
+    def __getitem__(self, session_id: str) -> dict[str, Any]:
+        for live in self._live():
+            if live.session_id == session_id:
+                return self._data(live.state.tally.summary())
+        raise KeyError(session_id)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([live.session_id for live in self._live()])
+
+    def __len__(self) -> int:
+        return len(self._live())
+
+    def _live(self) -> Sequence[LiveSession]:
+        opened = self._installation.now
+        return tuple(opened.registry) if opened is not None else ()
 
 
 def _iso(at_ms: int) -> str:

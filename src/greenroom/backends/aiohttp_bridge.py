@@ -15,6 +15,7 @@ import ipaddress
 import urllib.request
 import weakref
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
@@ -55,27 +56,41 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             aiohttp.ClientError, TimeoutError: the way to the provider failed.
         """
         if self._session is None:
-            self._session = self._open_session(request.url)
+            self._session = self._open_session()
         headers = dict(request.headers)
         # A compressed event stream arrives in lumps: the compressor holds back what it has not yet filled a block with.
         headers["accept-encoding"] = "identity"
         body = await request.aread()
-        answer = await self._session.request(
-            request.method,
-            # httpx2 has made a header of credentials in the address; aiohttp would refuse to have both.
-            str(request.url.copy_with(userinfo=b"")),
-            # A buffer is sent in pieces, between which the event loop serves others.
-            data=io.BytesIO(body) if body else None,
-            headers=headers,
-            timeout=self._timeout,
-            allow_redirects=False,
-            proxy=self._proxy_for(request.url),
-        )
+        answer = await self._sent(self._session, request, headers, body)
         try:
             return await self._translated(answer)
         except BaseException:
             answer.close()
             raise
+
+    async def _sent(
+        self, session: aiohttp.ClientSession, request: httpx2.Request, headers: dict[str, str], body: bytes
+    ) -> aiohttp.ClientResponse:
+        while True:
+            attempt = _Attempt()
+            try:
+                return await session.request(
+                    request.method,
+                    # httpx2 has made a header of credentials in the address; aiohttp would refuse to have both.
+                    str(request.url.copy_with(userinfo=b"")),
+                    # A buffer is sent in pieces, between which the event loop serves others.
+                    data=io.BytesIO(body) if body else None,
+                    headers=headers,
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                    proxy=self._proxy_for(request.url),
+                    trace_request_ctx=attempt,
+                )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                # A kept connection that the other side has closed meanwhile (llama.cpp does it behind every stream, without a
+                # word) tells nothing about the server: the request goes out again, at the latest on a new connection.
+                if not attempt.is_reused:
+                    raise
 
     async def aclose(self) -> None:
         """Closes the connections. Idempotent."""
@@ -106,15 +121,12 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             return httpx2.Response(answer.status, headers=headers)
         return httpx2.Response(answer.status, headers=headers, stream=_Body(answer), extensions={ANSWER: answer})
 
-    def _open_session(self, url: httpx2.URL) -> aiohttp.ClientSession:
-        if is_loopback(url.host):
-            # llama.cpp promises to keep a connection and closes it behind every stream: the next request would fail. A new
-            # connection on this machine costs nothing.
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, force_close=True)
-        else:
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=KEEP_ALIVE_S)
+    def _open_session(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=KEEP_ALIVE_S)
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_reuse)
         # Providers' cookies pin clients to machines; no conversation should depend on that.
-        session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[trace])
         self._finalizer = weakref.finalize(self, _let_go, session, asyncio.get_running_loop())
         return session
 
@@ -131,6 +143,19 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 hint="set HTTPS_PROXY to an http proxy, or NO_PROXY to the provider's host",
             )
         return proxy
+
+
+class _Attempt:
+    """One sending of a request."""
+
+    is_reused = False
+
+
+async def _note_reuse(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    del session, params
+    context.trace_request_ctx.is_reused = True
 
 
 class _Body(httpx2.AsyncByteStream):
