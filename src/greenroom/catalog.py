@@ -129,15 +129,14 @@ class Catalog:
         model = named_model or self.backend(backend_name).default_model or DEFAULT_MODEL
         return SessionConfig(backend=backend_name, llm_model=model, additional_tools=persona.tools)
 
-    async def check(self, config: SessionConfig) -> None:
-        """Accepts a configuration all of whose names exist.
+    def check(self, config: SessionConfig) -> None:
+        """Accepts a configuration whose backends and toolsets exist; personas are checked by looking them up.
 
         Raises:
-            UnknownBackend, UnknownPersona, UnknownTool: one does not; the error names those that do.
+            UnknownBackend, UnknownTool: one does not; the error names those that do.
             InvalidArgument: two of its toolsets have a tool of the same name.
         """
         self.backend(config.backend)
-        await self.persona(config.persona_name)
         self.tools(config.tools)
         for fallback in config.fallbacks:
             self.backend(fallback.partition(":")[0])

@@ -154,7 +154,7 @@ class AgentManager:
         async with self._lock(session_id):
             if existing_session_id is None or await opened.store.index.get(session_id) is None:
                 config, labels = patch.applied(await self.catalog.initial_config(patch), SessionLabels())
-                await self.catalog.check(config)
+                self.catalog.check(config)
                 user_id = patch.user_id or "default"
                 if await opened.operations.create(session_id, user_id=user_id, config=config, labels=labels):
                     return session_id
@@ -476,7 +476,8 @@ class AgentManager:
     async def _update(self, opened: Opened, session_id: str, patch: Patch) -> None:
         state = await opened.operations.peek(session_id)
         config, _ = patch.applied(state.config, state.tally.labels)
-        await self.catalog.check(config)
+        await self.catalog.persona(config.persona_name)
+        self.catalog.check(config)
         await opened.operations.update(session_id, patch)
 
     def _data(self, summary: SessionSummary) -> dict[str, Any]:

@@ -132,6 +132,8 @@ class Operations:
                     posted = await self._watch.post(live, message)
                     position = 1 + len(live.state.queue)
                     return _receipt(live.state, posted, seq=live.state.seq, position=position)
+            if live.is_mine and live.state.is_busy:
+                await self._watch.take_in(live)  # what came first by another way is first in the queue
             records = await live.change(decide)
             self._registry.wake(live)
             if known:
