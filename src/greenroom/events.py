@@ -234,7 +234,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         seq: counts from 1 without gaps.
-        epoch: of the writer; never falls along the log.
+        epoch: of the writer; never falls along the log. The first is the time of the creation in milliseconds, so that a session
+            that is deleted and created again under the same id is not mistaken for the old one.
         at_ms: wall clock of the writer, milliseconds since 1970.
     """
 

@@ -90,7 +90,7 @@ async def session_frames(registry: Registry, session_id: str, cursor: Cursor | N
     has_begun = False
     at = start or Cursor()
     try:
-        async with aclosing(follower.read(start)) as batches:
+        async with aclosing(follower.read(start, is_checked=True)) as batches:
             async for batch in batches:
                 has_begun = True
                 if isinstance(batch, Snapshot):

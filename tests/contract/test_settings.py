@@ -172,7 +172,7 @@ class Slow(Toolset):
     async def ponder(self) -> str:
         """Ponders."""
         try:
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise

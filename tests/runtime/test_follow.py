@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agui_client import Client
-from greenroom.backends.scripted import Call, Gate, Say, ScriptedBackend, Think
+from greenroom.backends.scripted import Call, Cut, Gate, Say, ScriptedBackend, Think
 from greenroom.core.cursor import Cursor, parse_cursor
 from greenroom.errors import InvalidStream, SessionNotFound
 from greenroom.events import StepProgress, StepStarted
@@ -36,7 +36,7 @@ async def test_a_reader_that_comes_back_at_any_frame_gets_exactly_the_rest() -> 
         await opened.create()
         await opened.answer("one")
         await opened.answer(GREEK)
-        all_frames = await frames(opened, str(Cursor(1, 0, 1)))
+        all_frames = await frames(opened, str(Cursor(0, 0, 0)))
         assert len(all_frames) > 40
         assert len({frame.cursor for frame in all_frames}) == len(all_frames), "every frame has a position of its own"
         positions = [parse_cursor(frame.cursor) for frame in all_frames]
@@ -50,7 +50,7 @@ async def test_a_reader_may_leave_within_a_delta() -> None:
         await opened.create()
         await opened.answer()
         text = "abcdefghij"
-        start = next(f.cursor for f in await frames(opened, str(Cursor(1, 0, 1))) if '"assistant"' in f.data)
+        start = next(f.cursor for f in await frames(opened, str(Cursor(0, 0, 0))) if '"assistant"' in f.data)
         at = parse_cursor(start)
         for seen in range(len(text) + 1):
             rest = await frames(opened, str(Cursor(at.seq, at.offset + seen, at.epoch)))
@@ -80,7 +80,7 @@ async def test_a_reader_that_leaves_at_every_frame_of_a_live_turn() -> None:
         while True:
             got = None
             async for frame in session_frames(
-                opened.registry, HERE, parse_cursor(client.cursor) if client.cursor else Cursor(1, 0, 1)
+                opened.registry, HERE, parse_cursor(client.cursor) if client.cursor else Cursor(0, 0, 0)
             ):
                 client.apply(frame.data)
                 client.cursor = got = frame.cursor
@@ -121,7 +121,7 @@ async def test_a_slow_reader_loses_nothing_and_holds_nobody_up() -> None:
     async with stage([[Say(words[:100]), gate, Say(words[100:])]], limits=limits) as opened:
         await opened.create()
         await opened.send()
-        slow = session_frames(opened.registry, HERE, Cursor(1, 0, 1))
+        slow = session_frames(opened.registry, HERE, Cursor(0, 0, 0))
         client = Client()
         client.apply((await anext(slow)).data)
         await gate.reached()
@@ -148,6 +148,28 @@ async def test_what_an_older_epoch_showed_but_never_wrote_is_answered_with_a_sna
         assert client.texts() == ["another"], "never a splice of two attempts"
         starts = [event for event in await after.events() if isinstance(event, StepStarted)]
         assert [event.attempt for event in starts] == [1, 2]
+
+
+@pytest.mark.virtual_time
+async def test_a_reader_that_joins_between_two_attempts_is_not_shown_the_void_one() -> None:
+    async with stage([[Say(["half"]), Cut()], [Say(["whole"])]], limits=Limits(retry_base_s=30)) as opened:
+        await opened.create()
+        await opened.send()
+        await asyncio.sleep(1)  # the first attempt has failed, the second waits
+        assert client_of(await frames(opened, None)).texts() == ["whole"]
+
+
+async def test_a_cursor_of_a_session_that_was_deleted_is_not_one_of_its_namesake() -> None:
+    async with stage() as opened:
+        await opened.create()
+        await opened.answer("old")
+        old = [frame.cursor for frame in await frames(opened, "0.0~0")]
+        await opened.operations.delete(HERE)
+        await asyncio.sleep(0.002)  # real time: the namesake is created in another millisecond
+        await opened.create()
+        await opened.answer("new")
+        for cursor in old:
+            assert client_of(await frames(opened, cursor)).texts() == ["You said: new"]
 
 
 async def test_a_cursor_ahead_of_the_log_is_answered_with_a_snapshot() -> None:

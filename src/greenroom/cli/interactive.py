@@ -184,7 +184,7 @@ class Chat:
                     self.say("Ctrl-C again, or Ctrl-D, leaves", style="dim")
 
     async def _answer(self, message: str) -> None:
-        if not self.session["title"]:
+        if not self.session["title"] and not self.session["message_count"]:
             await self.update(title=title_of(message))
         self._heard(await ask(self.manager, self.session_id, message, self._painter))
 

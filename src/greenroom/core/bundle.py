@@ -45,7 +45,9 @@ def copied_records(
         for record in records[1:]
     )
     events.extend((event, now_ms) for event in _endings(state))
-    return [Record(seq=seq, epoch=1, at_ms=at_ms, event=event) for seq, (event, at_ms) in enumerate(events, start=1)]
+    return [
+        Record(seq=seq, epoch=now_ms, at_ms=at_ms, event=event) for seq, (event, at_ms) in enumerate(events, start=1)
+    ]
 
 
 def _endings(state: SessionState) -> list[Event]:

@@ -56,6 +56,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
     message: MessageAccepted
     seq: int
+    epoch: int
     at_ms: int
 
 
@@ -80,12 +81,24 @@ class StepState:
 class TurnHistory:
     """One turn that was started: its message, its steps and its end."""
 
-    __slots__ = ("at_ms", "context", "ended", "message", "message_at_ms", "message_seq", "rendered", "seq", "steps")
+    __slots__ = (
+        "at_ms",
+        "context",
+        "ended",
+        "message",
+        "message_at_ms",
+        "message_epoch",
+        "message_seq",
+        "rendered",
+        "seq",
+        "steps",
+    )
 
     def __init__(self, accepted: Accepted, *, started: TurnStarted, record: Record) -> None:
         self.message = accepted.message
         self.message_at_ms = accepted.at_ms
         self.message_seq = accepted.seq
+        self.message_epoch = accepted.epoch
         self.context = started.context
         self.at_ms = record.at_ms
         self.seq = record.seq
@@ -312,7 +325,7 @@ class SessionState:
                 del self.turns[self._index_of(event.turn_id) :]
                 self._recount(self.tally, self.turns)
             case MessageAccepted() as event:
-                self.queue.append(Accepted(message=event, seq=record.seq, at_ms=record.at_ms))
+                self.queue.append(Accepted(message=event, seq=record.seq, epoch=record.epoch, at_ms=record.at_ms))
                 self._turn_ids.add(event.turn_id)
                 if event.idempotency_key:
                     self.keys[event.idempotency_key] = event.turn_id

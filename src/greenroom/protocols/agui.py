@@ -145,13 +145,15 @@ class AguiProjection:
             self._turn_id = turn.turn_id
             events.append(self._run_started())
         step = turn.steps[-1] if turn.ended is None and turn.steps else None
-        if step is None or step.finished is not None or step.failed is not None:
+        self._is_void = False
+        if step is not None and step.failed is not None:
+            # It will be asked again, or the turn ends: what it said does not count as long as nobody knows.
+            events.append(self._snapshot_before(step.number))
+        elif step is None or step.finished is not None:
             events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": all_messages(state)}))
-            self._is_void = False
         else:
             running = step.assembly.extended(items)
             events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": all_messages(state, running)}))
-            self._is_void = False
             started = StepStarted(step=step.number, attempt=step.attempt, backend=step.backend, model=step.model)
             events.extend(self._step_started(started))
             for part in running.open_parts():

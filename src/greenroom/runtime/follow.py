@@ -58,8 +58,14 @@ class Follower(Generic[S]):
         self._snapshot = snapshot
         self._until_idle = until_idle
 
-    async def read(self, position: Cursor | None) -> AsyncGenerator[Sequence[Entry] | Snapshot[S], None]:
+    async def read(
+        self, position: Cursor | None, *, is_checked: bool = False
+    ) -> AsyncGenerator[Sequence[Entry] | Snapshot[S], None]:
         """Yields what lies behind `position`, in batches; without one, or with one that never existed, a snapshot first.
+
+        Args:
+            position: where to begin.
+            is_checked: the caller knows that the position exists.
 
         Raises:
             SessionNotFound: the session does not exist, or was deleted meanwhile.
@@ -68,8 +74,9 @@ class Follower(Generic[S]):
         fruitless = 0
         while True:
             async with self._registry.using(self._session_id) as live:
-                if position is not None and not await self.exists(live, position):
+                if position is not None and not is_checked and not await self.exists(live, position):
                     position = None
+                is_checked = False
                 reader, tail = live.join()
                 self._registry.on_interest()
                 try:
@@ -125,13 +132,17 @@ class Follower(Generic[S]):
 
     async def exists(self, live: LiveSession, position: Cursor) -> bool:
         """Returns whether what was seen at `position` is part of the session as it is now."""
-        if position.in_snapshot or position.epoch > live.state.epoch:
+        state, shown = live.state, live.shown()
+        if position.in_snapshot or position.epoch > state.epoch:
             return False
-        if position.offset == 0 and not position.frame:
-            return position.seq <= live.shown().seq
-        if position.seq >= live.state.seq:
-            shown = live.shown()
+        if (position.seq, position.offset, position.frame) == (0, 0, 0):
+            return True
+        if position.seq > state.seq or (position.seq == state.seq and position.offset):
             return position.epoch == shown.epoch and (position.seq, position.offset) <= (shown.seq, shown.offset)
+        if position.offset == 0:
+            # The record itself was seen; if another epoch wrote it, this is another session under the same id.
+            (record,) = await self._registry.store.log.read(self._session_id, after_seq=position.seq - 1, limit=1)
+            return record.epoch == position.epoch
         (record,) = await self._registry.store.log.read(self._session_id, after_seq=position.seq, limit=1)
         if record.epoch != position.epoch:
             return False

@@ -76,7 +76,7 @@ class Operations:
         created = SessionCreated(user_id=user_id, config=config, labels=labels, node=self._registry.store.node)
         at_ms = self._registry.clock.now_ms()
         try:
-            await self._append_new(session_id, [Record(seq=1, epoch=1, at_ms=at_ms, event=created)])
+            await self._append_new(session_id, [Record(seq=1, epoch=at_ms, at_ms=at_ms, event=created)])
         except Conflict:
             return False
         return True
@@ -131,7 +131,8 @@ class Operations:
                         return _repeat(live.state, known_turn_id(live.state, message))
                     posted = await self._watch.post(live, message)
                     position = 1 + len(live.state.queue)
-                    return _receipt(live.state, posted, seq=live.state.seq, position=position)
+                    cursor = Cursor(live.state.seq, 0, live.state.epoch)
+                    return _receipt(live.state, posted, cursor=cursor, position=position)
             if live.is_mine and live.state.is_busy:
                 await self._watch.take_in(live)  # what came first by another way is first in the queue
             records = await live.change(decide)
@@ -139,7 +140,9 @@ class Operations:
             if known:
                 return _repeat(live.state, known[0])
             position = len(live.state.queue) - (live.state.turn is None)
-            return _receipt(live.state, message, seq=records[-1].seq, position=position)
+            accepted = records[-1]
+            cursor = Cursor(accepted.seq, 0, accepted.epoch)
+            return _receipt(live.state, message, cursor=cursor, position=position)
 
         try:
             return await self._attempted(session_id, attempt)
@@ -337,7 +340,7 @@ class Operations:
             session_id,
             [record.event for record in records],
             expected_seq=0,
-            epoch=1,
+            epoch=records[0].epoch,
             at_ms=[record.at_ms for record in records],
             key=new_id("", self._registry.clock.now_ms()),
             index=IndexUpdate(summary=state.tally.summary(), texts=tuple(texts)),
@@ -361,13 +364,13 @@ def _current(state: SessionState) -> str | None:
     return state.queue[0].message.turn_id if state.queue else None
 
 
-def _receipt(state: SessionState, message: MessageAccepted, *, seq: int, position: int) -> Receipt:
+def _receipt(state: SessionState, message: MessageAccepted, *, cursor: Cursor, position: int) -> Receipt:
     return Receipt(
         session_id=state.session_id,
         turn_id=message.turn_id,
         message_id=message.message_id,
         position=max(0, position),
-        cursor=str(Cursor(seq, 0, state.epoch)),
+        cursor=str(cursor),
     )
 
 
@@ -376,17 +379,19 @@ def _repeat(state: SessionState, turn_id: str) -> Receipt:
     if turn_id in waiting:
         place = waiting.index(turn_id)
         accepted = state.queue[place]
-        message, seq, position = accepted.message, accepted.seq, place + (state.turn is not None)
+        message, position = accepted.message, place + (state.turn is not None)
+        cursor = Cursor(accepted.seq, 0, accepted.epoch)
     else:
         turn = next((turn for turn in state.turns if turn.turn_id == turn_id), None)
         if turn is None:
             raise InvalidArgument("the message of this idempotency key was taken back", hint="send it with a new key")
-        message, seq, position = turn.message, turn.message_seq, 0
+        message, position = turn.message, 0
+        cursor = Cursor(turn.message_seq, 0, turn.message_epoch)
     return Receipt(
         session_id=state.session_id,
         turn_id=turn_id,
         message_id=message.message_id,
         position=position,
-        cursor=str(Cursor(seq, 0, state.epoch)),
+        cursor=str(cursor),
         is_repeat=True,
     )
