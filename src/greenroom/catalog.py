@@ -145,7 +145,7 @@ class Catalog:
         """Returns the usage with its cost, where the price of the model is known."""
         if usage.cost_usd is not None or usage == Usage():
             return usage
-        if backend in {"local", "scripted"}:
+        if backend in _FREE:
             return msgspec.structs.replace(usage, cost_usd=0.0)
         # The first look-up loads the table of prices, which is slow: not on the event loop.
         cost_usd = await asyncio.to_thread(_price, usage, _PRICE_PROVIDERS.get(backend), model)
@@ -241,6 +241,14 @@ def _local(settings: Settings) -> Backend:
     return LocalBackend(speaking_to, home=settings.home, model_path=settings.local_model)
 
 
+def _ollama(settings: Settings) -> Backend:
+    from greenroom.backends.ollama import ollama_url
+    from greenroom.backends.openai import OpenAIBackend
+
+    # Ollama wants no key; the wire wants one.
+    return OpenAIBackend(api_key="ollama", base_url=f"{ollama_url()}/v1", limits=settings.limits)
+
+
 def _scripted(_: Settings) -> Backend:
     from greenroom.backends.scripted import ScriptedBackend
 
@@ -251,8 +259,10 @@ _BACKENDS: Final[Mapping[str, BackendFactory]] = {
     "openai": _openai,
     "claude": _claude,
     "local": _local,
+    "ollama": _ollama,
     "scripted": _scripted,
 }
+_FREE: Final = frozenset({"local", "ollama", "scripted"})
 _PRICE_PROVIDERS: Final = {"openai": "openai", "claude": "anthropic"}
 
 

@@ -34,8 +34,6 @@ _OPENAI_HOST: Final = "api.openai.com"
 _ANTHROPIC_HOST: Final = "api.anthropic.com"
 _NOT_FOR_CHAT: Final = re.compile(r"embed|minilm|\bbge\b|rerank", re.IGNORECASE)
 """Models that people have in their Ollama for search; Ollama's list does not tell them apart."""
-_OLLAMA_KEY: Final = "ollama"
-"""Ollama wants none; the wire wants one."""
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +46,6 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         why: what was found, or what is missing.
         remedy: what makes it usable; empty if it is.
         model: what to ask for; `None` for the backend's own default.
-        route: how the `openai` backend reaches it, when that is not where the settings say.
         is_demo: its answers are for demonstrations only.
     """
 
@@ -58,7 +55,6 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     remedy: str = ""
     model: str | None = None
-    route: BackendSettings | None = None
     is_demo: bool = False
 
 
@@ -78,15 +74,10 @@ class LocalModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """The default, and how it became that.
-
-    Attributes:
-        settings: the settings under which it can be used.
-    """
+    """The default, and how it became that."""
 
     candidate: Candidate
     reason: str
-    settings: Settings
 
 
 async def choose(settings: Settings, environment: Mapping[str, str] = os.environ) -> Choice:
@@ -101,7 +92,7 @@ async def choose(settings: Settings, environment: Mapping[str, str] = os.environ
             model=settings.default_model,
             is_demo=settings.default_backend == "local" and await asyncio.to_thread(answers_for_show, settings),
         )
-        return Choice(candidate=named, reason=why, settings=settings)
+        return Choice(candidate=named, reason=why)
     for candidate in (openai(settings, environment), claude(settings, environment)):
         if candidate.is_usable:
             return _chosen(candidate, settings)
@@ -150,12 +141,11 @@ async def ollama(environment: Mapping[str, str] = os.environ) -> Candidate:
         why, remedy = f"it answers at {url} with {chat_models[0]}{others}", ""
     return Candidate(
         label="Ollama",
-        backend="openai",
+        backend="ollama",
         is_usable=bool(chat_models),
         why=why,
         remedy=remedy,
         model=chat_models[0] if chat_models else None,
-        route=BackendSettings(api_key=_OLLAMA_KEY, base_url=f"{url}/v1"),
     )
 
 
@@ -225,10 +215,8 @@ def pull_local_model(settings: Settings, progress: Progress | None = None) -> Lo
 
 
 def _chosen(candidate: Candidate, settings: Settings) -> Choice:
-    if candidate.route is not None:
-        settings = msgspec.structs.replace(settings, openai=candidate.route)
     model = settings.default_model or candidate.model
-    return Choice(candidate=msgspec.structs.replace(candidate, model=model), reason=candidate.why, settings=settings)
+    return Choice(candidate=msgspec.structs.replace(candidate, model=model), reason=candidate.why)
 
 
 def _provider(label: str, backend: str, *, key: str, base_url: str, official: str, variable: str) -> Candidate:

@@ -55,10 +55,9 @@ async def test_then_an_ollama(home: Path) -> None:
         choice = await choose(settings(home), {"OLLAMA_HOST": url})
     assert (choice.candidate.label, choice.candidate.backend, choice.candidate.model) == (
         "Ollama",
-        "openai",
+        "ollama",
         "llama3.2:latest",
     )
-    assert choice.settings.openai == BackendSettings(api_key="ollama", base_url=f"{url}/v1")
     assert choice.reason == f"it answers at {url} with llama3.2:latest and 1 more"
 
 
@@ -144,7 +143,7 @@ def test_chatting_with_an_ollama(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv("OLLAMA_HOST", url)
         ran = run("chat", "-m", "who are you?", "--session", "s")
         assert (ran.code, ran.out) == (0, "I am a llama.\n")
-        assert ran.err == f"openai (Ollama at {url}/v1) · llama3.2:latest · session s\n"
+        assert ran.err == "ollama · llama3.2:latest · session s\n"
         assert run("chat", "-m", "and now?", "--session", "s").out == "I am a llama.\n", "and when it is gone on with"
         assert [request["model"] for request in running.requests] == ["llama3.2:latest"] * 2
 

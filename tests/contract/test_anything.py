@@ -47,12 +47,14 @@ class Chaos:
         self.accepted: list[str] = []
         self.rewound: set[str] = set()
         self.log: list[str] = []
+        self.front_end = FrontEnd()
+        self.cursor: str | None = None
         self.stages: list[Stage] = []
         self.stage: Stage
         self.session_id: str
         self.moves: list[Callable[[], Awaitable[object]]] = [
             self.send, self.send, self.stream, self.cancel, self.update, self.hibernate, self.rewind, self.fork,
-            self.restart, self.join, self.open_gates, self.open_gates,
+            self.restart, self.read, self.read, self.open_gates, self.open_gates,
         ]  # fmt: skip
 
     def answer(self, _request: object) -> Any:
@@ -129,9 +131,15 @@ class Chaos:
         await self.stage.manager.close()
         self.stage = self.stages[place] = self.open_stage(self.answer)
 
-    async def join(self) -> None:
-        reader = self.stage.manager.attach(self.session_id)
-        await anext(reader, None)
+    async def read(self) -> None:
+        """The one reader goes on where it was, sees some more, and leaves again."""
+        reader = self.stage.manager.attach(self.session_id, self.cursor)
+        for _ in range(self.dice.randint(1, 12)):
+            frame = await self.through(anext(reader, None))
+            if frame is None:
+                break
+            self.cursor = frame.cursor
+            self.front_end.apply(frame.data)
         await reader.aclose()
 
     async def open_gates(self) -> None:
@@ -143,8 +151,8 @@ class Chaos:
 
     async def end(self) -> None:
         self.is_calm = True
-        frames = await self.through(all_of(self.stage.manager.attach(self.session_id)))
-        FrontEnd().apply_all(data for _, data in frames)
+        frames = await self.through(all_of(self.stage.manager.attach(self.session_id, self.cursor)))
+        self.front_end.apply_all(data for _, data in frames)
 
     async def through(self, work: Awaitable[T]) -> T:
         """Does something that takes as long as the model does, with all gates open."""
@@ -195,6 +203,8 @@ async def survives(chaos: Chaos, *, managers: int) -> None:
         assert all(answer.outcome for answer in answers), chaos.log
 
     stage = chaos.stages[0]
+    fresh = FrontEnd().apply_all(data for _, data in await all_of(stage.manager.attach(session_id)))
+    assert (chaos.front_end.shown, chaos.front_end.calls) == (fresh.shown, fresh.calls), chaos.log
     receipt = await stage.manager.send(session_id, "Are you well?")
     frames = await all_of(stage.manager.attach(session_id, receipt.cursor))
     assert text_of(checked_run([data for _, data in frames])) == "Calm."

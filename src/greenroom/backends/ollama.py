@@ -1,4 +1,4 @@
-"""Finds an Ollama on this machine: it speaks the OpenAI dialect under `/v1`, so the `openai` backend talks to it.
+"""Finds an Ollama on this machine: it speaks the OpenAI dialect under `/v1`, so the backend `ollama` is the `openai` one at its address.
 
 Rule: a short look that never fails: whatever does not answer like an Ollama at once is none.
 """

@@ -46,12 +46,10 @@ class Opened(NamedTuple):
     Attributes:
         session: its data.
         is_new: it was made for this.
-        default: what answers where nobody names a backend; `None` if it was not looked for.
     """
 
     session: dict[str, Any]
     is_new: bool
-    default: Candidate | None
 
     @property
     def session_id(self) -> str:
@@ -103,7 +101,7 @@ async def open_session(manager: AgentManager, wish: Wish, default: Candidate | N
         session_id = await manager.create_session(existing_session_id=session_id, **changes)
     session = await manager.fetch_session_data(str(session_id))
     assert session is not None, "it was made or found just now"
-    return Opened(session, is_new=existing is None, default=default)
+    return Opened(session, is_new=existing is None)
 
 
 def default_model(manager: AgentManager, backend: str) -> str | None:
@@ -115,11 +113,9 @@ def default_model(manager: AgentManager, backend: str) -> str | None:
     return manager.catalog.backend(backend).default_model
 
 
-async def introduction(session: dict[str, Any], default: Candidate | None, settings: Settings) -> tuple[str, str]:
+async def introduction(session: dict[str, Any], settings: Settings) -> tuple[str, str]:
     """Returns who answers, in one line, and what should be known about that, if anything."""
     parts = [session["backend"], session["llm_model"]]
-    if session["backend"] == "openai" and default is not None and default.route is not None:
-        parts[0] = f"openai ({default.label} at {default.route.base_url})"
     if session["persona_name"] != DEFAULT_PERSONA:
         parts.append(session["persona_name"])
     is_demo = session["backend"] == "local" and await asyncio.to_thread(answers_for_show, settings)
@@ -152,7 +148,7 @@ async def _one_message(settings: Settings, wish: Wish, message: str, *, as_json:
     default = None
     if wish.backend is None:
         choice = await choose(settings)
-        default, settings = choice.candidate, choice.settings
+        default = choice.candidate
     async with managing(settings) as manager:
         opened = await open_session(manager, wish, default, title=title_of(message))
         if as_json:
@@ -176,7 +172,7 @@ async def _one_message(settings: Settings, wish: Wish, message: str, *, as_json:
 
 
 async def _introduce(opened: Opened, settings: Settings) -> None:
-    line, caution = await introduction(opened.session, opened.default, settings)
+    line, caution = await introduction(opened.session, settings)
     print_note(line)
     if caution:
         print_note(caution)

@@ -37,7 +37,7 @@ async def converse(settings: Settings, wish: Wish) -> int:
     default = None
     if wish.backend is None:
         choice = await choose(settings)
-        default, settings = choice.candidate, choice.settings
+        default = choice.candidate
     async with managing(settings) as manager:
         opened = await open_session(manager, wish, default)
         chat = Chat(manager, settings, opened.session, default)
@@ -104,7 +104,7 @@ class Chat:
 
     async def introduce(self) -> None:
         """Says who answers, and what should be known about that."""
-        line, caution = await introduction(self.session, self._default, self._settings)
+        line, caution = await introduction(self.session, self._settings)
         self.say(line, style="bold")
         if caution:
             self.say(caution, style="yellow")
