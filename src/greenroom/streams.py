@@ -64,7 +64,7 @@ async def turn_events(
                     if projection.is_running(turn_id) or (
                         isinstance(payload, TurnStarted) and payload.turn_id == turn_id
                     ):
-                        for event in projection.events(payload):
+                        for event in projection.events(payload, seq=entry.seq):
                             yield event
                         if isinstance(payload, TurnEnded):
                             return
@@ -83,7 +83,8 @@ async def session_frames(registry: Registry, session_id: str, cursor: Cursor | N
     start = cursor
     if cursor is not None:
         async with registry.using(session_id) as live:
-            if not await follower.exists(live, cursor):
+            # What was rewound is not replayed: who has seen it, or was about to, gets what is left.
+            if cursor.seq < live.state.rewound_seq or not await follower.exists(live, cursor):
                 start = cursor = None
             else:
                 start = _start_of_turn(live.state, cursor)
@@ -113,13 +114,13 @@ def _entry_frames(projection: AguiProjection, entry: Entry, at: Cursor, seen: Cu
     skipped = 0
     if seen is not None:
         if (entry.seq, entry.offset) <= (seen.seq, seen.offset):
-            projection.events(entry.payload)
+            projection.events(entry.payload, seq=entry.seq)
             return []
         # The first entry behind the position: a delta may be half seen, of another item some frames may be.
         (entry,) = behind((entry,), seen)
         if (at.seq, at.offset) <= (seen.seq, seen.offset):
             at, skipped = Cursor(seen.seq, seen.offset, seen.epoch), seen.frame
-    events = projection.events(entry.payload)
+    events = projection.events(entry.payload, seq=entry.seq)
     frames = [
         Frame(str(Cursor(at.seq, at.offset, at.epoch, number)), event)
         for number, event in enumerate(events[:-1], start=1)
@@ -143,7 +144,7 @@ def _start_of_turn(state: SessionState, cursor: Cursor) -> Cursor:
     for turn in reversed(state.turns):
         if turn.seq <= cursor.seq:
             return Cursor(turn.seq - 1, 0, cursor.epoch)
-    return cursor
+    return Cursor()
 
 
 def _waits(state: SessionState, turn_id: str) -> bool:

@@ -109,12 +109,16 @@ class FrontEnd:
         self._calls: dict[str, Json] = {}
 
     def apply_all(self, texts: Iterable[str]) -> FrontEnd:
-        for text in texts:
-            self.apply(text)
+        """Applies what one stream brought."""
+        for number, text in enumerate(texts):
+            self.apply(text, is_first=number == 0)
         return self
 
-    def apply(self, text: str) -> None:
+    def apply(self, text: str, *, is_first: bool = False) -> None:
+        """Applies one event; the first of a stream may start a run anew, whatever the stream before had left open."""
         event = parsed(text)
+        if is_first and event["type"] == "RUN_STARTED":
+            self.run = None
         kind = event["type"]
         match kind:
             case "RUN_STARTED":

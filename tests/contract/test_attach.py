@@ -334,6 +334,63 @@ async def test_a_rewound_session_takes_back_what_a_reader_saw(stage: Stage) -> N
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("rewound", ["the last turn", "everything"])
+@pytest.mark.parametrize("later", [False, True], ids=["and nothing after", "and another turn"])
+async def test_every_cursor_survives_a_rewind(open_stage: OpenStage, rewound: str, later: bool) -> None:  # noqa: FBT001
+    steps = [[Think("Hm."), Say(["So", ": "]), Call("roll_dice", {"notation": "1d1"})], "One."]
+    stage = open_stage(
+        lambda request: "Later." if "later" in str(words(request)) else steps[words(request)[-1][0] == "tool"]
+    )
+    session_id = await stage.session()
+    frames = [*await live_frames(stage, session_id, "first"), *await live_frames(stage, session_id, "second")]
+    history = await stage.manager.history(session_id)
+    await stage.manager.rewind_session(session_id, history[-1 if rewound == "the last turn" else 0].turn_id)
+    if later:
+        await stage.say(session_id, "later")
+
+    expected = applied(await all_of(stage.manager.attach(session_id)))
+    for number, (cursor, _) in enumerate(frames, start=1):
+        rest = await all_of(stage.manager.attach(session_id, cursor))
+        assert content(applied(frames[:number], rest)) == content(expected), f"after frame {number}, at {cursor}"
+
+
+# --- messages that wait -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("joined", ["with a snapshot", "from the beginning"])
+@pytest.mark.parametrize("breaks", [False, True], ids=["", "and the first answer breaks"])
+async def test_a_message_that_waits_is_shown_once_at_every_cursor(
+    open_stage: OpenStage,
+    joined: str,
+    breaks: bool,  # noqa: FBT001
+) -> None:
+    gate = Gate()
+    first: list[Any] = [Say(["Wr", "ong"]), gate, Cut()] if breaks else [Say(["To ", "one"]), gate]
+    stage = open_stage([first, *(["To one"] if breaks else []), "To two"])
+    session_id = await stage.session()
+    receipt = await stage.manager.send(session_id, "one")
+    await gate.reached()
+    await stage.manager.send(session_id, "two")
+
+    reader = stage.manager.attach(session_id, None if joined == "with a snapshot" else receipt.cursor)
+    frames = [await anext(reader)]
+    reading = asyncio.ensure_future(all_of(reader))
+    await let_others_run()
+    gate.open()
+    frames += await reading
+    expected = applied(await all_of(stage.manager.attach(session_id))).shown
+    assert [text for _, text in expected] == ["one", "To one", "two", "To two"]
+    if joined == "with a snapshot":
+        assert applied(frames).shown == expected
+
+    for number, (cursor, _) in enumerate(frames, start=1):
+        rest = await all_of(stage.manager.attach(session_id, cursor))
+        shown = dict.fromkeys(applied(frames[:number], rest).shown)
+        missing = [entry for entry in expected if entry not in shown and entry != ("user", "one")]
+        assert not missing, f"after frame {number}, at {cursor}"
+        assert set(shown) <= set(expected), f"after frame {number}, at {cursor}"
+
+
 # --- slow readers -------------------------------------------------------------------------------------------------------
 
 

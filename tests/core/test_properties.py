@@ -216,7 +216,7 @@ def test_whatever_is_allowed_can_be_rendered_shown_and_recovered(drawn: list[Any
     client = Client()
     for record in walk.records:
         for entry in entries_of(record):
-            for event in projection.events(entry.payload):
+            for event in projection.events(entry.payload, seq=entry.seq):
                 client.apply(event)
     late, joined = AguiProjection("s", find_state=lambda: state), Client()
     for event in late.begin_with(state, ()):

@@ -205,6 +205,7 @@ class SessionState:
         turns: the turns that count, in order; rewound ones are gone.
         queue: accepted messages whose turn has not started, first in, first out.
         turn: the open turn's machine, or `None`.
+        rewound_seq, rewound_turn_id: of the last rewind; 0 and empty if there was none.
         keys: idempotency key of a message -> its turn.
     """
 
@@ -218,6 +219,8 @@ class SessionState:
         self.keys: dict[str, str] = {}
         self.call_ids: set[str] = set()
         self.notices: set[str] = set()
+        self.rewound_seq = 0
+        self.rewound_turn_id = ""
         self._turn_ids: set[str] = set()
         self._limits = limits
 
@@ -323,6 +326,7 @@ class SessionState:
                 self.parent = event.parent
             case SessionRewound() as event:
                 del self.turns[self._index_of(event.turn_id) :]
+                self.rewound_seq, self.rewound_turn_id = record.seq, event.turn_id
                 self._recount(self.tally, self.turns)
             case MessageAccepted() as event:
                 self.queue.append(Accepted(message=event, seq=record.seq, epoch=record.epoch, at_ms=record.at_ms))

@@ -30,7 +30,14 @@ from greenroom.events import (
     TurnStarted,
 )
 from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted, TextPart, Usage
-from greenroom.protocols.agui_messages import all_messages, call_parent_id, messages_before, part_id, result_id
+from greenroom.protocols.agui_messages import (
+    all_messages,
+    call_parent_id,
+    messages_before,
+    messages_until,
+    part_id,
+    result_id,
+)
 
 PROTOCOL_VERSION: Final = "1.0"
 
@@ -68,7 +75,7 @@ class AguiProjection:
         self._is_running = False
         self._step: StepStarted | None = None
         self._is_void = False
-        self._shown_early: set[str] = set()
+        self._has_shown = False
         self._open: dict[int, _Open] = {}
         self._usage: list[dict[str, Any]] = []
 
@@ -76,8 +83,13 @@ class AguiProjection:
         """Returns whether the turn's run was opened at the reader and not ended."""
         return self._is_running and self._turn_id == turn_id
 
-    def events(self, payload: Event | PartItem) -> Sequence[str]:
-        """Returns the AG-UI events of an entry, in order."""
+    def events(self, payload: Event | PartItem, *, seq: int) -> Sequence[str]:
+        """Returns the AG-UI events of an entry, in order.
+
+        Args:
+            payload: of the entry.
+            seq: of the entry.
+        """
         match payload:
             case PartDelta():
                 return (self._open[payload.part].content + _encoder.encode(payload.delta).decode() + "}",)
@@ -88,15 +100,14 @@ class AguiProjection:
             case TurnStarted():
                 return self._turn_started(payload)
             case SessionRewound():
-                self._is_void = True
-                return ()
+                return self._rewound(payload, seq)
             case StepStarted():
                 return self._step_started(payload)
             case StepFinished():
                 self._count(payload.usage)
                 return self._step_ended()
             case StepFailed():
-                self._is_void = bool(self._open) or self._is_void
+                self._is_void = self._has_shown
                 self._count(payload.usage)
                 return self._step_ended()
             case ToolReturned():
@@ -131,9 +142,8 @@ class AguiProjection:
         """
         turn = next((turn for turn in reversed(state.turns) if turn_id in {None, turn.turn_id}), None)
         if turn is None:
-            return ()
+            return self._told(state.rewound_turn_id, []) if state.rewound_turn_id and turn_id is None else ()
         events = list(self._step_ended())
-        self._shown_early = {accepted.message.message_id for accepted in state.queue}
         if self._is_running and self._turn_id != turn.turn_id:
             former = next((past for past in state.turns if past.turn_id == self._turn_id), None)
             lost = TurnEnded(
@@ -166,6 +176,7 @@ class AguiProjection:
 
     def _part_started(self, part: PartStarted) -> Sequence[str]:
         assert self._step is not None, "a part outside of a step"
+        self._has_shown = True
         step = self._step
         own_id = part_id(self._turn_id, step.step, step.attempt, part.part)
         match part.kind:
@@ -202,12 +213,24 @@ class AguiProjection:
             }
         )
 
+    def _rewound(self, rewound: SessionRewound, seq: int) -> Sequence[str]:
+        """Returns a run that says nothing but what is left: no other event of the protocol takes messages away."""
+        state = self._find_state()
+        if state is None or not self._shows_messages:
+            return ()
+        return self._told(rewound.turn_id, messages_until(state, seq))
+
+    def _told(self, turn_id: str, messages: list[dict[str, Any]]) -> Sequence[str]:
+        self._turn_id, self._usage = turn_id, []
+        snapshot = encoded({"type": "MESSAGES_SNAPSHOT", "messages": messages})
+        return self._run_started(), snapshot, self._run_ended(TurnEnded(turn_id=turn_id, outcome="completed"))
+
     def _turn_started(self, started: TurnStarted) -> Sequence[str]:
         self._turn_id, self._usage, self._open, self._step = started.turn_id, [], {}, None
         events = [self._run_started()]
         state = self._find_state() if self._shows_messages else None
         turn = next((turn for turn in state.turns if turn.turn_id == started.turn_id), None) if state else None
-        if turn is None or self._is_void or turn.message.message_id in self._shown_early:
+        if turn is None:
             return events
         if all(isinstance(part, TextPart) for part in turn.message.parts):
             own = {"messageId": turn.message.message_id}
@@ -226,9 +249,10 @@ class AguiProjection:
 
     def _step_started(self, step: StepStarted) -> Sequence[str]:
         self._step = step
+        self._has_shown = False
         events = [encoded({"type": "STEP_STARTED", "stepName": _step_name(step)})]
         if self._is_void:
-            # What was shown of the attempt before, or of rewound turns, does not count any more: the client forgets it.
+            # What was shown of the attempt before does not count any more: the client forgets it.
             events.append(self._snapshot_before(step.step))
             self._is_void = False
         return events

@@ -54,8 +54,19 @@ def messages_before(state: SessionState, turn_id: str, step: int) -> list[dict[s
     return messages
 
 
+def messages_until(state: SessionState, seq: int) -> list[dict[str, Any]]:
+    """Returns the messages of the turns that had started by record `seq` and still count."""
+    messages: list[dict[str, Any]] = []
+    for turn in state.turns:
+        if turn.seq < seq:
+            messages.append(_user(turn))
+            for step in turn.steps:
+                messages.extend(_step(turn, step))
+    return messages
+
+
 def all_messages(state: SessionState, running: Assembly | None = None) -> list[dict[str, Any]]:
-    """Returns everything that was said, the messages that wait included.
+    """Returns everything that was said. A message that waits is shown when its turn starts, to everybody in the same way.
 
     Args:
         state: of the session.
@@ -67,10 +78,6 @@ def all_messages(state: SessionState, running: Assembly | None = None) -> list[d
         for step in turn.steps:
             is_last = turn is state.turns[-1] and step is turn.steps[-1]
             messages.extend(_step(turn, step, running if is_last else None))
-    messages.extend(
-        {"id": accepted.message.message_id, "role": "user", "content": _content(accepted.message.parts)}
-        for accepted in state.queue
-    )
     return messages
 
 

@@ -27,6 +27,7 @@ from greenroom.runtime.registry import Registry
 S = TypeVar("S")
 
 _FRUITLESS_MAX = 3
+_LOOK_AGAIN_S = 0.1
 
 
 class Snapshot(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
@@ -92,7 +93,7 @@ class Follower(Generic[S]):
                     while True:
                         if self._until_idle and await self._is_done(live, reader):
                             return
-                        batch = tuple(behind(await reader.take(), position))
+                        batch = tuple(behind(await self._taken(live, reader), position))
                         if batch:
                             position = batch[-1].cursor
                             yield batch
@@ -105,6 +106,17 @@ class Follower(Generic[S]):
             if fruitless > _FRUITLESS_MAX:
                 raise LogUnavailable("the session cannot be kept open", hint="the server's log says why")
             await asyncio.sleep(0)
+
+    async def _taken(self, live: LiveSession, reader: Reader) -> Sequence[Entry]:
+        """Waits for entries; for an idle session that waits for another process, only a moment, then looks again."""
+        if not self._until_idle or live.state.is_busy or not reader.is_empty:
+            return await reader.take()
+        try:
+            async with asyncio.timeout(_LOOK_AGAIN_S):
+                return await reader.take()
+        except TimeoutError:
+            await self._registry.freshen(live)
+            return ()
 
     async def _is_done(self, live: LiveSession, reader: Reader) -> bool:
         """Returns whether the session is idle, stays idle, and everything was taken."""
