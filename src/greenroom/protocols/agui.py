@@ -155,11 +155,9 @@ class AguiProjection:
             self._turn_id = turn.turn_id
             events.append(self._run_started())
         step = turn.steps[-1] if turn.ended is None and turn.steps else None
-        self._is_void = False
-        if step is not None and step.failed is not None:
-            # It will be asked again, or the turn ends: what it said does not count as long as nobody knows.
-            events.append(self._snapshot_before(step.number))
-        elif step is None or step.finished is not None:
+        # What a failed attempt said counts until it is asked again.
+        self._is_void = step is not None and step.failed is not None and not step.assembly.is_empty()
+        if step is None or step.finished is not None or step.failed is not None:
             events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": all_messages(state)}))
         else:
             running = step.assembly.extended(items)
