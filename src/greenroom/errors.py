@@ -218,7 +218,8 @@ class Conflict(EventLogError):
     status_hint = 409
 
     def __init__(self, session_id: str, *, expected_seq: int, actual_seq: int) -> None:
-        super().__init__(f"session {session_id!r} is at record {actual_seq}, not {expected_seq}")
+        why = f"is at record {actual_seq}, not {expected_seq}" if actual_seq != expected_seq else "has a newer owner"
+        super().__init__(f"session {session_id!r} {why}")
         self.session_id = session_id
         self.expected_seq = expected_seq
         self.actual_seq = actual_seq

@@ -172,7 +172,11 @@ class Inbox(Protocol):
     """Where messages and cancels wait, durably, for the owner of a session that runs in another process."""
 
     async def post(self, session_id: str, body: bytes) -> None:
-        """Adds an item. Durable on return."""
+        """Adds an item. Durable on return.
+
+        Raises:
+            SessionNotFound: no such session.
+        """
         ...
 
     async def pending(self, session_id: str) -> Sequence[InboxItem]:
@@ -341,6 +345,7 @@ class Backend(Protocol):
 
         Raises (on entering or while iterating):
             BackendUnavailable, BackendRejected, BackendUnauthorized, ContextTooLong, BackendGarbled.
+            LimitExceeded: the answer is larger than `limits` allow.
         """
         ...
 
