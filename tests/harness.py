@@ -12,7 +12,7 @@ from typing import Any
 
 from greenroom.backends.scripted import Call, Say, ScriptedBackend, Think
 from greenroom.config import SessionConfig, SessionLabels
-from greenroom.core.cursor import Cursor, parse_cursor
+from greenroom.core.cursor import parse_cursor
 from greenroom.errors import UnknownBackend
 from greenroom.events import Effect, Event, Record
 from greenroom.interfaces import Backend, BackendRequest, Persona, Store, Tool, ToolContext
@@ -27,6 +27,7 @@ from greenroom.runtime.registry import Registry
 from greenroom.runtime.watch import Watch
 from greenroom.runtime.workspace import Workspaces
 from greenroom.streams import turn_events
+from greenroom.toolsets.contained import Workspace
 
 HERE = "s1"
 
@@ -90,7 +91,7 @@ class Stage:
         self.registry = Registry(
             store=store,
             families=bench,
-            workspaces=Workspaces(Path("/nonexistent")),
+            workspaces=Workspaces(Path("/nonexistent"), open_folder=Workspace),
             clock=SystemClock(),
             limits=limits,
         )
@@ -166,8 +167,3 @@ async def store_with(records: Sequence[Record], session_id: str = HERE) -> Memor
             session_id, [record.event], expected_seq=seq, epoch=record.epoch, at_ms=record.at_ms, key=f"k{record.seq}"
         )
     return store
-
-
-def beginning() -> Cursor:
-    """The position before everything."""
-    return Cursor(0, 0, 1)

@@ -10,14 +10,12 @@ record is replayed before anything is stored.
 from __future__ import annotations
 
 import io
-import os
 import re
-import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Final
 
 import msgspec
@@ -27,6 +25,7 @@ from greenroom.config import check_session_id
 from greenroom.core.session import replayed
 from greenroom.errors import Corrupted, GreenroomError, InvalidStream, LimitExceeded
 from greenroom.events import FORMAT, Record
+from greenroom.interfaces import WorkspaceFolder
 from greenroom.limits import Limits
 
 _LOG_NAME: Final = "session.jsonl"
@@ -52,7 +51,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, bytes]
 
 
-def pack(session_id: str, records: Sequence[Record], folder: Path, limits: Limits) -> bytes:
+def pack(session_id: str, records: Sequence[Record], workspace: WorkspaceFolder, limits: Limits) -> bytes:
     """Returns a bundle; the same session gives the same bytes.
 
     Raises:
@@ -64,8 +63,7 @@ def pack(session_id: str, records: Sequence[Record], folder: Path, limits: Limit
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(_entry(_LOG_NAME), b"\n".join(lines) + b"\n")
-        for name, path in _files(folder):
-            data = path.read_bytes()
+        for name, data in workspace.files():
             size += len(data)
             if size > limits.export_bytes_max:
                 raise LimitExceeded(f"the session is larger than {limits.export_bytes_max} bytes")
@@ -145,16 +143,6 @@ def _log(data: bytes) -> tuple[_Header, tuple[Record, ...]]:
             raise
         raise InvalidStream(f"the bundle is damaged: {error}") from error
     return header, records
-
-
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    # Not followed: a link could lead anywhere. A file that is no regular file has no contents to take along.
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(parent, name)
-            if stat.S_ISREG(path.lstat().st_mode):
-                yield path.relative_to(folder).as_posix(), path
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -24,6 +25,7 @@ from greenroom.logs import open_store
 from greenroom.messages import Usage
 from greenroom.personas.catalogue import ScannedPersonas
 from greenroom.settings import Settings
+from greenroom.toolsets.contained import Workspace
 from greenroom.toolsets.function import Toolset
 
 logger: Final = logging.getLogger("greenroom")
@@ -164,6 +166,10 @@ class Catalog:
 
             return SqliteStore(settings.home / "greenroom.db", limits=settings.limits)
         return open_store(settings.store, limits=settings.limits)
+
+    def workspace(self, folder: Path) -> Workspace:
+        """Returns a session's folder, contained."""
+        return Workspace(folder, limits=self._settings.limits)
 
     async def close_session(self, session_id: str) -> None:
         """Lets the toolsets go of what they hold for a session; one that fails is logged and keeps nobody up."""

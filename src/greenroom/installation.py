@@ -33,7 +33,7 @@ class Opened:
         self.registry = Registry(
             store=store,
             families=catalog,
-            workspaces=Workspaces(settings.home / "workspaces"),
+            workspaces=Workspaces(settings.home / "workspaces", open_folder=catalog.workspace),
             clock=SystemClock(),
             limits=settings.limits,
         )

@@ -8,10 +8,10 @@ Rule: a promise that matters stands in a docstring here and as a test in a suite
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import msgspec
 
@@ -355,6 +355,41 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Closes connections and child processes. Idempotent."""
+        ...
+
+
+# --- workspaces ---------------------------------------------------------------------------------------------------------
+
+
+class WorkspaceFolder(Protocol):
+    """The files of one session, contained: nothing outside of the folder is ever read, written, moved or deleted.
+
+    The calls wait for the disk: not for an event loop.
+    """
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Yields name and contents of every regular file, by name.
+
+        Raises:
+            OSError: the system failed.
+        """
+        ...
+
+    def copy_to(self, target: Self) -> int:
+        """Copies everything into a folder that is empty; returns how many links and special files were left out.
+
+        Raises:
+            LimitExceeded: it is more than a workspace may hold.
+            OSError: the system failed; the target is empty again.
+        """
+        ...
+
+    def remove_all(self) -> None:
+        """Removes the folder with everything in it. Idempotent.
+
+        Raises:
+            OSError: the system failed.
+        """
         ...
 
 

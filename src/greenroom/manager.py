@@ -274,8 +274,8 @@ class AgentManager:
         """
         opened = await self._existing(session_id)
         records = await opened.operations.records(session_id)
-        folder = opened.registry.workspaces.path(session_id)
-        return await asyncio.to_thread(pack, session_id, records, folder, self.settings.limits)
+        workspace = opened.registry.workspaces.folder(session_id)
+        return await asyncio.to_thread(pack, session_id, records, workspace, self.settings.limits)
 
     async def import_session(self, data: bytes, *, user_id: str | None = None) -> str:
         """Creates a session from a bundle and returns its id: the one it had, if that is free, else a new one.

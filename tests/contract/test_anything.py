@@ -180,7 +180,10 @@ async def test_a_session_survives_restarts(open_stage: OpenStage, seed: int) -> 
 @pytest.mark.parametrize("seed", range(16))
 @on_file
 async def test_a_session_survives_two_managers(open_stage: OpenStage, seed: int) -> None:
-    await survives(Chaos(seed, open_stage), managers=2)
+    chaos = Chaos(seed, open_stage)
+    # Which turns a rewind takes along is not known when another manager may just have added one.
+    chaos.moves = [move for move in chaos.moves if move != chaos.rewind]
+    await survives(chaos, managers=2)
 
 
 async def survives(chaos: Chaos, *, managers: int) -> None:

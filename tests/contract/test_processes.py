@@ -93,6 +93,26 @@ async def test_the_second_follows_a_running_turn(open_stage: OpenStage) -> None:
     assert second.backend.request_count == 0
 
 
+async def test_the_second_knows_the_end_of_a_turn_that_it_stopped_following(open_stage: OpenStage) -> None:
+    gate = Gate()
+    first, second = open_stage([[Say("So far"), gate, Say(" so good.")]]), open_stage()
+    session_id = await first.session()
+    await first.manager.send(session_id, "Go")
+    await gate.reached()
+    following = second.manager.attach(session_id)
+    await anext(following)
+    await following.aclose()
+    assert second.data(session_id)["status"] == "running"
+
+    gate.open()
+    await frames(first, session_id)
+    fetched = await second.manager.fetch_session_data(session_id)
+    assert fetched is not None
+    assert fetched["status"] == "idle"
+    for known in (second.data(session_id), second.manager.sessions[session_id]):
+        assert (known["status"], known["last_seq"]) == ("idle", first.data(session_id)["last_seq"])
+
+
 async def test_a_message_sent_at_the_second_while_the_first_is_busy_is_answered_once(open_stage: OpenStage) -> None:
     gate = Gate()
     first = open_stage(

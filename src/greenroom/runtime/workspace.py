@@ -9,19 +9,20 @@ import asyncio
 import errno
 import secrets
 import shutil
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from greenroom.config import check_session_id
 from greenroom.errors import LogUnavailable
+from greenroom.interfaces import WorkspaceFolder
 
 
 class Workspaces:
     """One folder per session below a common root; a folder is made by the first tool that writes into it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, open_folder: Callable[[Path], WorkspaceFolder]) -> None:
         self._root = root
+        self._open_folder = open_folder
 
     def path(self, session_id: str) -> Path:
         """Returns the session's folder, which may not exist.
@@ -33,7 +34,11 @@ class Workspaces:
 
     async def remove(self, session_id: str) -> None:
         """Deletes the folder with all that is in it. Idempotent."""
-        await asyncio.to_thread(_remove, self.path(session_id))
+        await asyncio.to_thread(self._open_folder(self.path(session_id)).remove_all)
+
+    def folder(self, session_id: str) -> WorkspaceFolder:
+        """Returns the session's folder, for threads to work with."""
+        return self._open_folder(self.path(session_id))
 
     async def stage(self, files: Mapping[str, bytes]) -> Path | None:
         """Writes files, whose names were checked, into a folder of their own that `adopt` moves into place.
@@ -49,9 +54,20 @@ class Workspaces:
         return await asyncio.to_thread(_stage, self._staging(), lambda folder: _write(folder, files))
 
     async def stage_copy(self, session_id: str) -> Path | None:
-        """As `stage`, with a copy of a session's folder; links are copied as links."""
-        source = self.path(session_id)
-        return await asyncio.to_thread(_stage_copy, source, self._staging())
+        """As `stage`, with a copy of a session's files; links and special files stay behind.
+
+        Raises:
+            LogUnavailable: as `stage`.
+            LimitExceeded: there is more than a workspace may hold.
+        """
+        source, staging = self.path(session_id), self._staging()
+
+        def copied() -> Path | None:
+            if not source.is_dir():
+                return None
+            return _stage(staging, lambda folder: self._copy(source, folder))
+
+        return await asyncio.to_thread(copied)
 
     async def adopt(self, staged: Path | None, session_id: str) -> bool:
         """Makes the staged folder the session's; `False` when one is there already."""
@@ -66,6 +82,9 @@ class Workspaces:
         """Deletes a staged folder that nobody adopted. Idempotent."""
         if staged is not None:
             await asyncio.to_thread(_remove, staged)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        self._open_folder(source).copy_to(self._open_folder(target))
 
     def _staging(self) -> Path:
         # A leading dot: no session id begins with one.
@@ -96,24 +115,6 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with path.open("xb") as file:
             file.write(data)
-
-
-def _stage_copy(source: Path, target: Path) -> Path | None:
-    if not source.is_dir() or source.is_symlink():
-        return None
-    return _stage(target, lambda folder: _copy(source, folder))
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, symlinks=True, ignore=_special)
-
-
-def _special(folder: str, names: list[str]) -> list[str]:
-    """Returns what has no contents to copy: pipes, sockets, devices."""
-    kinds = {name: Path(folder, name).lstat().st_mode for name in names}
-    return [
-        name for name, kind in kinds.items() if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or stat.S_ISLNK(kind))
-    ]
 
 
 def _move(source: Path, target: Path) -> bool:

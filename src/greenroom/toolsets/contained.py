@@ -128,6 +128,16 @@ class Workspace:
         """
         return (entry for entry in self.walk() if entry.kind == "file")
 
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Yields name and contents of every regular file, by name.
+
+        Raises:
+            OSError: the system failed.
+        """
+        if self.root.exists():
+            for entry in sorted(self.iter_files(), key=lambda entry: entry.path):
+                yield entry.path, self.read_bytes(entry.path)
+
     def usage(self) -> SpaceUsed:
         """Returns how much of the quotas is used.
 
