@@ -88,7 +88,7 @@ class AgentManager:
             toolsets=toolsets,
             personas=personas,
         )
-        self.sessions: Mapping[str, dict[str, Any]] = SessionsInMemory(self._installation, self._data)
+        self.sessions: Mapping[str, dict[str, Any]] = SessionsInMemory(self._installation, self.get_session_data)
 
     async def __aenter__(self) -> Self:
         return self

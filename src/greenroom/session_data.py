@@ -56,15 +56,16 @@ def session_data(summary: SessionSummary, agent: ReactJSAgent | None) -> dict[st
 class SessionsInMemory(Mapping[str, dict[str, Any]]):
     """The sessions in memory, by id; each value is what `get_session_data` returns."""
 
-    def __init__(self, installation: Installation, data: Callable[[SessionSummary], dict[str, Any]]) -> None:
+    def __init__(self, installation: Installation, data: Callable[[str], dict[str, Any] | None]) -> None:
         self._installation = installation
         self._data = data
 
     def __getitem__(self, session_id: str) -> dict[str, Any]:
-        for live in self._live():
-            if live.session_id == session_id:
-                return self._data(live.state.tally.summary())
-        raise KeyError(session_id)
+        is_here = any(live.session_id == session_id for live in self._live())
+        data = self._data(session_id) if is_here else None
+        if data is None:
+            raise KeyError(session_id)
+        return data
 
     def __iter__(self) -> Iterator[str]:
         return iter([live.session_id for live in self._live()])

@@ -124,7 +124,11 @@ class Follower(Generic[S]):
             return False
         # A message that another process has left in the inbox will be answered.
         waiting = await self._registry.store.inbox.pending(self._session_id)
-        return not waiting and not live.state.is_busy and reader.is_empty
+        if waiting:
+            return False
+        # One that has just left it is in the log, which we may not have followed yet.
+        await self._registry.freshen(live)
+        return not live.state.is_busy and reader.is_empty
 
     async def _caught_up(self, head: int, position: Cursor, tail: Sequence[Entry]) -> AsyncIterator[Sequence[Entry]]:
         registry = self._registry
