@@ -33,7 +33,7 @@ from greenroom.events import (
     TurnOutcome,
     TurnStarted,
 )
-from greenroom.interfaces import BackendRequest, Note, Store, Tool, ToolContext
+from greenroom.interfaces import BackendRequest, Store, Tool, ToolContext
 from greenroom.limits import Limits
 from greenroom.messages import TextPart, ToolCallPart, Usage
 from greenroom.runtime.clock import Clock, backoff_s, date_of
@@ -162,8 +162,10 @@ class Runner:
         user_id = self._live.state.tally.user_id
         said = " ".join(part.text for part in message.parts if isinstance(part, TextPart))
         notes = self._store.notes
-        preferences = await notes.page(user_id, "preference", limit=_PREFERENCES_SHOWN)
-        memories: Sequence[Note] = await notes.search(user_id, "memory", said, limit=_MEMORIES_SHOWN)
+        preferences, memories = await asyncio.gather(
+            notes.page(user_id, "preference", limit=_PREFERENCES_SHOWN),
+            notes.search(user_id, "memory", said, limit=_MEMORIES_SHOWN),
+        )
         context = turn_context(date=date_of(self._clock.now_ms()), preferences=preferences, memories=memories)
         started = TurnStarted(turn_id=message.turn_id, context=context)
         step = StepStarted(step=1, attempt=1, backend=config.backend, model=config.llm_model)
