@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
@@ -105,11 +105,7 @@ class Provider:
 
     def _stand_still(self, gate: Gate, write: Callable[[bytes], None]) -> None:
         while not gate.is_open.wait(0.02) and not self._closing.is_set():
-            try:
-                write(b": still here\n\n")
-            except OSError:
-                self.client_left.set()
-                raise
+            write(b": still here\n\n")
 
 
 @contextmanager
@@ -129,8 +125,10 @@ def provider(script: Script) -> Iterator[Provider]:
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.end_headers()
-            with suppress(OSError):
+            try:
                 playing.play(cues, self._write)
+            except OSError:
+                playing.client_left.set()
 
         def do_GET(self) -> None:
             # What makes it an Ollama: its list of models.

@@ -386,8 +386,9 @@ async def test_memory_and_preferences_do_not_leak_between_users(open_stage: Open
     assert "secretive" not in "".join(theirs)
     assert "secretive" not in stage.last_request.system.text
     mine = results_of(await stage.say(await stage.session(user_id="ann")))
-    assert "A secret cat" in mine[0]
-    assert "secretive" in mine[2]
+    # Results arrive as the tools finish, in any order.
+    assert any("A secret cat" in result for result in mine)
+    assert any("secretive" in result for result in mine)
 
 
 async def test_what_is_forgotten_is_forgotten(open_stage: OpenStage) -> None:
