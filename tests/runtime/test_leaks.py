@@ -31,6 +31,13 @@ async def cycle(manager: AgentManager) -> None:
     await manager.cleanup_session(session_id)
 
 
+async def at_rest() -> None:
+    """Waits until nothing runs but the test: what watches other processes ends a moment after the last turn."""
+    async with asyncio.timeout(20):
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+
+
 def held(manager: AgentManager) -> dict[str, Any]:
     return {
         "files": open_files(),
@@ -48,10 +55,12 @@ async def flat_over(home: Path, cycles: int, *, bytes_per_cycle_max: int) -> Non
         try:
             for _ in range(90):
                 await cycle(manager)
+            await at_rest()
             gc.collect()
             before, (base, _) = held(manager), tracemalloc.get_traced_memory()
             for _ in range(cycles):
                 await cycle(manager)
+            await at_rest()
             gc.collect()
             after, (now, _) = held(manager), tracemalloc.get_traced_memory()
         finally:
