@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.backends.scripted import ScriptedBackend
+from greenroom.backends.scripted import Gate, Say, ScriptedBackend
 from greenroom.core.session import replayed
 from greenroom.core.transcript import render
 from greenroom.events import TurnEnded
@@ -63,6 +63,17 @@ async def test_a_turn_is_cancelled_at_every_point() -> None:
             assert '"RUN_FINISHED"' in (await opened.answer("next"))[-1], f"k={k}"
         k += 1
     assert outcomes["cancelled"] > 25, outcomes
+
+
+async def test_a_stop_that_comes_too_late_does_not_hit_the_next_turn() -> None:
+    gate = Gate()
+    async with stage([[Say("one "), gate, Say("two")]]) as opened:
+        await opened.create()
+        reader = asyncio.ensure_future(opened.answer())
+        await gate.reached()
+        opened.registry.stop_turn(HERE)  # the turn that it was meant for has ended: nothing in the log cancels this one
+        gate.open()
+        assert '"success"' in (await reader)[-1]
 
 
 @pytest.mark.virtual_time

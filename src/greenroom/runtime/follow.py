@@ -155,13 +155,15 @@ class Follower(Generic[S]):
             return True
         if position.seq > state.seq or (position.seq == state.seq and position.offset):
             return position.epoch == shown.epoch and (position.seq, position.offset) <= (shown.seq, shown.offset)
-        if position.offset == 0:
-            # The record itself was seen; if another epoch wrote it, this is another session under the same id.
-            (record,) = await self._registry.store.log.read(self._session_id, after_seq=position.seq - 1, limit=1)
-            return record.epoch == position.epoch
-        (record,) = await self._registry.store.log.read(self._session_id, after_seq=position.seq, limit=1)
-        if record.epoch != position.epoch:
+        # Without an offset the record itself was seen, else a part of the next one. If another epoch wrote it, what was seen does
+        # not exist: it was never written, or belongs to another session under the same id.
+        after_seq = position.seq if position.offset else position.seq - 1
+        records = await self._registry.store.log.read(self._session_id, after_seq=after_seq, limit=1)
+        if not records or records[0].epoch != position.epoch:
             return False
+        if not position.offset:
+            return True
+        record = records[0]
         items = record.event.items if isinstance(record.event, StepProgress) else ()
         return position.offset <= sum(map(units, items))
 

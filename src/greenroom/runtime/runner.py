@@ -85,8 +85,12 @@ class Runner:
             await self._take_in(self._live)
 
     def stop_turn(self) -> None:
-        """Interrupts whatever the turn is doing; that it was cancelled must be in the log already."""
-        if self._turn is not None:
+        """Interrupts whatever the turn is doing, if the log says that it was cancelled.
+
+        A stop can arrive when its turn has ended by itself and the next one runs already: that one goes on.
+        """
+        turn = self._live.state.turn
+        if self._turn is not None and turn is not None and turn.cancelled:
             self._turn.cancel()
 
     async def _run_turn(self) -> None:

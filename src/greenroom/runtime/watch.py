@@ -61,8 +61,7 @@ class Watch:
 
     async def look(self, live: LiveSession) -> None:
         """Brings one session up to date, takes in its inbox if it is ours, and takes it over if its owner is gone."""
-        if not live.is_mine:
-            await live.refresh()
+        await self._registry.freshen(live)
         if await self._registry.may_write(live):
             await self._take_in(live)
 
