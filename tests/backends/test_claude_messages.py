@@ -222,6 +222,13 @@ def test_damaged_answers_end_in_one_of_our_errors(data: st.DataObject) -> None:
     assert error is None or isinstance(error, BackendError | LimitExceeded)
 
 
+def test_damage_in_fields_that_are_kept_unread_is_noticed() -> None:
+    # The frequent fields are decoded without a look at the others, whose names may be no UTF-8 either.
+    body = whole(started(0, type="thinking", thinking=""), delta(0, type="signature_delta", signature="s"), stopped(0))
+    _, error = decoded([body.replace(b'"signature":', b'"\x80signature":')])
+    assert isinstance(error, BackendGarbled)
+
+
 # --- what a stream is made of -------------------------------------------------------------------------------------------
 
 

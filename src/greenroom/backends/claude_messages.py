@@ -192,7 +192,7 @@ class MessagesDecoder:
             piece = delta.thinking
         else:
             self._spend(len(payload))
-            block.extend(_loads(payload)["delta"])
+            block.extend(self._whole(payload)["delta"])
             return
         if kind == block.grows_by and piece:
             self._append(block, piece)
@@ -304,7 +304,7 @@ class MessagesDecoder:
         try:
             event = msgspec.convert(json.loads(payload), _Event)
             if event.type != "content_block_delta":
-                return msgspec.convert(_loads(payload), _Event)
+                return msgspec.convert(self._whole(payload), _Event)
         except (ValueError, RecursionError) as error:
             raise self._garbled(f"an event that cannot be read: {error}") from error
         block = self._blocks.get(event.index) if isinstance(event.index, int) else None
@@ -312,6 +312,17 @@ class MessagesDecoder:
             # From here on its deltas are watched, because the other half may come with the next one.
             block.joiner = SurrogateJoiner()
         return event
+
+    def _whole(self, payload: bytes) -> Any:
+        """Returns an event with the fields that `_Event` skips unread: names and texts of any of them may be damaged.
+
+        Raises:
+            BackendGarbled: it is not JSON in UTF-8.
+        """
+        try:
+            return _loads(payload)
+        except (ValueError, RecursionError) as error:
+            raise self._garbled(f"an event that cannot be read: {error}") from error
 
     # --- what the events have in common ---------------------------------------------------------------------------------
 
@@ -366,7 +377,7 @@ def _usage(counts: dict[str, int]) -> Usage | None:
 
 
 def _loads(payload: bytes) -> Any:
-    """Returns JSON as objects whose texts are valid Unicode."""
+    """Returns JSON as objects whose texts are valid Unicode; `ValueError` for what is not JSON."""
     try:
         return msgspec.json.decode(payload)
     except msgspec.DecodeError:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.faults import Endpoint, Fault, classified, fault_of
+from greenroom.backends.faults import Endpoint, Fault, classified, fault_of, fault_of_body
 from greenroom.backends.openai_tool_calls import ToolCalls
 from greenroom.backends.sse import DONE, SseSplitter
 from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_unicode
@@ -170,7 +170,7 @@ class ChatDecoder:
                 if not choice.index:  # the first one, or the only one of a server that does not count
                     self._take_choice(choice)
         elif chunk.object == "error":
-            raise classified(fault_of(msgspec.json.decode(payload)), self._endpoint)
+            raise classified(fault_of_body(payload, status=0), self._endpoint)
         if not self._answered_by or not self._response_id:
             self._response_id = self._response_id or _name(chunk.id)
             self._answered_by = self._answered_by or _name(chunk.model)
