@@ -1,0 +1,150 @@
+"""How every dialect of OpenAI is asked: where the key and the address come from, the SDK's client, and one answer as it arrives.
+
+Rule: knows no dialect. What is set in the environment is read at the first request. The SDK is not imported with this module.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Protocol, Self
+from urllib.parse import urlsplit
+
+from greenroom.backends.faults import Endpoint, missing_key
+from greenroom.backends.transport import ByteStream, SdkClient
+from greenroom.errors import BackendError, GreenroomError
+from greenroom.limits import Limits
+from greenroom.messages import StreamItem
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import AsyncOpenAI
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
+
+NO_KEY: Final = "no-key"
+"""Sent to servers of one's own when no key is set: most ignore it, and the SDK insists on one."""
+
+
+class OpenAIConnection:
+    """The SDK's client for one key and address, made at the first request."""
+
+    def __init__(self, *, api_key: str | None, base_url: str | None, limits: Limits) -> None:
+        """`None` reads `OPENAI_API_KEY` and `OPENAI_BASE_URL` at the first request, else the address is OpenAI's own."""
+        self._api_key = api_key
+        self._base_url = base_url
+        self._limits = limits
+        self._client: SdkClient[AsyncOpenAI] | None = None
+
+    def client(self) -> SdkClient[AsyncOpenAI]:
+        """Returns the client.
+
+        Raises:
+            BackendUnauthorized: there is no key, and OpenAI is asked.
+        """
+        if self._client is None:
+            endpoint = self._endpoint()
+
+            def build(http_client: httpx2.AsyncClient) -> AsyncOpenAI:
+                from openai import AsyncOpenAI
+
+                return AsyncOpenAI(
+                    api_key=endpoint.key or NO_KEY,
+                    base_url=endpoint.base_url,
+                    max_retries=0,
+                    http_client=http_client,
+                )
+
+            self._client = SdkClient(endpoint, build=build, limits=self._limits)
+        return self._client
+
+    async def close(self) -> None:
+        """Closes the connections. Idempotent."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def _endpoint(self) -> Endpoint:
+        key = self._api_key or os.environ.get("OPENAI_API_KEY", "")
+        base_url = self._base_url or os.environ.get("OPENAI_BASE_URL", "") or OPENAI_URL
+        host = host_of(base_url)
+        is_openai = host == host_of(OPENAI_URL)
+        endpoint = Endpoint(
+            provider="OpenAI" if is_openai or not host else f"the API at {host}",
+            base_url=base_url,
+            key=key,
+            key_variable="OPENAI_API_KEY",
+            base_url_variable="OPENAI_BASE_URL",
+        )
+        if is_openai and not key:
+            raise missing_key(endpoint)
+        return endpoint
+
+
+class AnswerDecoder(Protocol):
+    """What is used of a dialect's decoder."""
+
+    @property
+    def failure(self) -> GreenroomError | None:
+        """What broke the answer off."""
+        ...
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the last item was returned."""
+        ...
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the model has finished: only accounting may be missing."""
+        ...
+
+    def feed(self, chunk: bytes) -> list[StreamItem]:
+        """Takes bytes and returns the items that they complete."""
+        ...
+
+    def close(self) -> list[StreamItem]:
+        """Ends the stream and returns the last items."""
+        ...
+
+
+class StreamedAnswer:
+    """The items of one answer, as they arrive. Not a generator: those hold their frames open when they are abandoned."""
+
+    def __init__(self, chunks: ByteStream, decoder: AnswerDecoder) -> None:
+        self._chunks = chunks
+        self._decoder = decoder
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Sequence[StreamItem]:
+        """Returns the items of the next read that brings any.
+
+        Raises:
+            BackendError, LimitExceeded: as the decoder and the connection.
+        """
+        decoder = self._decoder
+        if decoder.is_ended:
+            raise StopAsyncIteration
+        while decoder.failure is None and (chunk := await self._read()):
+            if items := decoder.feed(chunk):
+                return items
+        return decoder.close()
+
+    async def _read(self) -> bytes:
+        try:
+            return await self._chunks.read()
+        except BackendError:
+            if not self._decoder.is_answered:
+                raise
+            # A connection that breaks behind the finish reason takes nothing of the answer along.
+            return b""
+
+
+def host_of(url: str) -> str:
+    """Returns host and port of a URL, without credentials; empty where it is none."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:  # not a URL: the transport says so
+        return ""
