@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Self
 from weakref import WeakValueDictionary
@@ -38,7 +39,7 @@ from greenroom.runtime.clock import new_id
 from greenroom.runtime.operations import Receipt
 from greenroom.session_data import SessionsInMemory, session_data
 from greenroom.settings import Settings
-from greenroom.streams import Frame, session_frames, turn_events
+from greenroom.streams import Frame, session_frames, turn_events, turn_frames
 from greenroom.toolsets.function import Toolset
 
 _MODEL: Final = LeftOut(DEFAULT_MODEL)
@@ -211,6 +212,21 @@ class AgentManager:
         summary = await opened.store.index.get(session_id)
         return self._data(summary) if summary is not None else None
 
+    async def owner_of(self, session_id: str) -> str:
+        """Returns whose session it is: what every check of access comes down to.
+
+        Raises:
+            SessionNotFound: no such session.
+        """
+        opened = await self._existing(session_id)
+        live = opened.registry.find(session_id)
+        if live is not None:
+            return live.state.tally.user_id
+        summary = await opened.store.index.get(session_id)
+        if summary is None:
+            raise SessionNotFound(session_id)
+        return summary.user_id
+
     async def list_sessions(
         self, user_id: str | None = None, query: str | None = None, limit: int = 50, cursor: str | None = None
     ) -> Page:
@@ -374,12 +390,19 @@ class AgentManager:
         overlap: Overlap | None = None,
         idempotency_key: str | None = None,
         attachments: Sequence[AttachmentInput] = (),
+        turn_id: str | None = None,
+        message_id: str | None = None,
     ) -> Receipt:
-        """Accepts a message durably and returns; the answer comes by itself. Arguments as `stream_response`.
+        """Accepts a message durably and returns; the answer comes by itself.
+
+        Args:
+            session_id, message, custom_prompt, overlap, idempotency_key, attachments: as `stream_response`.
+            turn_id: what the turn is to be called; a second message with the id of a turn that the session has is the same message.
+            message_id: what the message is to be called.
 
         Raises:
             SessionNotFound: no such session.
-            InvalidArgument: an empty message, or one that is no text.
+            InvalidArgument: an empty message, or one that is no text; a malformed id.
             LimitExceeded: a message or attachment beyond the bounds, or too many messages that wait.
             TurnInProgress: `reject`, and the session is answering.
             NotSupported: an overlap policy of a later version.
@@ -394,31 +417,60 @@ class AgentManager:
             attachments=attachments,
             limits=self.settings.limits,
             at_ms=opened.registry.clock.now_ms(),
+            turn_id=turn_id,
+            message_id=message_id,
         )
         return await opened.operations.send(session_id, accepted, overlap=overlap)
 
     async def attach(
-        self, session_id: str, cursor: str | None = None, *, protocol: Literal["ag-ui", "ai-sdk"] = "ag-ui"
+        self,
+        session_id: str,
+        cursor: str | None = None,
+        *,
+        protocol: Literal["ag-ui", "ai-sdk"] = "ag-ui",
+        turn_id: str | None = None,
     ) -> AsyncGenerator[Frame, None]:
-        """Joins or rejoins a session: yields frames `(cursor, data)` until it is idle.
+        """Joins or rejoins a session: yields frames `(cursor, data)` until it is idle, or the turn is over.
 
         Args:
             session_id: the session.
             cursor: of the last frame that was seen: goes on exactly behind it. `None`, or one that was never written (its writer
-                died): begins with a snapshot.
+                died): begins with a snapshot, or at the start of the turn `turn_id`.
             protocol: what `data` is written in.
+            turn_id: only this turn, without the message that it answers; also one that waits or is over.
 
         Raises:
             SessionNotFound: no such session.
             InvalidStream: not a cursor.
+            InvalidArgument: no such turn.
             NotSupported: a protocol of a later version.
         """
+        async with aclosing(self.attach_batches(session_id, cursor, protocol=protocol, turn_id=turn_id)) as batches:
+            async for batch in batches:
+                for frame in batch:
+                    yield frame
+
+    async def attach_batches(
+        self,
+        session_id: str,
+        cursor: str | None = None,
+        *,
+        protocol: Literal["ag-ui", "ai-sdk"] = "ag-ui",
+        turn_id: str | None = None,
+    ) -> AsyncGenerator[Sequence[Frame], None]:
+        """As `attach`, with the frames that are there at one time together: for whoever sends them on."""
         if protocol != "ag-ui":
             raise NotSupported(f"protocol={protocol!r} is not supported yet", hint="supported: ag-ui")
         position = parse_cursor(cursor) if cursor is not None else None
         opened = await self._existing(session_id)
-        async for frame in session_frames(opened.registry, session_id, position):
-            yield frame
+        if turn_id is None:
+            frames = session_frames(opened.registry, session_id, position)
+        else:
+            begin = await opened.operations.find_turn(session_id, turn_id)
+            frames = turn_frames(opened.registry, session_id, turn_id=turn_id, begin=begin, seen=position)
+        async with aclosing(frames) as batches:
+            async for batch in batches:
+                yield batch
 
     async def cancel(self, session_id: str) -> bool:
         """Stops the running turn; what was said so far is kept. Returns whether there was a turn to stop.

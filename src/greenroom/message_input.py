@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from greenroom.errors import InvalidArgument, LimitExceeded
 from greenroom.events import MessageAccepted
-from greenroom.limits import Limits
+from greenroom.limits import ID_PATTERN, Limits
 from greenroom.messages import FilePart, TextPart
 from greenroom.runtime.clock import new_id
 
@@ -46,8 +46,10 @@ def accepted_message(
     attachments: Sequence[AttachmentInput],
     limits: Limits,
     at_ms: int,
+    turn_id: str | None = None,
+    message_id: str | None = None,
 ) -> MessageAccepted:
-    """Returns the message as it will be stored, with new ids.
+    """Returns the message as it will be stored; ids that the sender did not choose are new.
 
     Raises:
         InvalidArgument: an empty message, something that is no text, or an attachment that cannot be read.
@@ -67,11 +69,20 @@ def accepted_message(
     files = tuple(_file(attachment, limits) for attachment in attachments)
     texts = (TextPart(text=text),) if text.strip() else ()
     return MessageAccepted(
-        message_id=new_id("m", at_ms),
-        turn_id=new_id("t", at_ms),
+        message_id=new_id("m", at_ms) if message_id is None else _checked_id("message_id", message_id),
+        turn_id=new_id("t", at_ms) if turn_id is None else _checked_id("turn_id", turn_id),
         parts=(*files, *texts),
         custom_prompt=custom_prompt,
         idempotency_key=idempotency_key or "",
+    )
+
+
+def _checked_id(what: str, text: object) -> str:
+    if isinstance(text, str) and re.fullmatch(ID_PATTERN, text):
+        return text
+    raise InvalidArgument(
+        f"malformed {what} {str(text)[:80]!r}",
+        hint="1 to 128 letters, digits, '-', '_' and '.', beginning with a letter or digit",
     )
 
 

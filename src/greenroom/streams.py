@@ -1,5 +1,7 @@
 """What readers of a session are given: AG-UI events, each with the position behind it.
 
+Batches are what there was at one time: whoever sends them on can send each at once.
+
 Rule: a stream always ends with a terminal event of its protocol, and an error is such an event.
 """
 
@@ -40,40 +42,80 @@ class Frame(msgspec.Struct, frozen=True):
 async def turn_events(
     registry: Registry, session_id: str, *, turn_id: str, cursor: Cursor
 ) -> AsyncGenerator[str, None]:
-    """Yields the AG-UI events of one turn, from its start to its end; errors of any kind are the last event."""
+    """Yields the AG-UI events of one turn, from its start to its end; errors of any kind are the last event.
+
+    Args:
+        registry: of the sessions.
+        session_id: the session.
+        turn_id: the turn.
+        cursor: a position before the turn started.
+    """
+    async with aclosing(turn_frames(registry, session_id, turn_id=turn_id, begin=cursor)) as batches:
+        async for batch in batches:
+            for frame in batch:
+                yield frame.data
+
+
+async def turn_frames(
+    registry: Registry, session_id: str, *, turn_id: str, begin: Cursor, seen: Cursor | None = None
+) -> AsyncGenerator[Sequence[Frame], None]:
+    """Yields the AG-UI frames of one turn, in batches, to its end; errors of any kind are the last frame.
+
+    Args:
+        registry: of the sessions.
+        session_id: the session.
+        turn_id: the turn.
+        begin: a position before the turn started.
+        seen: go on behind this position. Its last frame comes again when there is nothing behind it.
+    """
     projection = _projection(registry, session_id, shows_messages=False)
 
     def snapshot(state: SessionState, items: Sequence[PartItem]) -> Sequence[str]:
-        return projection.begin_with(state, items, turn_id) if not _waits(state, turn_id) else ()
+        if any(turn.turn_id == turn_id for turn in state.turns):
+            return projection.begin_with(state, items, turn_id)
+        waits = any(accepted.message.turn_id == turn_id for accepted in state.queue)
+        return () if waits else (error_event(_taken_back()),)
 
     follower = Follower(registry, session_id, snapshot=snapshot, until_idle=False)
+    at = begin
     try:
-        async with aclosing(follower.read(cursor)) as batches:
+        start: Cursor | None = begin
+        if seen is not None:
+            async with registry.using(session_id) as live:
+                start = begin if await follower.exists(live, seen) else None
+        async with aclosing(follower.read(start)) as batches:
             async for batch in batches:
                 if isinstance(batch, Snapshot):
-                    for event in batch.made:
-                        yield event
-                    if batch.made and not projection.is_running(turn_id):
-                        return
+                    at, seen = batch.cursor, None
+                    if batch.made:
+                        yield _snapshot_frames(batch)
+                        if not projection.is_running(turn_id):
+                            return
                     continue
+                frames: list[Frame] = []
                 for entry in batch:
                     payload = entry.payload
                     if isinstance(payload, MessageWithdrawn) and payload.turn_id == turn_id:
-                        yield error_event(InvalidArgument("the message was taken back before it was answered"))
+                        yield [*frames, Frame(str(entry.cursor), error_event(_taken_back()))]
                         return
-                    if projection.is_running(turn_id) or (
-                        isinstance(payload, TurnStarted) and payload.turn_id == turn_id
-                    ):
-                        for event in projection.events(payload, seq=entry.seq):
-                            yield event
-                        if isinstance(payload, TurnEnded):
+                    is_start = isinstance(payload, TurnStarted) and payload.turn_id == turn_id
+                    if is_start or projection.is_running(turn_id):
+                        is_end = isinstance(payload, TurnEnded)
+                        frames += _entry_frames(projection, entry, at, seen, repeats_last=is_end)
+                        if is_end:
+                            yield frames
                             return
+                    at = entry.cursor
+                if frames:
+                    yield frames
     except GreenroomError as error:
-        yield error_event(error)
+        yield [Frame(str(at), error_event(error))]
 
 
-async def session_frames(registry: Registry, session_id: str, cursor: Cursor | None) -> AsyncGenerator[Frame, None]:
-    """Yields AG-UI events of the session from a position on, until it is idle.
+async def session_frames(
+    registry: Registry, session_id: str, cursor: Cursor | None
+) -> AsyncGenerator[Sequence[Frame], None]:
+    """Yields AG-UI frames of the session from a position on, in batches, until it is idle.
 
     Raises:
         GreenroomError: before the first frame only; later errors are the last frame.
@@ -95,32 +137,45 @@ async def session_frames(registry: Registry, session_id: str, cursor: Cursor | N
             async for batch in batches:
                 has_begun = True
                 if isinstance(batch, Snapshot):
-                    for frame in _snapshot_frames(batch):
-                        yield frame
+                    yield _snapshot_frames(batch)
                     at, cursor = batch.cursor, None
                     continue
+                frames: list[Frame] = []
                 for entry in batch:
-                    for frame in _entry_frames(projection, entry, at, cursor):
-                        yield frame
+                    frames += _entry_frames(projection, entry, at, cursor)
                     at = entry.cursor
+                if frames:
+                    yield frames
     except GreenroomError as error:
         if not has_begun:
             raise
-        yield Frame(str(at), error_event(error))
+        yield [Frame(str(at), error_event(error))]
 
 
-def _entry_frames(projection: AguiProjection, entry: Entry, at: Cursor, seen: Cursor | None) -> list[Frame]:
-    """Returns the frames of an entry behind `at`; what lies before `seen` only brings the projection up to there."""
+def _entry_frames(
+    projection: AguiProjection, entry: Entry, at: Cursor, seen: Cursor | None, *, repeats_last: bool = False
+) -> list[Frame]:
+    """Returns the frames of an entry behind `at`; what lies before `seen` only brings the projection up to there.
+
+    Args:
+        projection: of the reader.
+        entry: the next one.
+        at: the position before it.
+        seen: what the reader has seen already.
+        repeats_last: its last frame comes also to a reader that has seen it.
+    """
     skipped = 0
     if seen is not None:
         if (entry.seq, entry.offset) <= (seen.seq, seen.offset):
-            projection.events(entry.payload, seq=entry.seq)
-            return []
+            events = projection.events(entry.payload, seq=entry.seq)
+            return [Frame(str(entry.cursor), event) for event in events[-1:]] if repeats_last else []
         # The first entry behind the position: a delta may be half seen, of another item some frames may be.
         (entry,) = behind((entry,), seen)
         if (at.seq, at.offset) <= (seen.seq, seen.offset):
             at, skipped = Cursor(seen.seq, seen.offset, seen.epoch), seen.frame
     events = projection.events(entry.payload, seq=entry.seq)
+    if len(events) == 1 and not skipped:
+        return [Frame(f"{entry.seq}.{entry.offset}~{entry.epoch}", events[0])]
     frames = [
         Frame(str(Cursor(at.seq, at.offset, at.epoch, number)), event)
         for number, event in enumerate(events[:-1], start=1)
@@ -147,8 +202,8 @@ def _start_of_turn(state: SessionState, cursor: Cursor) -> Cursor:
     return Cursor()
 
 
-def _waits(state: SessionState, turn_id: str) -> bool:
-    return not any(turn.turn_id == turn_id for turn in state.turns)
+def _taken_back() -> InvalidArgument:
+    return InvalidArgument("the message was taken back before it was answered")
 
 
 def _projection(registry: Registry, session_id: str, *, shows_messages: bool) -> AguiProjection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -19,9 +20,14 @@ from harness import HERE, Bench, Stage, stage, step_for, store_with
 GREEK = "αβγδε ζηθ 🎭🎭 ικλ"
 
 
+async def read(opened: Stage, position: Cursor | None) -> AsyncGenerator[Frame, None]:
+    async for batch in session_frames(opened.registry, HERE, position):
+        for frame in batch:
+            yield frame
+
+
 async def frames(opened: Stage, cursor: str | None = None) -> list[Frame]:
-    position = parse_cursor(cursor) if cursor is not None else None
-    return [frame async for frame in session_frames(opened.registry, HERE, position)]
+    return [frame async for frame in read(opened, parse_cursor(cursor) if cursor is not None else None)]
 
 
 def client_of(got: list[Frame]) -> Client:
@@ -79,9 +85,7 @@ async def test_a_reader_that_leaves_at_every_frame_of_a_live_turn() -> None:
         reconnects = 0
         while True:
             got = None
-            async for frame in session_frames(
-                opened.registry, HERE, parse_cursor(client.cursor) if client.cursor else Cursor(0, 0, 0)
-            ):
+            async for frame in read(opened, parse_cursor(client.cursor) if client.cursor else Cursor(0, 0, 0)):
                 client.apply(frame.data)
                 client.cursor = got = frame.cursor
                 reconnects += 1
@@ -121,7 +125,7 @@ async def test_a_slow_reader_loses_nothing_and_holds_nobody_up() -> None:
     async with stage([[Say(words[:100]), gate, Say(words[100:])]], limits=limits) as opened:
         await opened.create()
         await opened.send()
-        slow = session_frames(opened.registry, HERE, Cursor(0, 0, 0))
+        slow = read(opened, Cursor(0, 0, 0))
         client = Client()
         client.apply((await anext(slow)).data)
         await gate.reached()

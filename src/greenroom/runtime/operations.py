@@ -17,7 +17,7 @@ import msgspec
 
 from greenroom.config import Overlap, Patch, SessionConfig, SessionLabels
 from greenroom.core.bundle import copied_records
-from greenroom.core.cursor import Cursor
+from greenroom.core.cursor import Cursor, parse_cursor
 from greenroom.core.index import search_texts
 from greenroom.core.session import SessionState, replayed
 from greenroom.errors import Conflict, InvalidArgument, LimitExceeded, LogUnavailable, SessionNotFound, TurnInProgress
@@ -303,6 +303,19 @@ class Operations:
                 return live.state
         return replayed(session_id, await self.records(session_id), limits=self._registry.limits)
 
+    async def find_turn(self, session_id: str, turn_id: str) -> Cursor:
+        """Returns the position from which a turn shows: where its message was accepted.
+
+        Raises:
+            SessionNotFound: no such session.
+            InvalidArgument: no such turn, or one that was taken back.
+        """
+        state = await self.peek(session_id)
+        try:
+            return parse_cursor(_repeat(state, turn_id).cursor)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"there is no turn {turn_id!r}", hint="history() shows the turns") from error
+
     # --- how a change is made -------------------------------------------------------------------------------------------
 
     async def _changed(self, session_id: str, decide: Callable[[SessionState], Sequence[Event]]) -> None:
@@ -384,7 +397,9 @@ def _repeat(state: SessionState, turn_id: str) -> Receipt:
     else:
         turn = next((turn for turn in state.turns if turn.turn_id == turn_id), None)
         if turn is None:
-            raise InvalidArgument("the message of this idempotency key was taken back", hint="send it with a new key")
+            raise InvalidArgument(
+                "the message of this idempotency key, or turn id, was taken back", hint="send it with a new one"
+            )
         message, position = turn.message, 0
         cursor = Cursor(turn.message_seq, 0, turn.message_epoch)
     return Receipt(
