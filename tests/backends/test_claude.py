@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import pytest
 
 from greenroom.backends.claude import ClaudeBackend
@@ -214,11 +215,17 @@ async def test_a_pause_can_be_asked_to_go_on() -> None:
 # --- the way there ------------------------------------------------------------------------------------------------------
 
 
-async def test_the_request_is_the_sdks(server: StrictClaude) -> None:
+async def test_the_request_is_the_sdks(server: StrictClaude, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", "X-Mine: a:b\nnonsense")
     backend = backend_for(server)
     await asked(backend, asking())
     await asked(backend, asking(model="claude-haiku-4-5", temperature=0.5))
-    assert server.headers[0]["user-agent"].startswith("AsyncAnthropic/")
+    sdk = anthropic.AsyncAnthropic(api_key=server.key, base_url=server.base_url)
+    theirs = {name.lower(): value for name, value in {**sdk.default_headers, **sdk.auth_headers}.items()}
+    for name in ("authorization", "anthropic-version", "content-type", "x-mine"):
+        assert server.headers[0][name] == theirs[name]
+    await sdk.close()
+    assert server.headers[0]["user-agent"].startswith("greenroom/")
     assert [headers["anthropic-version"] for headers in server.headers] == ["2026-10-21", "2023-06-01"]
     assert "anthropic-beta" not in server.headers[1]
     assert server.bodies[1]["temperature"] == 0.5

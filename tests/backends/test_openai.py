@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import openai
 import pytest
 
 from backends.wire import END, EVENTS, HANG, chunked, serve
@@ -286,6 +287,21 @@ async def test_the_environment_is_read_at_the_first_request(monkeypatch: pytest.
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         assert text_of(await items_of(backend)) == "Hello"
     await backend.close()
+
+
+async def test_the_headers_are_the_sdks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Mine: a:b\nnonsense")
+    async with StrictOpenAI([Reply(text="Hello")]) as server:
+        backend = backend_for(server)
+        await items_of(backend)
+        await backend.close()
+        sdk = openai.AsyncOpenAI(api_key=server.key, base_url=server.base_url)
+        theirs = {name.lower(): value for name, value in {**sdk.default_headers, **sdk.auth_headers}.items()}
+        await sdk.close()
+    for name in ("authorization", "openai-organization", "openai-project", "content-type", "x-mine"):
+        assert server.headers[0][name] == theirs[name]
 
 
 async def test_openai_itself_gets_the_cache_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """The way to the providers: what can go wrong on it, who closes what, and when.
 
-The SDK here is OpenAI's; nothing depends on it, and `test_claude.py` goes the same way with Anthropic's.
+Every test goes both ways: directly, and through an SDK. That is OpenAI's here; nothing depends on it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from backends.wire import END, EVENTS, HANG, Wire, chunked, head, serve
+from greenroom.backends.clients import Client, DirectClient, SdkClient
 from greenroom.backends.faults import Endpoint
-from greenroom.backends.transport import ByteStream, SdkClient, map_exceptions, open_stream
+from greenroom.backends.transport import ByteStream, map_exceptions, open_stream
 from greenroom.errors import (
     BackendError,
     BackendGarbled,
@@ -43,10 +44,31 @@ HELLO = b"data: hello\n\n"
 KEY = "sk-a-key-for-tests"
 
 
-def client_for(base_url: str, *, key: str = KEY, limits: Limits = DEFAULT_LIMITS) -> SdkClient[AsyncOpenAI]:
-    endpoint = Endpoint(
+@pytest.fixture(params=["direct", "sdk"], autouse=True)
+def way(request: pytest.FixtureRequest) -> str:
+    """The kind of client that `client_for` makes in this test."""
+    KIND[0] = str(request.param)
+    return KIND[0]
+
+
+KIND = ["direct"]
+
+
+def endpoint_of(base_url: str, key: str = KEY) -> Endpoint:
+    return Endpoint(
         provider="Test", base_url=base_url, key=key, key_variable="TEST_API_KEY", base_url_variable="TEST_BASE_URL"
     )
+
+
+def client_for(base_url: str, *, key: str = KEY, limits: Limits = DEFAULT_LIMITS) -> Any:
+    endpoint = endpoint_of(base_url, key)
+    if KIND[0] == "direct":
+        return DirectClient(endpoint, headers={"authorization": f"Bearer {key}"}, limits=limits)
+    return sdk_client_for(endpoint, limits=limits)
+
+
+def sdk_client_for(endpoint: Endpoint, *, limits: Limits = DEFAULT_LIMITS) -> SdkClient[AsyncOpenAI]:
+    key, base_url = endpoint.key, endpoint.base_url
 
     def build(http_client: httpx2.AsyncClient) -> AsyncOpenAI:
         from openai import AsyncOpenAI
@@ -123,6 +145,26 @@ async def test_a_redirection_is_followed() -> None:
     assert target.requests[0].startswith("POST /v1/elsewhere")
     assert target.bodies == wire.bodies
     assert KEY not in target.requests[0], "another host must not get the key"
+
+
+async def test_an_address_that_has_moved_is_named() -> None:
+    moved = head("301 Moved Permanently", location="https://u:p@new.example/v1/x", content_length="0")
+    async with serve(moved) as wire:
+        client = DirectClient(endpoint_of(wire.base_url), headers={})
+        with pytest.raises(BackendRejected, match="answered 301: it has moved") as failed:
+            async with open_stream(client, "/x", BODY):
+                pass
+        await client.close()
+    assert failed.value.hint == "set TEST_BASE_URL to the new address, https://new.example"
+
+
+async def test_a_query_of_the_address_stays_one() -> None:
+    async with serve(EVENTS + chunked(HELLO) + END) as wire:
+        client = DirectClient(endpoint_of(f"{wire.base_url}/?api-version=1"), headers={})
+        async with open_stream(client, "/x", BODY) as chunks:
+            assert await chunks.read() == HELLO
+        await client.close()
+    assert wire.requests[0].startswith("POST /v1/x?api-version=1 HTTP/1.1\r\n")
 
 
 async def test_credentials_in_the_address_are_sent_as_a_header() -> None:
@@ -206,12 +248,12 @@ async def test_cancelling_closes_the_connection(answer: list[bytes]) -> None:
 async def test_cancelling_in_the_first_request_leaves_the_client_usable() -> None:
     async with serve(EVENTS + chunked(HELLO) + END) as wire:
         client = client_for(wire.base_url)
-        first = asyncio.create_task(client.get())
-        second = asyncio.create_task(client.get())
+        first = asyncio.create_task(client.way())
+        second = asyncio.create_task(client.way())
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.wait([first, second])
-        assert second.result() is await client.get()
+        assert second.result() is await client.way()
         await client.close()
 
 
@@ -343,7 +385,7 @@ async def test_addresses_that_are_none(address: str) -> None:
 async def test_keys_that_cannot_be_sent(key: str) -> None:
     client = client_for("http://127.0.0.1:1/v1", key=key)
     with pytest.raises(BackendUnauthorized, match="characters that no key has") as failed:
-        await client.get()
+        await client.way()
     assert key.strip() not in str(failed.value)
     assert "TEST_API_KEY" in str(failed.value)
 
@@ -430,7 +472,7 @@ async def test_the_client_is_built_once_in_a_thread() -> None:
         threads.append(threading.current_thread())
         return http_client
 
-    client = SdkClient(client_for("http://127.0.0.1:1/v1").endpoint, build=build)
+    client = SdkClient(endpoint_of("http://127.0.0.1:1/v1"), build=build)
     first, second = await asyncio.gather(client.get(), client.get())
     assert first is second is await client.get()
     assert len(threads) == 1
@@ -450,7 +492,7 @@ def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
 KEPT_ALIVE = [EVENTS + chunked(HELLO) + END, HANG]
 
 
-async def ask_once(client: SdkClient[AsyncOpenAI]) -> None:
+async def ask_once(client: Client) -> None:
     async with open_stream(client, "/x", BODY) as chunks:
         assert await chunks.read() == HELLO
         await chunks.drain()

@@ -1,9 +1,10 @@
 """The backend `claude`: Anthropic's Messages API, and every other server that speaks it.
 
-Credentials are found as the SDK finds them: a key, a token, or the profile of Anthropic's own command line.
+Credentials are found as the SDK finds them: a key, a token, or the profile of Anthropic's own command line. For the latter the SDK
+is asked, which knows how to renew its tokens; a key or a token needs no SDK.
 
-Rule: a composition, nothing else: `claude_messages` knows the dialect, `transport` the way. The SDK is not imported with this
-module.
+Rule: a composition, nothing else: `claude_messages` knows the dialect, `clients` and `transport` the way. The SDK is not imported
+with this module.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from urllib.parse import urlsplit
 
 from greenroom.backends.claude_messages import DIALECT, MessagesDecoder, encode, notices
 from greenroom.backends.claude_settings import headers_of
+from greenroom.backends.clients import Client, DirectClient, SdkClient, headers_in
 from greenroom.backends.faults import Endpoint, missing_key
-from greenroom.backends.transport import ByteStream, SdkClient, open_stream
+from greenroom.backends.transport import ByteStream, open_stream
 from greenroom.errors import BackendUnauthorized
 from greenroom.interfaces import BackendRequest, Notice
 from greenroom.limits import DEFAULT_LIMITS, Limits
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
 
 ANTHROPIC_URL: Final = "https://api.anthropic.com"
 
+API_VERSION: Final = "2026-10-21"
+"""The `anthropic-version` that the requests are written for; the SDK names the same one."""
+
 NO_KEY: Final = "no-key"
-"""Sent to servers of one's own when no key is set: most ignore it, and the SDK insists on one."""
+"""Sent to servers of one's own when no key is set: most ignore it, and some insist on one."""
 
 
 class ClaudeBackend:
@@ -52,7 +57,7 @@ class ClaudeBackend:
         self._api_key = api_key
         self._base_url = base_url
         self._limits = limits
-        self._client: SdkClient[AsyncAnthropic] | None = None
+        self._client: Client | None = None
 
     @asynccontextmanager
     async def stream(self, request: BackendRequest) -> AsyncIterator[AsyncIterator[Sequence[StreamItem]]]:
@@ -82,26 +87,25 @@ class ClaudeBackend:
         if client is not None:
             await client.close()
 
-    def _connected(self) -> SdkClient[AsyncAnthropic]:
+    def _connected(self) -> Client:
         if self._client is None:
-            credentials = self._credentials()
-            endpoint = self._endpoint(key=next(iter(credentials.values()), ""))
-            if not credentials and _host(endpoint.base_url) != _host(ANTHROPIC_URL):
-                credentials = {"api_key": NO_KEY}
+            key = self._key()
+            endpoint = self._endpoint(key=key)
+            if not key and _host(endpoint.base_url) != _host(ANTHROPIC_URL):
+                key = NO_KEY
+            if key:
+                self._client = DirectClient(endpoint, headers=_headers(key), limits=self._limits)
+            else:
 
-            def build(http_client: httpx2.AsyncClient) -> AsyncAnthropic:
-                return _sdk_client(endpoint, credentials, http_client)
+                def build(http_client: httpx2.AsyncClient) -> AsyncAnthropic:
+                    return _sdk_client(endpoint, http_client)
 
-            self._client = SdkClient(endpoint, build=build, limits=self._limits)
+                self._client = SdkClient(endpoint, build=build, limits=self._limits)
         return self._client
 
-    def _credentials(self) -> dict[str, str]:
-        """Returns the SDK's argument for the secret that is set, if one is."""
-        found = {
-            "api_key": self._api_key or os.environ.get("ANTHROPIC_API_KEY", ""),
-            "auth_token": os.environ.get("ANTHROPIC_AUTH_TOKEN", ""),
-        }
-        return dict([(name, secret) for name, secret in found.items() if secret][:1])
+    def _key(self) -> str:
+        environment = os.environ
+        return self._api_key or environment.get("ANTHROPIC_API_KEY", "") or environment.get("ANTHROPIC_AUTH_TOKEN", "")
 
     def _endpoint(self, *, key: str) -> Endpoint:
         base_url = self._base_url or os.environ.get("ANTHROPIC_BASE_URL", "") or ANTHROPIC_URL
@@ -115,10 +119,18 @@ class ClaudeBackend:
         )
 
 
-def _sdk_client(endpoint: Endpoint, credentials: dict[str, str], http_client: httpx2.AsyncClient) -> AsyncAnthropic:
+def _headers(key: str) -> dict[str, str]:
+    """Returns what the SDK would send."""
+    headers = {"authorization": f"Bearer {key}", "anthropic-version": API_VERSION}
+    custom = headers_in(os.environ.get("ANTHROPIC_CUSTOM_HEADERS", ""))
+    return headers | {name.lower(): value for name, value in custom.items()}
+
+
+def _sdk_client(endpoint: Endpoint, http_client: httpx2.AsyncClient) -> AsyncAnthropic:
+    """Returns a client with the credentials of the profile that the SDK finds."""
     import anthropic
 
-    arguments: dict[str, Any] = dict(credentials)
+    arguments: dict[str, Any] = {}
     if endpoint.base_url != ANTHROPIC_URL:
         # Left out where it is the default: a profile may name the provider's address for its account.
         arguments["base_url"] = endpoint.base_url

@@ -1,42 +1,40 @@
-"""How every dialect of OpenAI is asked: where the key and the address come from, the SDK's client, and one answer as it arrives.
+"""How every dialect of OpenAI is asked: where the key and the address come from, the client, and one answer as it arrives.
 
-Rule: knows no dialect. What is set in the environment is read at the first request. The SDK is not imported with this module.
+Rule: knows no dialect. What is set in the environment is read at the first request. No SDK is needed: the endpoint wants a key and
+nothing else.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import Final, Protocol, Self
 from urllib.parse import urlsplit
 
+from greenroom.backends.clients import DirectClient, headers_in
 from greenroom.backends.faults import Endpoint, missing_key
-from greenroom.backends.transport import ByteStream, SdkClient
+from greenroom.backends.transport import ByteStream
 from greenroom.errors import BackendError, GreenroomError
 from greenroom.limits import Limits
 from greenroom.messages import StreamItem
 
-if TYPE_CHECKING:
-    import httpx2
-    from openai import AsyncOpenAI
-
 OPENAI_URL: Final = "https://api.openai.com/v1"
 
 NO_KEY: Final = "no-key"
-"""Sent to servers of one's own when no key is set: most ignore it, and the SDK insists on one."""
+"""Sent to servers of one's own when no key is set: most ignore it, and some insist on one."""
 
 
 class OpenAIConnection:
-    """The SDK's client for one key and address, made at the first request."""
+    """The client for one key and address, made at the first request."""
 
     def __init__(self, *, api_key: str | None, base_url: str | None, limits: Limits) -> None:
         """`None` reads `OPENAI_API_KEY` and `OPENAI_BASE_URL` at the first request, else the address is OpenAI's own."""
         self._api_key = api_key
         self._base_url = base_url
         self._limits = limits
-        self._client: SdkClient[AsyncOpenAI] | None = None
+        self._client: DirectClient | None = None
 
-    def client(self) -> SdkClient[AsyncOpenAI]:
+    def client(self) -> DirectClient:
         """Returns the client.
 
         Raises:
@@ -44,18 +42,7 @@ class OpenAIConnection:
         """
         if self._client is None:
             endpoint = self._endpoint()
-
-            def build(http_client: httpx2.AsyncClient) -> AsyncOpenAI:
-                from openai import AsyncOpenAI
-
-                return AsyncOpenAI(
-                    api_key=endpoint.key or NO_KEY,
-                    base_url=endpoint.base_url,
-                    max_retries=0,
-                    http_client=http_client,
-                )
-
-            self._client = SdkClient(endpoint, build=build, limits=self._limits)
+            self._client = DirectClient(endpoint, headers=_headers(endpoint.key), limits=self._limits)
         return self._client
 
     async def close(self) -> None:
@@ -79,6 +66,18 @@ class OpenAIConnection:
         if is_openai and not key:
             raise missing_key(endpoint)
         return endpoint
+
+
+def _headers(key: str) -> dict[str, str]:
+    """Returns what the SDK would send, from the variables that it reads."""
+    environment = os.environ
+    headers = {"authorization": f"Bearer {key or NO_KEY}"}
+    if organization := environment.get("OPENAI_ORG_ID"):
+        headers["openai-organization"] = organization
+    if project := environment.get("OPENAI_PROJECT_ID"):
+        headers["openai-project"] = project
+    custom = headers_in(environment.get("OPENAI_CUSTOM_HEADERS", ""))
+    return headers | {name.lower(): value for name, value in custom.items()}
 
 
 class AnswerDecoder(Protocol):

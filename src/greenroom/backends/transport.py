@@ -1,112 +1,32 @@
-"""The way to the providers that an SDK knows: clients, streams, failures.
+"""The way to the providers: streams and failures. `clients` says who asks.
 
-The official SDKs carry authentication, base URLs and provider variants; their response parsers cost 20 to 30 times what
-decoding costs, and are not used. `SdkClient` holds the SDK's client, `open_stream` asks it for the raw answer, and
-`map_exceptions` turns what may fail on the way into our errors.
+`open_stream` posts a request and gives the raw body of its answer; `map_exceptions` turns what may fail on the way into our errors.
 
-The SDK's generic `post` is used, not its typed methods: these copy and check the whole request against its types first, which
-doubles the fixed cost of a request, and the request has been built by our own encoder.
-
-Rule: nothing here knows a dialect. The SDKs, aiohttp and httpx2 are imported at the first request, in a thread: that takes a
-second, in which every other session must go on.
+Rule: nothing here knows a dialect, and nothing loads aiohttp, httpx2 or an SDK: by the time that one of them is looked into, the
+client has loaded it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from greenroom.backends import faults
+from greenroom.backends.clients import Client, DirectClient, SdkClient, bad_address, network_hint
 from greenroom.backends.faults import Endpoint
-from greenroom.errors import BackendError, BackendGarbled, BackendRejected, BackendUnauthorized, BackendUnavailable
-from greenroom.limits import DEFAULT_LIMITS, Limits
+from greenroom.errors import BackendError, BackendGarbled, BackendRejected, BackendUnavailable
 
 if TYPE_CHECKING:
     import aiohttp
-    import httpx2
 
-    from greenroom.backends.aiohttp_bridge import AiohttpTransport
-
-__all__ = ["ByteStream", "Endpoint", "SdkClient", "map_exceptions", "open_stream"]
+__all__ = ["ByteStream", "Client", "DirectClient", "Endpoint", "SdkClient", "map_exceptions", "open_stream"]
 
 FAREWELL_S_MAX: Final = 0.1
 """How long the end of the body may take to arrive after the end of the answer; then the connection is given up."""
-
-
-class PostingClient(Protocol):
-    """What is used of an SDK's client. Both SDKs have it."""
-
-    async def post(
-        self, path: str, *, cast_to: Any, body: Any, options: Any, stream: bool, stream_cls: None = None
-    ) -> Any:
-        """Sends a request; with `cast_to=httpx2.Response`, returns the answer unread."""
-        ...
-
-
-ClientT = TypeVar("ClientT", bound=PostingClient)
-
-
-class SdkClient(Generic[ClientT]):
-    """The SDK client for one endpoint and key, built at the first request and shared by all that follow.
-
-    Connections belong to an event loop, so there is one client per loop: a process may call `asyncio.run` again and again.
-
-    Attributes:
-        endpoint: who is asked.
-    """
-
-    def __init__(
-        self, endpoint: Endpoint, *, build: Callable[[httpx2.AsyncClient], ClientT], limits: Limits = DEFAULT_LIMITS
-    ) -> None:
-        """`build` imports the SDK and makes its client around the given HTTP client. It runs in a thread."""
-        self.endpoint = endpoint
-        self._build = build
-        self._limits = limits
-        self._clients: dict[asyncio.AbstractEventLoop, tuple[ClientT, AiohttpTransport]] = {}
-        self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
-
-    async def get(self) -> ClientT:
-        """Returns the client of the running loop.
-
-        Raises:
-            BackendUnauthorized: the key cannot be sent.
-            BackendRejected: the base URL is not one.
-        """
-        loop = asyncio.get_running_loop()
-        if (known := self._clients.get(loop)) is not None:
-            return known[0]
-        self._forget_closed_loops()
-        async with self._locks.setdefault(loop, asyncio.Lock()):
-            if (known := self._clients.get(loop)) is None:
-                known = self._clients[loop] = await asyncio.to_thread(self._build_both)
-        return known[0]
-
-    async def close(self) -> None:
-        """Closes the connections of the running loop. Idempotent; a later request opens new ones."""
-        self._forget_closed_loops()
-        loop = asyncio.get_running_loop()
-        self._locks.pop(loop, None)
-        if (known := self._clients.pop(loop, None)) is not None:
-            await known[1].aclose()
-
-    def _build_both(self) -> tuple[ClientT, AiohttpTransport]:
-        import httpx2
-
-        from greenroom.backends.aiohttp_bridge import AiohttpTransport
-
-        _check(self.endpoint)
-        transport = AiohttpTransport(self.endpoint, self._limits)
-        return self._build(httpx2.AsyncClient(transport=transport, follow_redirects=True)), transport
-
-    def _forget_closed_loops(self) -> None:
-        for loop in [loop for loop in self._clients if loop.is_closed()]:
-            self._clients.pop(loop)[1].abandon()
-        for loop in [loop for loop in self._locks if loop.is_closed()]:
-            del self._locks[loop]
 
 
 class ByteStream:
@@ -185,7 +105,7 @@ class ByteStream:
 
 @asynccontextmanager
 async def open_stream(
-    client: SdkClient[Any], path: str, body: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
+    client: Client, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
 ) -> AsyncIterator[ByteStream]:
     """Posts `body` to `path` under the base URL and yields the answer's body. Leaving closes the connection, in any case.
 
@@ -194,15 +114,7 @@ async def open_stream(
             iterating, as `ByteStream` says.
     """
     with map_exceptions(client.endpoint):
-        sdk = await client.get()
-        # Loaded by now; naming it at the top would load it with this module.
-        import httpx2
-
-        from greenroom.backends.aiohttp_bridge import ANSWER
-
-        options = {"headers": dict(headers)} if headers else {}
-        response = await sdk.post(path, cast_to=httpx2.Response, body=body, options=options, stream=True)
-    answer: aiohttp.ClientResponse = response.extensions[ANSWER]
+        answer = await client.post(path, body, headers or {})
     try:
         yield ByteStream(answer, client.endpoint)
     finally:
@@ -232,26 +144,48 @@ def _mapped(error: Exception, endpoint: Endpoint) -> BackendError | None:
     # An SDK wraps what the transport raised: the first cause that says something is the one meant.
     cause: BaseException | None = error
     while cause is not None:
-        mapped = (
-            cause if isinstance(cause, BackendError) else _refused_way(cause, endpoint) or _broken_way(cause, endpoint)
-        )
+        mapped = cause if isinstance(cause, BackendError) else _meaning(cause, endpoint)
         if mapped is not None:
             return mapped
         cause = cause.__cause__
     return None
 
 
+def _meaning(error: BaseException, endpoint: Endpoint) -> BackendError | None:
+    # Nobody raises an error of a module that nobody has loaded.
+    of_sdk = _sdk_way(error, endpoint) if "httpx2" in sys.modules else None
+    return of_sdk or _refused_way(error, endpoint) or _broken_way(error, endpoint)
+
+
+def _sdk_way(error: BaseException, endpoint: Endpoint) -> BackendError | None:
+    """Failures of what the SDKs stand on."""
+    import httpx2
+
+    match error:
+        case httpx2.InvalidURL() | httpx2.UnsupportedProtocol():
+            return bad_address(endpoint)
+        case httpx2.TooManyRedirects():
+            said = f"{endpoint.shown_url} sends from one address to the next without end"
+            return BackendRejected(said, hint=network_hint(endpoint))
+        case httpx2.RequestError():
+            said = faults.redacted(str(error), endpoint.key) or type(error).__name__
+            return BackendUnavailable(
+                f"the connection to {endpoint.provider} failed: {said}", hint=network_hint(endpoint)
+            )
+        case _:
+            return None
+
+
 def _refused_way(error: BaseException, endpoint: Endpoint) -> BackendError | None:
     """Failures before there was a connection."""
     import aiohttp
-    import httpx2
 
     who, where = endpoint.provider, endpoint.shown_url
     match error:
         case aiohttp.ConnectionTimeoutError():
-            return BackendUnavailable(f"no connection to {who} at {where} in time", hint=_network_hint(endpoint))
+            return BackendUnavailable(f"no connection to {who} at {where} in time", hint=network_hint(endpoint))
         case aiohttp.ClientConnectorDNSError():
-            return BackendUnavailable(f"the host of {where} is unknown", hint=_network_hint(endpoint))
+            return BackendUnavailable(f"the host of {where} is unknown", hint=network_hint(endpoint))
         case aiohttp.ClientProxyConnectionError():
             return BackendUnavailable(f"no connection to the proxy on the way to {who}", hint=_PROXY_HINT)
         case aiohttp.ClientHttpProxyError():
@@ -262,12 +196,8 @@ def _refused_way(error: BaseException, endpoint: Endpoint) -> BackendError | Non
         case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
             hint = f"is the server at {where} running? {endpoint.base_url_variable} sets the address"
             return BackendUnavailable(f"{who} refused the connection", hint=hint)
-        case aiohttp.InvalidURL() | httpx2.InvalidURL() | httpx2.UnsupportedProtocol():
-            return _bad_address(endpoint)
-        case httpx2.TooManyRedirects():
-            return BackendRejected(
-                f"{where} sends from one address to the next without end", hint=_network_hint(endpoint)
-            )
+        case aiohttp.InvalidURL():
+            return bad_address(endpoint)
         case _:
             return None
 
@@ -275,7 +205,6 @@ def _refused_way(error: BaseException, endpoint: Endpoint) -> BackendError | Non
 def _broken_way(error: BaseException, endpoint: Endpoint) -> BackendError | None:
     """Failures of a connection that there was, and those of which no more is known."""
     import aiohttp
-    import httpx2
 
     who = endpoint.provider
     match error:
@@ -291,41 +220,13 @@ def _broken_way(error: BaseException, endpoint: Endpoint) -> BackendError | None
         case OSError():
             # Not its text: that can hold a path of this machine.
             said = error.strerror or type(error).__name__
-            return BackendUnavailable(f"the connection to {who} failed: {said}", hint=_network_hint(endpoint))
-        case aiohttp.ClientError() | httpx2.RequestError():
+            return BackendUnavailable(f"the connection to {who} failed: {said}", hint=network_hint(endpoint))
+        case aiohttp.ClientError():
             said = faults.redacted(str(error), endpoint.key) or type(error).__name__
-            return BackendUnavailable(f"the connection to {who} failed: {said}", hint=_network_hint(endpoint))
+            return BackendUnavailable(f"the connection to {who} failed: {said}", hint=network_hint(endpoint))
         case _:
             return None
 
 
-def _check(endpoint: Endpoint) -> None:
-    import httpx2
-
-    if not (endpoint.key.isascii() and endpoint.key.isprintable()) or endpoint.key != endpoint.key.strip():
-        raise BackendUnauthorized(
-            f"the key for {endpoint.provider} holds characters that no key has",
-            hint=f"look for a line end, a blank or quotation marks in {endpoint.key_variable}",
-        )
-    try:
-        url = httpx2.URL(endpoint.base_url)
-    except httpx2.InvalidURL as error:
-        raise _bad_address(endpoint) from error
-    if url.scheme not in {"http", "https"} or not _HOST.fullmatch(url.raw_host.decode("ascii")):
-        raise _bad_address(endpoint)
-
-
-def _bad_address(endpoint: Endpoint) -> BackendRejected:
-    return BackendRejected(
-        f"{endpoint.shown_url!r} is not the address of an API",
-        hint=f"{endpoint.base_url_variable} is a URL such as http://127.0.0.1:8000/v1",
-    )
-
-
-def _network_hint(endpoint: Endpoint) -> str:
-    return f"check the network, and {endpoint.base_url_variable} if it is set"
-
-
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%25\w+)?")
 _PROXY_HINT: Final = "HTTPS_PROXY and NO_PROXY say which way requests go"
 _CERTIFICATE_HINT: Final = "SSL_CERT_FILE names the certificates to trust"
