@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Final, Self
 from weakref import WeakValueDictionary
 
 from greenroom.agent import ReactJSAgent
@@ -35,6 +35,7 @@ from greenroom.installation import Installation, Opened
 from greenroom.interfaces import Backend, Page, Persona, SearchHit, SessionSummary, ToolSource
 from greenroom.message_input import AttachmentInput, accepted_message
 from greenroom.protocols.agui import error_event
+from greenroom.protocols.projection import ProtocolName, check_protocol
 from greenroom.runtime.clock import new_id
 from greenroom.runtime.operations import Receipt
 from greenroom.session_data import SessionsInMemory, session_data
@@ -427,8 +428,9 @@ class AgentManager:
         session_id: str,
         cursor: str | None = None,
         *,
-        protocol: Literal["ag-ui", "ai-sdk"] = "ag-ui",
+        protocol: ProtocolName = "ag-ui",
         turn_id: str | None = None,
+        joins: bool = False,
     ) -> AsyncGenerator[Frame, None]:
         """Joins or rejoins a session: yields frames `(cursor, data)` until it is idle, or the turn is over.
 
@@ -436,16 +438,19 @@ class AgentManager:
             session_id: the session.
             cursor: of the last frame that was seen: goes on exactly behind it. `None`, or one that was never written (its writer
                 died): begins with a snapshot, or at the start of the turn `turn_id`.
-            protocol: what `data` is written in.
+            protocol: what `data` is written in: `ag-ui` (or `ag-ui-0` for clients of before 1.0), `ai-sdk` (or `ai-sdk-7` for
+                a front end that knows `reset-step`), or `native`.
             turn_id: only this turn, without the message that it answers; also one that waits or is over.
+            joins: with `turn_id` and without a cursor: begin with a snapshot, not at the start of the turn. For a reader that may
+                have seen a part of it.
 
         Raises:
             SessionNotFound: no such session.
             InvalidStream: not a cursor.
-            InvalidArgument: no such turn.
-            NotSupported: a protocol of a later version.
+            InvalidArgument: no such turn, or no such protocol.
         """
-        async with aclosing(self.attach_batches(session_id, cursor, protocol=protocol, turn_id=turn_id)) as batches:
+        batches = self.attach_batches(session_id, cursor, protocol=protocol, turn_id=turn_id, joins=joins)
+        async with aclosing(batches):
             async for batch in batches:
                 for frame in batch:
                     yield frame
@@ -455,19 +460,27 @@ class AgentManager:
         session_id: str,
         cursor: str | None = None,
         *,
-        protocol: Literal["ag-ui", "ai-sdk"] = "ag-ui",
+        protocol: ProtocolName = "ag-ui",
         turn_id: str | None = None,
+        joins: bool = False,
     ) -> AsyncGenerator[Sequence[Frame], None]:
         """As `attach`, with the frames that are there at one time together: for whoever sends them on."""
-        if protocol != "ag-ui":
-            raise NotSupported(f"protocol={protocol!r} is not supported yet", hint="supported: ag-ui")
+        check_protocol(protocol)
         position = parse_cursor(cursor) if cursor is not None else None
         opened = await self._existing(session_id)
         if turn_id is None:
-            frames = session_frames(opened.registry, session_id, position)
+            frames = session_frames(opened.registry, session_id, position, protocol=protocol)
         else:
             begin = await opened.operations.find_turn(session_id, turn_id)
-            frames = turn_frames(opened.registry, session_id, turn_id=turn_id, begin=begin, seen=position)
+            frames = turn_frames(
+                opened.registry,
+                session_id,
+                turn_id=turn_id,
+                begin=begin,
+                seen=position,
+                joins=joins,
+                protocol=protocol,
+            )
         async with aclosing(frames) as batches:
             async for batch in batches:
                 yield batch

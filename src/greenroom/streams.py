@@ -1,4 +1,4 @@
-"""What readers of a session are given: AG-UI events, each with the position behind it.
+"""What readers of a session are given: frames of a protocol, each with the position behind it.
 
 Batches are what there was at one time: whoever sends them on can send each at once.
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -17,11 +17,14 @@ from greenroom.core.cursor import Cursor
 from greenroom.core.session import SessionState
 from greenroom.errors import GreenroomError, InvalidArgument
 from greenroom.events import MessageWithdrawn, TurnEnded, TurnStarted
-from greenroom.messages import PartItem
-from greenroom.protocols.agui import AguiProjection, error_event
+from greenroom.messages import PartDelta, PartItem
+from greenroom.protocols.projection import Projection, ProtocolName, projection
 from greenroom.runtime.feed import Entry
 from greenroom.runtime.follow import Follower, Snapshot, behind
 from greenroom.runtime.registry import Registry
+
+_ERROR_FRAME: Final = 900_000
+"""Number of the first frame of an error: beyond those of any snapshot, since no two frames of a stream have the same position."""
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -57,9 +60,16 @@ async def turn_events(
 
 
 async def turn_frames(
-    registry: Registry, session_id: str, *, turn_id: str, begin: Cursor, seen: Cursor | None = None
+    registry: Registry,
+    session_id: str,
+    *,
+    turn_id: str,
+    begin: Cursor,
+    seen: Cursor | None = None,
+    joins: bool = False,
+    protocol: ProtocolName = "ag-ui",
 ) -> AsyncGenerator[Sequence[Frame], None]:
-    """Yields the AG-UI frames of one turn, in batches, to its end; errors of any kind are the last frame.
+    """Yields the frames of one turn, in batches, to its end; errors of any kind are the last frame.
 
     Args:
         registry: of the sessions.
@@ -67,19 +77,21 @@ async def turn_frames(
         turn_id: the turn.
         begin: a position before the turn started.
         seen: go on behind this position. Its last frame comes again when there is nothing behind it.
+        joins: without a position, begin with a snapshot, not at the start: for a reader that may know a part of the turn.
+        protocol: of the frames.
     """
-    projection = _projection(registry, session_id, shows_messages=False)
+    shown = _projection(registry, session_id, protocol, shows_messages=False)
 
     def snapshot(state: SessionState, items: Sequence[PartItem]) -> Sequence[str]:
         if any(turn.turn_id == turn_id for turn in state.turns):
-            return projection.begin_with(state, items, turn_id)
+            return shown.begin_with(state, items, turn_id)
         waits = any(accepted.message.turn_id == turn_id for accepted in state.queue)
-        return () if waits else (error_event(_taken_back()),)
+        return () if waits else shown.error(_taken_back())
 
     follower = Follower(registry, session_id, snapshot=snapshot, until_idle=False)
     at = begin
     try:
-        start: Cursor | None = begin
+        start: Cursor | None = None if joins else begin
         if seen is not None:
             async with registry.using(session_id) as live:
                 start = begin if await follower.exists(live, seen) else None
@@ -89,19 +101,19 @@ async def turn_frames(
                     at, seen = batch.cursor, None
                     if batch.made:
                         yield _snapshot_frames(batch)
-                        if not projection.is_running(turn_id):
+                        if not shown.is_running(turn_id):
                             return
                     continue
                 frames: list[Frame] = []
                 for entry in batch:
                     payload = entry.payload
                     if isinstance(payload, MessageWithdrawn) and payload.turn_id == turn_id:
-                        yield [*frames, Frame(str(entry.cursor), error_event(_taken_back()))]
+                        yield [*frames, *_error_frames(shown, entry.cursor, _taken_back())]
                         return
                     is_start = isinstance(payload, TurnStarted) and payload.turn_id == turn_id
-                    if is_start or projection.is_running(turn_id):
+                    if is_start or shown.is_running(turn_id):
                         is_end = isinstance(payload, TurnEnded)
-                        frames += _entry_frames(projection, entry, at, seen, repeats_last=is_end)
+                        frames += _entry_frames(shown, entry, at, seen, repeats_last=is_end)
                         if is_end:
                             yield frames
                             return
@@ -109,19 +121,19 @@ async def turn_frames(
                 if frames:
                     yield frames
     except GreenroomError as error:
-        yield [Frame(str(at), error_event(error))]
+        yield _error_frames(shown, at, error)
 
 
 async def session_frames(
-    registry: Registry, session_id: str, cursor: Cursor | None
+    registry: Registry, session_id: str, cursor: Cursor | None, *, protocol: ProtocolName = "ag-ui"
 ) -> AsyncGenerator[Sequence[Frame], None]:
-    """Yields AG-UI frames of the session from a position on, in batches, until it is idle.
+    """Yields frames of the session from a position on, in batches, until it is idle.
 
     Raises:
         GreenroomError: before the first frame only; later errors are the last frame.
     """
-    projection = _projection(registry, session_id, shows_messages=True)
-    follower = Follower(registry, session_id, snapshot=projection.begin_with, until_idle=True)
+    shown = _projection(registry, session_id, protocol, shows_messages=True)
+    follower = Follower(registry, session_id, snapshot=shown.begin_with, until_idle=True)
     start = cursor
     if cursor is not None:
         async with registry.using(session_id) as live:
@@ -142,23 +154,23 @@ async def session_frames(
                     continue
                 frames: list[Frame] = []
                 for entry in batch:
-                    frames += _entry_frames(projection, entry, at, cursor)
+                    frames += _entry_frames(shown, entry, at, cursor)
                     at = entry.cursor
                 if frames:
                     yield frames
     except GreenroomError as error:
         if not has_begun:
             raise
-        yield [Frame(str(at), error_event(error))]
+        yield _error_frames(shown, at, error)
 
 
 def _entry_frames(
-    projection: AguiProjection, entry: Entry, at: Cursor, seen: Cursor | None, *, repeats_last: bool = False
+    shown: Projection, entry: Entry, at: Cursor, seen: Cursor | None, *, repeats_last: bool = False
 ) -> list[Frame]:
     """Returns the frames of an entry behind `at`; what lies before `seen` only brings the projection up to there.
 
     Args:
-        projection: of the reader.
+        shown: the projection of the reader.
         entry: the next one.
         at: the position before it.
         seen: what the reader has seen already.
@@ -167,13 +179,17 @@ def _entry_frames(
     skipped = 0
     if seen is not None:
         if (entry.seq, entry.offset) <= (seen.seq, seen.offset):
-            events = projection.events(entry.payload, seq=entry.seq)
+            events = shown.events(entry.payload, seq=entry.seq)
             return [Frame(str(entry.cursor), event) for event in events[-1:]] if repeats_last else []
         # The first entry behind the position: a delta may be half seen, of another item some frames may be.
-        (entry,) = behind((entry,), seen)
+        (rest,) = behind((entry,), seen)
+        if rest is not entry and isinstance(entry.payload, PartDelta) and isinstance(rest.payload, PartDelta):
+            head = entry.payload.delta[: -len(rest.payload.delta)]
+            shown.events(PartDelta(part=entry.payload.part, delta=head), seq=entry.seq)
+        entry = rest
         if (at.seq, at.offset) <= (seen.seq, seen.offset):
             at, skipped = Cursor(seen.seq, seen.offset, seen.epoch), seen.frame
-    events = projection.events(entry.payload, seq=entry.seq)
+    events = shown.events(entry.payload, seq=entry.seq)
     if len(events) == 1 and not skipped:
         return [Frame(f"{entry.seq}.{entry.offset}~{entry.epoch}", events[0])]
     frames = [
@@ -194,6 +210,14 @@ def _snapshot_frames(snapshot: Snapshot[Sequence[str]]) -> list[Frame]:
     return frames
 
 
+def _error_frames(shown: Projection, at: Cursor, error: GreenroomError) -> list[Frame]:
+    """Returns the end of a stream that cannot go on. Nothing was seen by it: who comes back gets a snapshot."""
+    return [
+        Frame(str(Cursor(at.seq, at.offset, at.epoch, _ERROR_FRAME + number, in_snapshot=True)), event)
+        for number, event in enumerate(shown.error(error))
+    ]
+
+
 def _start_of_turn(state: SessionState, cursor: Cursor) -> Cursor:
     """Returns the position before the turn that the cursor is in: a projection has to know what is open there."""
     for turn in reversed(state.turns):
@@ -206,9 +230,9 @@ def _taken_back() -> InvalidArgument:
     return InvalidArgument("the message was taken back before it was answered")
 
 
-def _projection(registry: Registry, session_id: str, *, shows_messages: bool) -> AguiProjection:
+def _projection(registry: Registry, session_id: str, protocol: ProtocolName, *, shows_messages: bool) -> Projection:
     def find_state() -> SessionState | None:
         live = registry.find(session_id)
         return live.state if live is not None else None
 
-    return AguiProjection(session_id, find_state=find_state, shows_messages=shows_messages)
+    return projection(protocol, session_id, find_state=find_state, shows_messages=shows_messages)

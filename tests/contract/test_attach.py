@@ -277,7 +277,7 @@ async def test_an_unknown_session_is_refused(stage: Stage) -> None:
         await anext(stage.manager.attach("never-there", "1.0~1"))
 
 
-@pytest.mark.parametrize("protocol", ["ai-sdk", "telepathy"])
+@pytest.mark.parametrize("protocol", ["AI-SDK", "telepathy", "", None])
 async def test_another_protocol_is_a_clear_error(stage: Stage, protocol: Any) -> None:
     session_id = await stage.session()
     with pytest.raises(GreenroomError, match="ag-ui"):

@@ -83,18 +83,22 @@ class TurnHistory:
 
     __slots__ = (
         "at_ms",
+        "config_version",
         "context",
         "ended",
+        "ended_seq",
         "message",
         "message_at_ms",
         "message_epoch",
         "message_seq",
+        "persona_name",
         "rendered",
         "seq",
         "steps",
+        "usage",
     )
 
-    def __init__(self, accepted: Accepted, *, started: TurnStarted, record: Record) -> None:
+    def __init__(self, accepted: Accepted, *, started: TurnStarted, record: Record, tally: Tally) -> None:
         self.message = accepted.message
         self.message_at_ms = accepted.at_ms
         self.message_seq = accepted.seq
@@ -102,8 +106,13 @@ class TurnHistory:
         self.context = started.context
         self.at_ms = record.at_ms
         self.seq = record.seq
+        self.config_version = tally.config_version
+        self.persona_name = tally.config.persona_name
         self.steps: list[StepState] = []
+        self.usage = Usage(cost_usd=0.0)
+        """Of all attempts, also of those that were asked again."""
         self.ended: TurnEnded | None = None
+        self.ended_seq = 0
         self.rendered: object = None
         """The transcript of a turn that is over, kept by `core.transcript`: it never changes again."""
 
@@ -344,7 +353,7 @@ class SessionState:
         event = record.event
         if isinstance(event, TurnStarted):
             self.turn = Turn(event.turn_id, limits=self._limits)
-            self.turns.append(TurnHistory(self.queue.popleft(), started=event, record=record))
+            self.turns.append(TurnHistory(self.queue.popleft(), started=event, record=record, tally=self.tally))
         assert self.turn is not None
         self.turn.apply(event)
         history = self.turns[-1]
@@ -359,12 +368,14 @@ class SessionState:
                 self.call_ids.update(item.call_id for item in started)
             case StepFinished():
                 history.steps[-1].finished = event
+                history.usage = added(history.usage, event.usage)
             case StepFailed():
                 history.steps[-1].failed = event
+                history.usage = added(history.usage, event.usage)
             case ToolReturned():
                 history.steps[-1].results[event.call_id] = event
             case TurnEnded():
-                history.ended = event
+                history.ended, history.ended_seq = event, record.seq
                 self.turn = None
             case _:
                 pass

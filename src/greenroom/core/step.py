@@ -191,6 +191,17 @@ class Assembly:
         """Returns all parts with their numbers, complete or not, for people to see."""
         return [(number, made) for number, part in self._parts.items() if (made := _made(part)) is not None]
 
+    def items(self) -> list[PartItem]:
+        """Returns the fewest items that make the same parts."""
+        items: list[PartItem] = []
+        for number, part in self._parts.items():
+            items.append(PartStarted(part=number, kind=part.kind, call_id=part.call_id, name=part.name))
+            if text := part.text():
+                items.append(PartDelta(part=number, delta=text))
+            if part.ended:
+                items.append(PartEnded(part=number, sidecar=part.sidecar))
+        return items
+
     def open_parts(self) -> Sequence[PartStarted]:
         """Returns the parts that are not complete, as they were started."""
         return [

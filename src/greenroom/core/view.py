@@ -5,6 +5,7 @@ Rule: what is void for the model (an attempt that was asked again, a rewound tur
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -61,13 +62,19 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(part.text for part in self.parts if isinstance(part, TextPart | RefusalPart))
 
 
-def history(state: SessionState) -> list[Message]:
-    """Returns the messages of a session in order, those that wait at the end."""
+def history(state: SessionState, *, without: StepState | None = None) -> list[Message]:
+    """Returns the messages of a session in order, those that wait at the end.
+
+    Args:
+        state: of the session.
+        without: a step that is shown in another way.
+    """
     messages: list[Message] = []
     for turn in state.turns:
         messages.append(_said(turn))
-        if turn.steps or turn.ended is not None:
-            messages.append(_answer(turn))
+        steps = [step for step in turn.steps if step is not without]
+        if steps or turn.ended is not None:
+            messages.append(_answer(turn, steps))
     messages.extend(
         Message(
             message_id=accepted.message.message_id,
@@ -91,13 +98,13 @@ def _said(turn: TurnHistory) -> Message:
     )
 
 
-def _answer(turn: TurnHistory) -> Message:
-    last = turn.steps[-1] if turn.steps else None
+def _answer(turn: TurnHistory, steps: Sequence[StepState]) -> Message:
+    last = steps[-1] if steps else None
     return Message(
         message_id=f"{turn.turn_id}-answer",
         turn_id=turn.turn_id,
         role="assistant",
-        parts=tuple(part for step in turn.steps for part in _parts(step)),
+        parts=tuple(part for step in steps for part in _parts(step)),
         at_ms=turn.at_ms,
         outcome=turn.outcome,
         error_code=turn.ended.code if turn.ended else "",

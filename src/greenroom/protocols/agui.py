@@ -1,4 +1,7 @@
-"""AG-UI 1.0: a session's entries as the events of the Agent User Interaction Protocol.
+"""AG-UI: a session's entries as the events of the Agent User Interaction Protocol, version 1.0.
+
+Clients of before 1.0 (their last version is 0.0.59, which other products bundle) break at what they do not know. To them a
+cancelled run is an error with the code `cancelled`.
 
 One projection serves one reader. It turns each entry into the JSON texts of the events it stands for; it opens and closes what the
 protocol wants opened and closed, so that every run is well formed however it ends: everything open is ended before
@@ -15,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.core.session import SessionState
+from greenroom.core.session import SessionState, TurnHistory
 from greenroom.core.transcript import tool_name
 from greenroom.errors import GreenroomError
 from greenroom.events import (
@@ -30,14 +33,8 @@ from greenroom.events import (
     TurnStarted,
 )
 from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted, TextPart, Usage
-from greenroom.protocols.agui_messages import (
-    all_messages,
-    call_parent_id,
-    messages_before,
-    messages_until,
-    part_id,
-    result_id,
-)
+from greenroom.protocols.agui_messages import all_messages, messages_before, messages_until
+from greenroom.protocols.ids import call_parent_id, part_id, result_id
 
 PROTOCOL_VERSION: Final = "1.0"
 
@@ -63,14 +60,21 @@ class AguiProjection:
         find_state: returns the session's state, which may be ahead of the entries; asked for what never changes again: the
             messages before a step, when an answer begins anew and what was shown of it is void.
         shows_messages: show a person's message at the beginning of its turn: for readers that did not send it.
+        is_legacy: the client is of before 1.0: it has not said which version it speaks.
     """
 
     def __init__(
-        self, thread_id: str, *, find_state: Callable[[], SessionState | None], shows_messages: bool = False
+        self,
+        thread_id: str,
+        *,
+        find_state: Callable[[], SessionState | None],
+        shows_messages: bool = False,
+        is_legacy: bool = False,
     ) -> None:
         self._thread_id = thread_id
         self._find_state = find_state
         self._shows_messages = shows_messages
+        self._is_legacy = is_legacy
         self._turn_id = ""
         self._is_running = False
         self._step: StepStarted | None = None
@@ -82,6 +86,11 @@ class AguiProjection:
     def is_running(self, turn_id: str) -> bool:
         """Returns whether the turn's run was opened at the reader and not ended."""
         return self._is_running and self._turn_id == turn_id
+
+    def error(self, error: GreenroomError) -> Sequence[str]:
+        """Returns the last event of a stream that cannot go on."""
+        self._is_running = False
+        return (error_event(error),)
 
     def events(self, payload: Event | PartItem, *, seq: int) -> Sequence[str]:
         """Returns the AG-UI events of an entry, in order.
@@ -151,9 +160,9 @@ class AguiProjection:
             )
             events.append(self._run_ended(former.ended if former is not None and former.ended is not None else lost))
         if not self._is_running:
-            self._usage = []
             self._turn_id = turn.turn_id
             events.append(self._run_started())
+        self._usage = _usage_of(turn)
         step = turn.steps[-1] if turn.ended is None and turn.steps else None
         # What a failed attempt said counts until it is asked again.
         self._is_void = step is not None and step.failed is not None and not step.assembly.is_empty()
@@ -202,14 +211,8 @@ class AguiProjection:
 
     def _run_started(self) -> str:
         self._is_running = True
-        return encoded(
-            {
-                "type": "RUN_STARTED",
-                "threadId": self._thread_id,
-                "runId": self._turn_id,
-                "protocolVersion": PROTOCOL_VERSION,
-            }
-        )
+        version = {} if self._is_legacy else {"protocolVersion": PROTOCOL_VERSION}
+        return encoded({"type": "RUN_STARTED", "threadId": self._thread_id, "runId": self._turn_id, **version})
 
     def _rewound(self, rewound: SessionRewound, seq: int) -> Sequence[str]:
         """Returns a run that says nothing but what is left: no other event of the protocol takes messages away."""
@@ -267,6 +270,8 @@ class AguiProjection:
         self._is_running = False
         usage = {"usage": self._usage} if self._usage else {}
         match ended.outcome:
+            case "cancelled" if self._is_legacy:
+                return encoded({"type": "RUN_ERROR", "message": "the run was cancelled", "code": "cancelled", **usage})
             case "completed" | "cancelled":
                 finished = {"type": "RUN_FINISHED", "threadId": self._thread_id, "runId": ended.turn_id}
                 outcome = "success" if ended.outcome == "completed" else "cancelled"
@@ -276,21 +281,8 @@ class AguiProjection:
                 return encoded({"type": "RUN_ERROR", "message": message, "code": ended.code, **usage})
 
     def _count(self, usage: Usage) -> None:
-        if self._step is None or usage == Usage():
-            return
-        tokens = {
-            "provider": self._step.backend,
-            "model": self._step.model,
-            "inputTokens": usage.input_tokens,
-            "outputTokens": usage.output_tokens,
-            "totalTokens": usage.input_tokens + usage.output_tokens,
-        }
-        parts = {
-            "reasoningTokens": usage.reasoning_tokens,
-            "cachedInputTokens": usage.cached_input_tokens,
-            "cacheWriteInputTokens": usage.cache_write_input_tokens,
-        }
-        self._usage.append(tokens | {name: count for name, count in parts.items() if count})
+        if self._step is not None and usage != Usage():
+            self._usage.append(_token_usage(usage, self._step.backend, self._step.model))
 
 
 class _Open:
@@ -305,3 +297,29 @@ class _Open:
 
 def _step_name(step: StepStarted) -> str:
     return f"step-{step.step}"
+
+
+def _usage_of(turn: TurnHistory) -> list[dict[str, Any]]:
+    """Returns what the turn has used so far, as far as its steps still say."""
+    ends = [(step, step.finished or step.failed) for step in turn.steps]
+    return [
+        _token_usage(end.usage, step.backend, step.model)
+        for step, end in ends
+        if end is not None and end.usage != Usage()
+    ]
+
+
+def _token_usage(usage: Usage, backend: str, model: str) -> dict[str, Any]:
+    tokens = {
+        "provider": backend,
+        "model": model,
+        "inputTokens": usage.input_tokens,
+        "outputTokens": usage.output_tokens,
+        "totalTokens": usage.input_tokens + usage.output_tokens,
+    }
+    parts = {
+        "reasoningTokens": usage.reasoning_tokens,
+        "cachedInputTokens": usage.cached_input_tokens,
+        "cacheWriteInputTokens": usage.cache_write_input_tokens,
+    }
+    return tokens | {name: count for name, count in parts.items() if count}

@@ -22,21 +22,7 @@ from greenroom.messages import (
     TextPart,
     ToolCallPart,
 )
-
-
-def part_id(turn_id: str, step: int, attempt: int, part: int) -> str:
-    """Returns the message id of a text or reasoning."""
-    return f"{turn_id}-{step}.{attempt}.{part}"
-
-
-def call_parent_id(turn_id: str, step: int, attempt: int) -> str:
-    """Returns the id of the assistant message that carries the tool calls of a step."""
-    return f"{turn_id}-{step}.{attempt}"
-
-
-def result_id(call_id: str) -> str:
-    """Returns the message id of a tool result."""
-    return f"{call_id}-result"
+from greenroom.protocols.ids import call_parent_id, part_id, result_id
 
 
 def messages_before(state: SessionState, turn_id: str, step: int) -> list[dict[str, Any]]:

@@ -1,0 +1,151 @@
+"""A session as UIMessages of the AI SDK, for `useChat` to begin with.
+
+The ids, the parts and the metadata are those of the live stream: a message that was streamed and one that was fetched are the same
+message. What an attempt said before it was asked again is not here.
+
+Rule: pure functions of the state. Optional members are absent, never null: the SDK's schemas refuse nulls.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from greenroom.core.session import Accepted, SessionState, StepState, TurnHistory
+from greenroom.core.transcript import tool_name
+from greenroom.events import ToolReturned, TurnEnded
+from greenroom.messages import (
+    FilePart,
+    OpaquePart,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    ToolCallPart,
+    Usage,
+    UserPart,
+)
+from greenroom.protocols.ids import answer_id
+
+NEVER_RUN = "The call was not run: the answer ended before."
+BROKEN_OFF = "The call was not completed: the answer broke off."
+
+
+def ui_messages(state: SessionState) -> list[dict[str, Any]]:
+    """Returns all messages of the session, those that wait at the end.
+
+    The answer that is being written is not among them: it comes with the stream, from its beginning.
+    """
+    messages: list[dict[str, Any]] = []
+    for turn in state.turns:
+        metadata = {"turnId": turn.turn_id, "seq": turn.message_seq, "createdAt": turn.message_at_ms}
+        messages.append(_said(turn.message.message_id, turn.message.parts, metadata))
+        if turn.ended is not None:
+            messages.append(_answer(turn))
+    messages.extend(_waiting(accepted) for accepted in state.queue)
+    return messages
+
+
+def started_metadata(turn: TurnHistory) -> dict[str, Any]:
+    """Returns what is known of an answer when its turn starts."""
+    return {
+        "turnId": turn.turn_id,
+        "seq": turn.seq,
+        "persona": turn.persona_name,
+        "configVersion": turn.config_version,
+        "createdAt": turn.at_ms,
+    }
+
+
+def ended_metadata(ended: TurnEnded, *, seq: int, usage: Usage) -> dict[str, Any]:
+    """Returns what is added when the turn has ended.
+
+    Args:
+        ended: the end.
+        seq: of its record: a copy of the session up to there has the whole answer.
+        usage: of the whole turn.
+    """
+    tokens: dict[str, Any] = {
+        "inputTokens": usage.input_tokens,
+        "outputTokens": usage.output_tokens,
+        "cachedInputTokens": usage.cached_input_tokens,
+        "reasoningTokens": usage.reasoning_tokens,
+    }
+    cost = {} if usage.cost_usd is None else {"costUsd": usage.cost_usd}
+    metadata: dict[str, Any] = {"seq": seq, "outcome": ended.outcome, "usage": tokens | cost}
+    if ended.code:
+        hint = {"hint": ended.hint} if ended.hint else {}
+        metadata["error"] = {"code": ended.code, "message": ended.message} | hint
+    return metadata
+
+
+def tool_input(arguments: str) -> tuple[Any, str]:
+    """Returns the arguments of a call as JSON, and what is wrong with them: then they are the text as the model wrote it."""
+    try:
+        value = msgspec.json.decode(arguments.strip() or "{}")
+        msgspec.json.encode(value)
+    except (msgspec.MsgspecError, OverflowError) as error:
+        return arguments, f"The arguments are not JSON: {error}"
+    return value, ""
+
+
+def _said(message_id: str, parts: Sequence[UserPart], metadata: dict[str, Any]) -> dict[str, Any]:
+    return {"id": message_id, "role": "user", "metadata": metadata, "parts": [_user_part(part) for part in parts]}
+
+
+def _waiting(accepted: Accepted) -> dict[str, Any]:
+    message = accepted.message
+    metadata = {"turnId": message.turn_id, "seq": accepted.seq, "createdAt": accepted.at_ms, "queued": True}
+    return _said(message.message_id, message.parts, metadata)
+
+
+def _user_part(part: UserPart) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    return _file_part(part)
+
+
+def _file_part(part: FilePart) -> dict[str, Any]:
+    url = f"data:{part.media_type};base64,{base64.b64encode(part.data).decode()}"
+    return {"type": "file", "mediaType": part.media_type, "url": url} | ({"filename": part.name} if part.name else {})
+
+
+def _answer(turn: TurnHistory) -> dict[str, Any]:
+    metadata = started_metadata(turn)
+    if turn.steps:
+        metadata |= {"backend": turn.steps[-1].backend, "model": turn.steps[-1].model}
+    if turn.ended is not None:
+        metadata |= ended_metadata(turn.ended, seq=turn.ended_seq, usage=turn.usage)
+    parts = [part for step in turn.steps for part in _step_parts(step)]
+    return {"id": answer_id(turn.turn_id), "role": "assistant", "metadata": metadata, "parts": parts}
+
+
+def _step_parts(step: StepState) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = [{"type": "step-start"}]
+    complete = {call.call_id for call in step.assembly.calls()}
+    for _, part in step.assembly.numbered():
+        match part:
+            case TextPart() | RefusalPart():
+                parts.append({"type": "text", "text": part.text, "state": "done"})
+            case ReasoningPart():
+                parts.append({"type": "reasoning", "text": part.text, "state": "done"})
+            case ToolCallPart():
+                returned = step.results.get(part.call_id)
+                parts.append(_tool_part(part, returned, is_complete=part.call_id in complete))
+            case OpaquePart():
+                pass
+    return parts
+
+
+def _tool_part(call: ToolCallPart, returned: ToolReturned | None, *, is_complete: bool) -> dict[str, Any]:
+    part = {"type": "dynamic-tool", "toolName": tool_name(call.name), "toolCallId": call.call_id}
+    if not is_complete:
+        return part | {"state": "output-error", "input": call.arguments, "errorText": BROKEN_OFF}
+    value, _ = tool_input(call.arguments)
+    if returned is None:
+        return part | {"state": "output-error", "input": value, "errorText": NEVER_RUN}
+    if returned.outcome == "ok":
+        return part | {"state": "output-available", "input": value, "output": returned.content}
+    return part | {"state": "output-error", "input": value, "errorText": returned.content}
