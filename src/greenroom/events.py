@@ -128,9 +128,15 @@ class StepStarted(_Event, frozen=True, kw_only=True, tag="step_started"):
 
 
 class StepProgress(_Event, frozen=True, kw_only=True, tag="step_progress"):
-    """More of the running step, coalesced."""
+    """More of the running step, coalesced.
+
+    Attributes:
+        usage: what the provider said that the attempt has used so far, the total; left out where it said nothing new. It counts
+            if the attempt comes to no end that names its usage.
+    """
 
     items: tuple[PartItem, ...]
+    usage: Usage = Usage()
 
 
 class StepFinished(_Event, frozen=True, kw_only=True, tag="step_finished"):
@@ -199,6 +205,7 @@ class TurnEnded(_Event, frozen=True, kw_only=True, tag="turn_ended"):
 
     Attributes:
         code, message, hint: of the error, when the turn failed or was interrupted.
+        usage: what the provider said of the step that the end cut off, if it did.
     """
 
     turn_id: str
@@ -206,6 +213,7 @@ class TurnEnded(_Event, frozen=True, kw_only=True, tag="turn_ended"):
     code: str = ""
     message: str = ""
     hint: str = ""
+    usage: Usage = Usage()
 
 
 Event = (

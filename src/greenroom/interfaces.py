@@ -341,6 +341,7 @@ class Backend(Protocol):
         """Asks for one step; yields the items of each read from the wire together.
 
         Parts are started, continued and ended in order, each with a number of its own; the last item is `StreamEnded`.
+        What the provider says of usage before that comes as `UsageCounted`, so that a step that is cut off is paid for too.
         Leaving the context closes the connection, also in the middle. Nothing is retried here.
 
         Raises (on entering or while iterating):

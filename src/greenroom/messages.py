@@ -2,7 +2,7 @@
 
 Three small languages live here, because the families (backends, toolsets, logs) and the core all speak them:
 
-* *stream items*: what a step produces while it streams (`PartStarted`, `PartDelta`, `PartEnded`);
+* *stream items*: what a step produces while it streams (`PartStarted`, `PartDelta`, `PartEnded`, `UsageCounted`);
 * *parts*: what a message is made of once it is complete;
 * *transcript messages*: what a backend is sent.
 
@@ -88,6 +88,20 @@ class PartEnded(msgspec.Struct, frozen=True, kw_only=True, tag="part_ended", tag
     sidecar: Sidecar | None = None
 
 
+class UsageCounted(msgspec.Struct, frozen=True, kw_only=True, tag="usage_counted", tag_field=TYPE, omit_defaults=True):
+    """The provider said what the step has used so far. Any number of times, anywhere in a stream; the last one counts.
+
+    It is what is known of a step that never comes to its end. A provider that says nothing before the end yields none.
+
+    Attributes:
+        usage: the total since the beginning of the step.
+        model: the model that answers, as far as the provider has named it.
+    """
+
+    usage: Usage
+    model: str = ""
+
+
 class StreamEnded(msgspec.Struct, frozen=True, kw_only=True, tag="stream_ended", tag_field=TYPE, omit_defaults=True):
     """The last item of a backend's stream: the step is complete. A stream that ends without it was broken.
 
@@ -107,7 +121,7 @@ class StreamEnded(msgspec.Struct, frozen=True, kw_only=True, tag="stream_ended",
 PartItem = PartStarted | PartDelta | PartEnded
 """What a step consists of, and what the log keeps of it."""
 
-StreamItem = PartStarted | PartDelta | PartEnded | StreamEnded
+StreamItem = PartStarted | PartDelta | PartEnded | UsageCounted | StreamEnded
 """What a backend yields."""
 
 

@@ -35,6 +35,7 @@ from greenroom.messages import (
     StreamEnded,
     StreamItem,
     Usage,
+    UsageCounted,
 )
 
 __all__ = ["DIALECT", "MessagesDecoder", "encode", "notices"]
@@ -48,6 +49,10 @@ _REASONS: Final[dict[str, FinishReason]] = {
     "pause_turn": "pause",
     "refusal": "refusal",
 }
+
+
+_COUNT_MAX: Final = 2**53
+"""Above it numbers are not exact everywhere: no server means them."""
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -101,6 +106,7 @@ class MessagesDecoder:
         self._stop_reason = ""
         self._stop_details: dict[str, Any] = {}
         self._counts: dict[str, int] = {}
+        self._has_counted = False
 
     @property
     def is_ended(self) -> bool:
@@ -144,6 +150,9 @@ class MessagesDecoder:
 
     def _taken(self) -> list[StreamItem]:
         self._flush()
+        if self._has_counted and not self._is_ended and (usage := _usage(self._counts)) not in {None, Usage()}:
+            self._items.append(UsageCounted(usage=usage, model=self._model))
+        self._has_counted = False
         if self.failure is not None and not self._items:
             raise self.failure
         items, self._items = self._items, []
@@ -349,7 +358,10 @@ class MessagesDecoder:
         if isinstance(usage, dict):
             details = usage.get("output_tokens_details")
             counts = usage | (details if isinstance(details, dict) else {})
-            self._counts |= {name: count for name, count in counts.items() if isinstance(count, int)}
+            self._counts |= {
+                name: count for name, count in counts.items() if isinstance(count, int) and 0 <= count < _COUNT_MAX
+            }
+            self._has_counted = True
 
     def _reported(self, error: Any) -> BackendError:
         fault = fault_of(error)

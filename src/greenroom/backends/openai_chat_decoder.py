@@ -32,6 +32,7 @@ from greenroom.messages import (
     StreamEnded,
     StreamItem,
     Usage,
+    UsageCounted,
 )
 
 DIALECT: Final = "openai"
@@ -103,6 +104,7 @@ class ChatDecoder:
         self._has_refused = False
         self._raw_reason = ""
         self._usage: Usage | None = None
+        self._has_counted = False
         self._response_id = ""
         self._answered_by = ""
         self._is_ended = False
@@ -250,6 +252,7 @@ class ChatDecoder:
         # Some servers count in every chunk and the last one wins, unless it is an empty one.
         counted = usage_of(usage) if isinstance(usage, dict) else None
         if counted is not None and (self._usage is None or counted != Usage()):
+            self._has_counted = self._has_counted or counted not in {self._usage, Usage()}
             self._usage = counted
 
     # --- parts ----------------------------------------------------------------------------------------------------------
@@ -356,6 +359,9 @@ class ChatDecoder:
 
     def _released(self) -> list[StreamItem]:
         items = self._items
+        if self._has_counted and self._usage is not None and not self._is_ended:
+            self._has_counted = False
+            items.append(UsageCounted(usage=self._usage, model=self._answered_by))
         if items:
             self._items = []
         elif self.failure is not None:

@@ -51,6 +51,7 @@ from greenroom.messages import (
     ToolCallPart,
     ToolMessage,
     Usage,
+    UsageCounted,
     UserMessage,
 )
 
@@ -147,6 +148,12 @@ class Gate:
         await self._open.wait()
 
 
+class Count(msgspec.Struct, frozen=True):
+    """The provider tells what the step has used so far."""
+
+    usage: Usage
+
+
 class Fail(msgspec.Struct, frozen=True):
     """The provider fails: on opening the stream if this is the first cue, else in the middle of it. Always the last cue."""
 
@@ -173,7 +180,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     response_id: str = ""
 
 
-Cue = Say | Think | Refuse | Call | Opaque | Pause | Gate | Fail | Cut | Finish
+Cue = Say | Think | Refuse | Call | Opaque | Count | Pause | Gate | Fail | Cut | Finish
 Step = str | Cue | Sequence[Cue]
 """What is played for one request: a plain text, one cue or several."""
 Script = Sequence[Step] | Callable[[BackendRequest], Step]
@@ -278,6 +285,8 @@ class ScriptedBackend:
                     await asyncio.sleep(cue.seconds)
                 case Gate():
                     await cue.pass_through()
+                case Count():
+                    yield [UsageCounted(usage=cue.usage, model=request.model)]
                 case Fail():
                     raise cue.error
                 case Cut():

@@ -20,6 +20,7 @@ from typing import Final
 from greenroom.core.session import SessionState
 from greenroom.core.turn import Turn, TurnState
 from greenroom.events import Event, StepFailed, ToolReturned, TurnEnded
+from greenroom.messages import Usage
 
 INTERRUPTED: Final = "the process that was answering ended"
 _UNKNOWN: Final = (
@@ -28,18 +29,26 @@ _UNKNOWN: Final = (
 )
 
 
-def recovery_events(state: SessionState) -> list[Event]:
-    """Returns the events that bring a session without an owner back to where a runner can go on."""
+def recovery_events(state: SessionState, *, spent: Usage | None = None) -> list[Event]:
+    """Returns the events that bring a session without an owner back to where a runner can go on.
+
+    Args:
+        state: of the session.
+        spent: what the step that was cut off has used, if more is known of it than the log says: its price.
+    """
     turn = state.turn
     if turn is None:
         return []
+    usage = spent or turn.usage
     if turn.cancelled:
-        return [*settled(turn), TurnEnded(turn_id=turn.turn_id, outcome="cancelled")]
+        return [*settled(turn), TurnEnded(turn_id=turn.turn_id, outcome="cancelled", usage=usage)]
     if state.config.recovery == "close":
-        end = TurnEnded(turn_id=turn.turn_id, outcome="interrupted", code="interrupted", message=INTERRUPTED)
+        end = TurnEnded(
+            turn_id=turn.turn_id, outcome="interrupted", code="interrupted", message=INTERRUPTED, usage=usage
+        )
         return [*settled(turn), end]
     if turn.state is TurnState.STREAMING:
-        return [StepFailed(code="interrupted", message=INTERRUPTED)]
+        return [StepFailed(code="interrupted", message=INTERRUPTED, usage=usage)]
     return [
         ToolReturned(call_id=intent.call_id, name=intent.name, outcome="unknown", content=_UNKNOWN)
         for intent in turn.intents()

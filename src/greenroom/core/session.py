@@ -15,7 +15,7 @@ import msgspec
 
 from greenroom.config import SessionConfig, SessionLabels
 from greenroom.core.step import Assembly
-from greenroom.core.turn import TURN_EVENTS, Action, Turn
+from greenroom.core.turn import TURN_EVENTS, Action, Turn, counted
 from greenroom.errors import Corrupted, SessionNotFound
 from greenroom.events import (
     CancelRequested,
@@ -149,6 +149,7 @@ class Tally:
         self.turn_count = 0
         self.answer_count = 0
         self.usage = Usage(cost_usd=0.0)
+        self._running = Usage()
         self._said = False
 
     def apply(self, record: Record) -> None:
@@ -171,11 +172,13 @@ class Tally:
                 self.queued -= 1
                 self.turn_count += 1
                 self.is_open, self._said = True, False
-            case StepProgress():
-                self._said = True
+            case StepProgress() as event:
+                self._said = self._said or bool(event.items)
+                self._running = counted(self._running, event.usage)
             case StepFinished() | StepFailed() as event:
-                self.usage = added(self.usage, event.usage)
-            case TurnEnded():
+                self._spend(event.usage)
+            case TurnEnded() as event:
+                self._spend(event.usage)
                 self.is_open = False
                 self.answer_count += self._said
             case SessionRewound() | StepStarted() | ToolStarted() | ToolReturned() | CancelRequested() | NoticeGiven():
@@ -183,6 +186,11 @@ class Tally:
         self.seq, self.epoch = record.seq, record.epoch
         if not isinstance(record.event, StepProgress):
             self.updated_at_ms = max(self.updated_at_ms, record.at_ms)
+
+    def _spend(self, told: Usage) -> None:
+        """Adds what a step that is over has used: what its end says, else what was said while it ran."""
+        self.usage = added(self.usage, counted(self._running, told))
+        self._running = Usage()
 
     def summary(self) -> SessionSummary:
         """Returns the session's row for the index."""

@@ -30,6 +30,8 @@ from greenroom.messages import (
     StreamItem,
     TextPart,
     ToolCallPart,
+    Usage,
+    UsageCounted,
 )
 
 _CALL_ID: Final = re.compile(CALL_ID_PATTERN)
@@ -58,6 +60,11 @@ def minted_call_id(seq: int, part: int) -> str:
 class Intake:
     """Checks the items of one attempt and makes call ids unique.
 
+    Attributes:
+        ended: how the stream ended, once it has.
+        usage: what the attempt has used so far, as the provider told; `None` as long as it told nothing.
+        model: who answers, as the provider told.
+
     Args:
         seq: of the attempt's `StepStarted`.
         used_call_ids: ids that the session has seen before.
@@ -65,6 +72,8 @@ class Intake:
 
     def __init__(self, *, seq: int, used_call_ids: Container[str], limits: Limits) -> None:
         self.ended: StreamEnded | None = None
+        self.usage: Usage | None = None
+        self.model = ""
         self._seq = seq
         self._used = used_call_ids
         self._mine: set[str] = set()
@@ -96,10 +105,14 @@ class Intake:
                         raise BackendGarbled(f"the backend ended part {item.part}, which is not open")
                     self._closed.add(item.part)
                     taken.append(item)
+                case UsageCounted():
+                    self.usage, self.model = item.usage, item.model or self.model
                 case StreamEnded():
                     if self._open:
                         raise BackendGarbled("the backend ended its stream in the middle of a part")
                     self.ended = item
+                    self.usage = self.usage if item.usage in {None, Usage()} else item.usage
+                    self.model = item.model or self.model
         return taken
 
     def _check_delta(self, item: PartDelta) -> None:

@@ -41,7 +41,7 @@ from greenroom.events import (
     TurnStarted,
 )
 from greenroom.limits import Limits
-from greenroom.messages import FinishReason, ToolCallPart
+from greenroom.messages import FinishReason, ToolCallPart, Usage
 
 
 class TurnState(enum.Enum):
@@ -131,6 +131,7 @@ class Turn:
         assembly: the parts of the latest attempt.
         calls: the calls of the latest step, in order.
         cancelled: somebody asked for the end.
+        usage: what the running attempt has used, as far as the provider told; nothing between steps.
     """
 
     def __init__(self, turn_id: str, *, limits: Limits) -> None:
@@ -142,6 +143,7 @@ class Turn:
         self.calls: tuple[ToolCallPart, ...] = ()
         self.cancelled = False
         self.outcome: TurnOutcome | None = None
+        self.usage = Usage()
         self._limits = limits
         self._started: dict[str, ToolStarted] = {}
         self._settled: set[str] = set()
@@ -176,10 +178,13 @@ class Turn:
                 self._begin(event)
             case StepProgress():
                 self.assembly.add(event.items)
+                self.usage = counted(self.usage, event.usage)
             case StepFinished():
                 self.calls = self.assembly.calls()
                 self._reason = event.reason
+                self.usage = Usage()
             case StepFailed():
+                self.usage = Usage()
                 self._count(event)
             case ToolStarted():
                 self._started[event.call_id] = event
@@ -244,6 +249,7 @@ class Turn:
         self.step, self.attempt = event.step, event.attempt
         self.assembly = Assembly()
         self.calls = ()
+        self.usage = Usage()
         self._failure = None
         self._started.clear()
         self._settled.clear()
@@ -299,6 +305,11 @@ class Turn:
             return candidates[0]
         following = candidates[candidates.index(self._asked) + 1 :]
         return following[0] if following else None
+
+
+def counted(so_far: Usage, told: Usage) -> Usage:
+    """Returns what an attempt has used when its provider told `told` after `so_far`: totals, so the later one, if it says anything."""
+    return so_far if told == Usage() else told
 
 
 def _parsed(fallback: str) -> tuple[str, str]:

@@ -135,6 +135,7 @@ class AguiProjection:
                 value = {"code": payload.code, "text": payload.text}
                 return (encoded({"type": "CUSTOM", "name": "greenroom.notice", "value": value}),)
             case TurnEnded():
+                self._count(payload.usage)
                 return (*self._step_ended(), self._run_ended(payload))
             case _:
                 return ()

@@ -25,12 +25,15 @@ from greenroom.errors import Conflict, GreenroomError, SessionNotFound
 from greenroom.events import Event, Record, SessionClaimed, StepProgress
 from greenroom.interfaces import Store
 from greenroom.limits import Limits
-from greenroom.messages import PartDelta, PartEnded, PartItem
+from greenroom.messages import PartDelta, PartEnded, PartItem, Usage
 from greenroom.runtime.clock import Clock, new_id
 from greenroom.runtime.feed import Entry, Feed, Reader, entries_of, entries_of_items
 from greenroom.runtime.tasks import Tasks, finish
 
 logger: Final = logging.getLogger("greenroom")
+
+_NOTHING: Final = Usage()
+"""Stands for: the provider has said nothing about usage that the log does not have."""
 
 
 class LiveSession:
@@ -69,6 +72,7 @@ class LiveSession:
         self._in_flight: tuple[PartItem, ...] = ()
         self._pending: list[PartItem] = []
         self._pending_size = 0
+        self._counted = _NOTHING
         self._is_holding = False
         self._shown = Cursor(state.seq, 0, state.epoch)
         self._timer: asyncio.TimerHandle | None = None
@@ -78,6 +82,10 @@ class LiveSession:
     def session_id(self) -> str:
         """Id of the session."""
         return self.state.session_id
+
+    @property
+    def _has_pending(self) -> bool:
+        return bool(self._pending) or self._counted is not _NOTHING
 
     @property
     def is_mine(self) -> bool:
@@ -135,6 +143,12 @@ class LiveSession:
             # Not before the caller had the chance to write the end of the step, which takes the items along.
             self._schedule_flush(0)
         elif self._timer is None:
+            self._schedule_flush(self._limits.flush_ms_max / 1000)
+
+    def count(self, usage: Usage) -> None:
+        """Sees to it that the log soon knows what the running step has used so far. Readers are not told."""
+        self._counted = usage
+        if self._flush is None and self._timer is None:
             self._schedule_flush(self._limits.flush_ms_max / 1000)
 
     async def refresh(self) -> None:
@@ -262,12 +276,14 @@ class LiveSession:
 
     def _taken(self) -> Sequence[Event]:
         self._cancel_timer()
-        if not self._pending:
+        if not self._has_pending:
             return ()
         self._in_flight = coalesced(self._pending)
+        progress = StepProgress(items=self._in_flight, usage=self._counted)
         self._pending = []
         self._pending_size = 0
-        return (StepProgress(items=self._in_flight),)
+        self._counted = _NOTHING
+        return (progress,)
 
     def _publish_items(self, items: Iterable[PartItem]) -> None:
         shown = self._shown
@@ -293,7 +309,7 @@ class LiveSession:
 
     def _start_flush(self) -> None:
         self._timer = None
-        if self._pending and self._flush is None and not self.is_broken:
+        if self._has_pending and self._flush is None and not self.is_broken:
             self._flush = self._tasks.start(self._flushed(), name=f"flush {self.session_id}", done=self._on_flushed)
 
     async def _flushed(self) -> None:
@@ -305,7 +321,7 @@ class LiveSession:
         failure = None if task.cancelled() else task.exception()
         if failure is not None and not isinstance(failure, GreenroomError):
             raise failure
-        if self._pending and not self.is_broken:
+        if self._has_pending and not self.is_broken:
             self._schedule_flush(self._limits.flush_ms_max / 1000)
 
 

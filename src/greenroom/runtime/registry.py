@@ -20,6 +20,7 @@ from greenroom.core.session import SessionState, replayed
 from greenroom.errors import Conflict, EventLogError, ManagerClosed
 from greenroom.interfaces import Store
 from greenroom.limits import Limits
+from greenroom.messages import Usage
 from greenroom.runtime.clock import Clock, backoff_s
 from greenroom.runtime.families import Families
 from greenroom.runtime.live import LiveSession
@@ -217,7 +218,11 @@ class Registry:
         return live
 
     async def _take_over(self, live: LiveSession) -> None:
-        await live.take_over(recovery_events)
+        state, spent = live.state, None
+        if state.turn is not None and state.turn.usage != Usage():
+            step = state.turns[-1].steps[-1]
+            spent = await self.families.priced(state.turn.usage, backend=step.backend, model=step.model)
+        await live.take_over(lambda state: recovery_events(state, spent=spent))
         logger.info("session %s: recovered a turn that its owner left open", live.session_id)
         self.wake(live)
 

@@ -18,7 +18,7 @@ from greenroom.core.recovery import settled
 from greenroom.core.session import SessionState, StartTurn
 from greenroom.core.step import Intake
 from greenroom.core.transcript import render
-from greenroom.core.turn import AskBackend, FinishTurn, RunTools
+from greenroom.core.turn import AskBackend, FinishTurn, RunTools, TurnState
 from greenroom.errors import BackendGarbled, BackendUnavailable, EventLogError, GreenroomError
 from greenroom.events import (
     Event,
@@ -73,6 +73,7 @@ class Runner:
         self._tasks = tasks
         self._limits = limits
         self._turn: asyncio.Task[None] | None = None
+        self._intake: Intake | None = None
 
     async def run(self) -> None:
         """Performs actions until the session is idle.
@@ -133,13 +134,17 @@ class Runner:
         await self._end("failed", code="internal_error", message="an internal error ended the turn")
 
     async def _end(self, outcome: TurnOutcome, *, code: str = "", message: str = "", hint: str = "") -> None:
+        usage = await self._spent()
+
         def ends(state: SessionState) -> Sequence[Event]:
             turn = state.turn
             if turn is None:
                 return ()  # it ended, or was never started, before the stop arrived
-            end = TurnEnded(turn_id=turn.turn_id, outcome=outcome, code=code, message=message, hint=hint)
+            # A step that has ended by itself has said what it used.
+            cut = usage if turn.state is TurnState.STREAMING else Usage()
+            end = TurnEnded(turn_id=turn.turn_id, outcome=outcome, code=code, message=message, hint=hint, usage=cut)
             if turn.cancelled:
-                end = TurnEnded(turn_id=turn.turn_id, outcome="cancelled")
+                end = TurnEnded(turn_id=turn.turn_id, outcome="cancelled", usage=cut)
             return *settled(turn), end
 
         await self._live.change(ends)
@@ -198,7 +203,8 @@ class Runner:
         """Performs the step that was just started, and writes how it ended."""
         live = self._live
         step = live.state.turns[-1].steps[-1]
-        intake = Intake(seq=step.seq, used_call_ids=live.state.call_ids, limits=self._limits)
+        self._intake = intake = Intake(seq=step.seq, used_call_ids=live.state.call_ids, limits=self._limits)
+        counted: Usage | None = None
         try:
             backend = self._families.backend(backend_name)
             request = await self._request(step.model)
@@ -208,6 +214,8 @@ class Runner:
             async with backend.stream(request) as batches:
                 async for items in batches:
                     live.show(intake.take(items))
+                    if intake.usage is not counted and intake.usage is not None:
+                        live.count(counted := intake.usage)
             if intake.ended is None:
                 raise BackendGarbled("the stream ended in the middle of the answer")
         except EventLogError:
@@ -215,16 +223,29 @@ class Runner:
         except GreenroomError as error:
             retry_after_s = error.retry_after_s if isinstance(error, BackendUnavailable) else None
             failed = StepFailed(
-                code=error.code, message=error.message, hint=error.hint or "", retry_after_s=retry_after_s
+                code=error.code,
+                message=error.message,
+                hint=error.hint or "",
+                retry_after_s=retry_after_s,
+                usage=await self._spent(),
             )
             await live.write(failed)
+            self._intake = None
             return
         ended = intake.ended
-        usage = await self._families.priced(
-            ended.usage or Usage(), backend=backend_name, model=ended.model or step.model
-        )
+        usage = await self._spent()
         await live.write(
             StepFinished(reason=ended.reason, raw_reason=ended.raw_reason, usage=usage, response_id=ended.response_id)
+        )
+        self._intake = None
+
+    async def _spent(self) -> Usage:
+        """Returns what the running step has used, as far as its provider told, with its price."""
+        if self._intake is None or self._intake.usage is None:
+            return Usage()
+        step = self._live.state.turns[-1].steps[-1]
+        return await self._families.priced(
+            self._intake.usage, backend=step.backend, model=self._intake.model or step.model
         )
 
     async def _run_tools(self, action: RunTools) -> None:

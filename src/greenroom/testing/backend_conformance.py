@@ -44,6 +44,8 @@ from greenroom.messages import (
     SystemPrompt,
     TextPart,
     ToolSpec,
+    Usage,
+    UsageCounted,
     UserMessage,
 )
 
@@ -132,6 +134,8 @@ def put_together(items: Iterable[StreamItem]) -> tuple[list[Heard], StreamEnded 
                 assert item.part in parts, f"{item} ends a part that never began"
                 assert parts[item.part].ended is None, f"{item} ends a part a second time"
                 parts[item.part].ended = item
+            case UsageCounted():
+                assert item.usage != Usage(), f"{item} counts nothing"
             case StreamEnded():
                 still_open = [number for number, part in parts.items() if part.ended is None]
                 assert not still_open, f"the stream ends while the parts {still_open} are open"
