@@ -68,10 +68,11 @@ def all_messages(state: SessionState, running: Assembly | None = None) -> list[d
 
 
 def _user(turn: TurnHistory) -> dict[str, Any]:
-    return {"id": turn.message.message_id, "role": "user", "content": _content(turn.message.parts)}
+    return {"id": turn.message.message_id, "role": "user", "content": content_of(turn.message.parts)}
 
 
-def _content(parts: Sequence[TextPart | FilePart]) -> str | list[dict[str, Any]]:
+def content_of(parts: Sequence[TextPart | FilePart]) -> str | list[dict[str, Any]]:
+    """Returns the parts of a person's message as AG-UI content: a text, or content parts."""
     if all(isinstance(part, TextPart) for part in parts):
         return "\n".join(part.text for part in parts if isinstance(part, TextPart))
     content: list[dict[str, Any]] = []

@@ -1,0 +1,265 @@
+"""What AG-UI clients post: `RunAgentInput`, checked and reduced to what is new.
+
+`messages` is the client's whole history. Only a person's messages at its end that the session does not have are new; what the model
+and the tools said, the session knows better. Members that AG-UI 1.0 does not know are left out, as it demands; `tools`, `context`
+and `state` of the client are named in `ignored`, so that whoever serves it can say so.
+
+Rule: malformed is refused with the place and what would be right, before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from greenroom.core.session import SessionState
+from greenroom.errors import InvalidArgument
+from greenroom.protocols.requests import (
+    Decide,
+    Decision,
+    Follow,
+    Request,
+    Said,
+    Send,
+    answered_again,
+    attachment_of,
+    kept_id,
+    turn_of_message,
+)
+
+
+class DataSource(msgspec.Struct, frozen=True, tag="data", tag_field="type", rename="camel"):
+    """The bytes of a medium, as base64."""
+
+    value: str
+    mime_type: str = ""
+
+
+class UrlSource(msgspec.Struct, frozen=True, tag="url", tag_field="type", rename="camel"):
+    """A medium somewhere else; only data URLs are taken."""
+
+    value: str
+    mime_type: str = ""
+
+
+class FileSource(msgspec.Struct, frozen=True, tag="file", tag_field="type", rename="camel"):
+    """A medium that a provider keeps; not taken."""
+
+    value: str
+    mime_type: str = ""
+
+
+Source = DataSource | UrlSource | FileSource
+
+
+class TextContent(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
+    """Text of a message."""
+
+    text: str
+
+
+class _Media(msgspec.Struct, frozen=True, tag_field="type"):
+    """A medium in a message."""
+
+    source: Source
+    metadata: Any = None
+
+
+class ImageContent(_Media, frozen=True, tag="image"):
+    """An image."""
+
+
+class AudioContent(_Media, frozen=True, tag="audio"):
+    """Sound."""
+
+
+class VideoContent(_Media, frozen=True, tag="video"):
+    """Moving images."""
+
+
+class DocumentContent(_Media, frozen=True, tag="document"):
+    """A document."""
+
+
+class BinaryContent(msgspec.Struct, frozen=True, tag="binary", tag_field="type", rename="camel", kw_only=True):
+    """A medium, as clients of before 1.0 send it."""
+
+    mime_type: str
+    data: str = ""
+    url: str = ""
+    id: str = ""
+    filename: str = ""
+
+
+Content = TextContent | ImageContent | AudioContent | VideoContent | DocumentContent | BinaryContent
+
+Role = Literal["developer", "system", "user", "assistant", "tool", "activity", "reasoning"]
+
+
+class InputMessage(msgspec.Struct, frozen=True):
+    """A message of the client's history."""
+
+    id: str
+    role: Role
+    content: Any = None
+
+
+class ContextItem(msgspec.Struct, frozen=True):
+    """Something that the client knows."""
+
+    description: str
+    value: str
+
+
+class ResumeEntry(msgspec.Struct, frozen=True, rename="camel"):
+    """A person's answer to an interrupt."""
+
+    interrupt_id: str
+    status: Literal["resolved", "cancelled"]
+    payload: Any = None
+    metadata: Any = None
+
+
+class RunAgentInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """The body of a POST."""
+
+    thread_id: str
+    run_id: str
+    messages: tuple[InputMessage, ...]
+    protocol_version: str | None = None
+    parent_run_id: str | None = None
+    state: Any = None
+    tools: tuple[dict[str, Any], ...] = ()
+    context: tuple[ContextItem, ...] = ()
+    forwarded_props: Any = None
+    resume: tuple[ResumeEntry, ...] = ()
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether the client is of before 1.0."""
+        return self.protocol_version is None
+
+    @property
+    def ignored(self) -> Sequence[str]:
+        """Names of what the client offers and nobody uses."""
+        offered = {"tools": self.tools, "context": self.context, "state": self.state}
+        return [name for name, value in offered.items() if value]
+
+
+def run_input(body: Any) -> RunAgentInput:
+    """Returns the checked body.
+
+    Args:
+        body: JSON values.
+
+    Raises:
+        InvalidArgument: a required member is missing, or a known one is malformed.
+    """
+    if isinstance(body, dict):
+        # Clients write null for what they do not set.
+        body = {name: value for name, value in body.items() if value is not None}
+    try:
+        return msgspec.convert(body, RunAgentInput)
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(f"this is no RunAgentInput: {error}", hint="AG-UI 1.0 says what it looks like") from error
+
+
+def run_request(run: RunAgentInput, state: SessionState | None) -> Request:
+    """Returns what the client asks for.
+
+    Args:
+        run: the checked body.
+        state: of the session, or `None` if there is none yet.
+
+    Raises:
+        InvalidArgument: there is nothing to answer, or something that cannot be taken.
+    """
+    if state is not None and state.knows_turn(run.run_id):
+        return Follow(turn_id=run.run_id)
+    if run.resume:
+        return Decide(decisions=tuple(_decision(entry, number) for number, entry in enumerate(run.resume)))
+    spoken = [(i, message) for i, message in enumerate(run.messages) if message.role in {"user", "assistant", "tool"}]
+    if not spoken or spoken[-1][1].role != "user":
+        raise InvalidArgument("messages: there is nothing to answer", hint="the last message has to be a person's")
+    new: list[tuple[int, InputMessage]] = []
+    for number, message in reversed(spoken):
+        known = turn_of_message(state, kept_id(message.id)) if state is not None else None
+        if message.role != "user" or known is not None:
+            if not new and known is not None and state is not None:
+                return _again(state, known)
+            break
+        new.insert(0, (number, message))
+    return Send(said=_joined([_said(message, number) for number, message in new]))
+
+
+def _again(state: SessionState, turn_id: str) -> Request:
+    if state.turns and state.turns[-1].turn_id != turn_id and not _waits(state, turn_id):
+        raise InvalidArgument(
+            "messages: the last one was answered, and the session went on behind it",
+            hint="fetch the messages of the session, or rewind it to that turn",
+        )
+    return answered_again(state, turn_id)
+
+
+def _waits(state: SessionState, turn_id: str) -> bool:
+    return any(waiting.message.turn_id == turn_id for waiting in state.queue)
+
+
+def _joined(said: Sequence[Said]) -> Said:
+    return Said(
+        text="\n\n".join(one.text for one in said if one.text),
+        message_id=said[-1].message_id,
+        attachments=tuple(attachment for one in said for attachment in one.attachments),
+    )
+
+
+def _said(message: InputMessage, number: int) -> Said:
+    where = f"messages[{number}].content"
+    try:
+        content = msgspec.convert(message.content, str | tuple[Content, ...])
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(f"{where}: {error}", hint="give a text, or a list of content parts") from error
+    parts = (TextContent(content),) if isinstance(content, str) else content
+    texts = [part.text for part in parts if isinstance(part, TextContent)]
+    media = [_attachment(part, f"{where}[{i}]") for i, part in enumerate(parts) if not isinstance(part, TextContent)]
+    return Said(text="\n".join(texts), message_id=kept_id(message.id), attachments=tuple(media))
+
+
+def _attachment(part: Content, where: str) -> dict[str, Any]:
+    match part:
+        case TextContent():
+            raise AssertionError("a text is no attachment")
+        case BinaryContent():
+            if part.data:
+                return {"data": part.data, "media_type": part.mime_type, "name": part.filename}
+            return attachment_of(part.url, part.mime_type, part.filename, where=where)
+        case ImageContent() | AudioContent() | VideoContent() | DocumentContent():
+            source, name = part.source, _name(part.metadata)
+            if isinstance(source, DataSource):
+                return {"data": source.value, "media_type": source.mime_type, "name": name}
+            return attachment_of(source.value, source.mime_type, name, where=where)
+
+
+def _name(metadata: Any) -> str:
+    names = (metadata.get("filename"), metadata.get("name")) if isinstance(metadata, dict) else ()
+    return next((name for name in names if isinstance(name, str)), "")
+
+
+def _decision(entry: ResumeEntry, number: int) -> Decision:
+    where = f"resume[{number}].payload"
+    if entry.status == "cancelled":
+        return Decision(approval_id=entry.interrupt_id, is_approved=False)
+    payload = entry.payload
+    if isinstance(payload, bool):
+        return Decision(approval_id=entry.interrupt_id, is_approved=payload)
+    approved = payload.get("approved") if isinstance(payload, dict) else None
+    if not isinstance(approved, bool):
+        raise InvalidArgument(
+            f"{where}: it does not say whether the call is approved", hint='{"approved": true or false}'
+        )
+    arguments, reason = payload.get("arguments"), payload.get("reason")
+    if not isinstance(arguments, dict | None) or not isinstance(reason, str | None):
+        raise InvalidArgument(f"{where}: arguments is an object, and reason a text")
+    return Decision(approval_id=entry.interrupt_id, is_approved=approved, reason=reason or "", arguments=arguments)

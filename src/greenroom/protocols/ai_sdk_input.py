@@ -1,0 +1,182 @@
+"""What `useChat` posts to `/api/chat`, checked and reduced to what is new.
+
+The body is `{id, messages, trigger, messageId}`; a front end may send its last message alone, as `message`. Beside them may stand settings of the
+session. What the SDK or the application adds is left alone.
+
+Rule: malformed is refused with the place and what would be right, before anything is written.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from greenroom.core.session import SessionState
+from greenroom.errors import InvalidArgument
+from greenroom.protocols.ids import answer_id
+from greenroom.protocols.requests import (
+    Decide,
+    Decision,
+    Follow,
+    Request,
+    Said,
+    Send,
+    answered_again,
+    attachment_of,
+    kept_id,
+    turn_of_message,
+)
+
+SETTINGS: Final = ("llm_model", "backend", "persona_name", "additional_tools")
+"""Settings of the session that may stand beside the messages."""
+
+
+class UiMessageInput(msgspec.Struct, frozen=True):
+    """A UIMessage, as far as it is read."""
+
+    role: Literal["system", "user", "assistant"]
+    id: str = ""
+    parts: tuple[dict[str, Any], ...] = ()
+    content: str = ""
+
+
+class ChatInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """The body of a POST."""
+
+    id: str
+    messages: tuple[UiMessageInput, ...] = ()
+    message: UiMessageInput | str | None = None
+    trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
+    message_id: str | None = None
+    llm_model: str | None = msgspec.field(default=None, name="llm_model")
+    backend: str | None = None
+    persona_name: str | None = msgspec.field(default=None, name="persona_name")
+    additional_tools: tuple[str, ...] | None = msgspec.field(default=None, name="additional_tools")
+    overlap: str | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that were given."""
+        given = {name: getattr(self, name) for name in SETTINGS}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def last(self) -> UiMessageInput | None:
+        """The message that the request is about."""
+        if isinstance(self.message, str):
+            return UiMessageInput(role="user", content=self.message)
+        return self.message or (self.messages[-1] if self.messages else None)
+
+
+def chat_input(body: Any) -> ChatInput:
+    """Returns the checked body.
+
+    Args:
+        body: JSON values.
+
+    Raises:
+        InvalidArgument: a required member is missing, or a known one is malformed.
+    """
+    try:
+        return msgspec.convert(body, ChatInput)
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(
+            f"this is no request of useChat: {error}", hint="{id, messages, trigger, messageId}, or {id, message}"
+        ) from error
+
+
+def chat_request(chat: ChatInput, state: SessionState | None) -> Request:
+    """Returns what the front end asks for.
+
+    Args:
+        chat: the checked body.
+        state: of the session, or `None` if there is none yet.
+
+    Raises:
+        InvalidArgument: there is nothing to answer, or something that cannot be taken.
+    """
+    if chat.trigger == "regenerate-message":
+        return _regenerated(chat, state)
+    last = chat.last
+    if last is None:
+        raise InvalidArgument("messages: there are none", hint="send at least the message to be answered")
+    if last.role == "assistant":
+        return Decide(decisions=_decisions(last))
+    if last.role != "user":
+        raise InvalidArgument("messages: the last one is not a person's", hint="send the message to be answered last")
+    said = _said(last, f"messages[{max(len(chat.messages) - 1, 0)}]")
+    turn_id = turn_of_message(state, said.message_id) if state is not None and said.message_id else None
+    if turn_id is None:
+        return Send(said=said)
+    # An edit says which message it replaces; the same message once more is a request that was sent again.
+    return Send(said=said, rewind_to=turn_id) if chat.message_id else Follow(turn_id=turn_id)
+
+
+def _regenerated(chat: ChatInput, state: SessionState | None) -> Request:
+    if state is None or not (state.turns or state.queue):
+        raise InvalidArgument("there is no answer to be given again", hint="send a message first")
+    named = [chat.message_id] if chat.message_id else []
+    named += [message.id for message in reversed(chat.messages) if message.role == "user"][:1]
+    for message_id in named:
+        turn_id = _turn_of(state, message_id)
+        if turn_id is not None:
+            return answered_again(state, turn_id)
+    if named:
+        raise InvalidArgument(
+            f"messageId: there is no message {named[0][:80]!r}", hint="fetch the messages of the session"
+        )
+    return answered_again(state, state.turns[-1].turn_id if state.turns else state.queue[0].message.turn_id)
+
+
+def _turn_of(state: SessionState, message_id: str) -> str | None:
+    turn_id = next((turn.turn_id for turn in state.turns if answer_id(turn.turn_id) == message_id), None)
+    return turn_id or turn_of_message(state, kept_id(message_id))
+
+
+def _said(message: UiMessageInput, where: str) -> Said:
+    texts = [message.content] if message.content and not message.parts else []
+    attachments: list[dict[str, Any]] = []
+    for number, part in enumerate(message.parts):
+        place = f"{where}.parts[{number}]"
+        match part:
+            case {"type": "text", "text": str() as text}:
+                texts.append(text)
+            case {"type": "file", "url": str() as url}:
+                media_type, name = part.get("mediaType") or "", part.get("filename") or ""
+                if not isinstance(media_type, str) or not isinstance(name, str):
+                    raise InvalidArgument(f"{place}: mediaType and filename are texts")
+                attachments.append(attachment_of(url, media_type, name, where=place))
+            case {"type": "text" | "file" as kind}:
+                missing = "text" if kind == "text" else "url"
+                raise InvalidArgument(f"{place}: a {kind} part without {missing}", hint=f"give {missing} as a text")
+            case _:
+                pass  # data parts and the like are the application's own
+    message_id = kept_id(message.id) if message.id else ""
+    return Said(text="\n".join(texts), message_id=message_id, attachments=tuple(attachments))
+
+
+def _decisions(message: UiMessageInput) -> tuple[Decision, ...]:
+    found: list[Decision] = []
+    for number, part in enumerate(message.parts):
+        match part:
+            case {
+                "state": "approval-responded",
+                "approval": {"id": str() as approval_id, "approved": bool() as is_approved},
+            }:
+                reason = part["approval"].get("reason")
+                given = reason if isinstance(reason, str) else ""
+                found.append(Decision(approval_id=approval_id, is_approved=is_approved, reason=given))
+            case {"state": "approval-responded"}:
+                raise InvalidArgument(
+                    f"the last message, parts[{number}].approval: it does not say what was decided",
+                    hint="{id: text, approved: true or false}",
+                )
+            case _:
+                pass
+    if not found:
+        raise InvalidArgument(
+            "messages: the last one is the assistant's, and decides nothing",
+            hint="send the message to be answered last",
+        )
+    return tuple(found)
