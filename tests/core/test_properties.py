@@ -118,7 +118,7 @@ class Walk:
             return
         record = Record(seq=self.state.seq + 1, epoch=1, at_ms=len(self.records), event=event)
         assert decode_record(encode_record(record)) == record
-        foreseen = index_update(self.state, [record])
+        foreseen = index_update(self.state, [record.event], epoch=record.epoch, at_ms=record.at_ms)
         self.state.apply(record)
         self.records.append(record)
         assert foreseen is None or foreseen.summary == self.state.tally.summary()

@@ -8,15 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from greenroom.core.session import SessionState
-from greenroom.events import MessageAccepted, Record, SessionRewound, StepProgress, TurnEnded
+from greenroom.events import Event, MessageAccepted, Record, SessionRewound, StepProgress, TurnEnded
 from greenroom.interfaces import IndexUpdate, SearchText
 from greenroom.messages import TextPart
 
 
-def index_update(state: SessionState, records: Sequence[Record]) -> IndexUpdate | None:
-    """Returns the change that belongs to `records`; `None` when they are progress only, which no listing shows."""
-    if all(isinstance(record.event, StepProgress) for record in records):
+def index_update(state: SessionState, events: Sequence[Event], *, epoch: int, at_ms: int) -> IndexUpdate | None:
+    """Returns the change that belongs to `events`, which will be the next records.
+
+    `None` when they are progress only, which no listing shows.
+    """
+    if all(isinstance(event, StepProgress) for event in events):
         return None
+    records = [
+        Record(seq=seq, epoch=epoch, at_ms=at_ms, event=event) for seq, event in enumerate(events, start=state.seq + 1)
+    ]
     return IndexUpdate(
         summary=state.summary_after(records),
         texts=tuple(text for record in records for text in search_texts(state, record)),

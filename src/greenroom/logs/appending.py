@@ -17,7 +17,7 @@ from greenroom.codec import encode_event
 from greenroom.config import check_session_id
 from greenroom.errors import Corrupted, InvalidArgument, LimitExceeded
 from greenroom.events import Event, Record
-from greenroom.interfaces import IndexUpdate, SessionSummary
+from greenroom.interfaces import IndexUpdate, PendingAppend, SessionSummary
 
 SEQ_MAX: Final = 2**31 - 1
 """Records of one session. The SQLite log keeps a record's log and number in one 63-bit key, and all logs have one bound."""
@@ -103,6 +103,23 @@ def prepare(
         bodies=bodies,
         index=index,
         summary=summary,
+    )
+
+
+def prepared(append: PendingAppend) -> Write:
+    """Returns the append as a log can take it.
+
+    Raises:
+        InvalidArgument, LimitExceeded: as `prepare`.
+    """
+    return prepare(
+        append.session_id,
+        append.events,
+        expected_seq=append.expected_seq,
+        epoch=append.epoch,
+        at_ms=append.at_ms,
+        key=append.key,
+        index=append.index,
     )
 
 

@@ -17,11 +17,11 @@ from itertools import count
 from typing import NamedTuple
 
 from greenroom.codec import decode_event
-from greenroom.errors import Conflict, LimitExceeded, LogUnavailable, SessionNotFound
+from greenroom.errors import Conflict, GreenroomError, LimitExceeded, LogUnavailable, SessionNotFound
 from greenroom.events import Event, Record
-from greenroom.interfaces import InboxItem, IndexUpdate, Note, Page, SearchHit, SessionSummary
+from greenroom.interfaces import InboxItem, IndexUpdate, Note, Page, PendingAppend, SearchHit, SessionSummary
 from greenroom.limits import DEFAULT_LIMITS, Limits
-from greenroom.logs.appending import Head, Write, bounded_seq, prepare
+from greenroom.logs.appending import Head, Write, bounded_seq, prepare, prepared
 from greenroom.logs.paging import Position, check_limit, decode_cursor, encode_cursor
 from greenroom.logs.ranking import RANKED_MAX, best
 from greenroom.logs.words import Query, matches, parse_query, snippet, words_of
@@ -179,17 +179,31 @@ class _MemoryLog:
         key: str,
         index: IndexUpdate | None = None,
     ) -> Sequence[Record]:
-        write = prepare(session_id, events, expected_seq=expected_seq, epoch=epoch, at_ms=at_ms, key=key, index=index)
+        return self._made(
+            prepare(session_id, events, expected_seq=expected_seq, epoch=epoch, at_ms=at_ms, key=key, index=index)
+        )
+
+    async def append_all(self, appends: Sequence[PendingAppend]) -> Sequence[Sequence[Record] | Exception]:
+        outcomes: list[Sequence[Record] | Exception] = []
+        for append in appends:
+            try:
+                outcomes.append(self._made(prepared(append)))
+            except GreenroomError as error:
+                outcomes.append(error)
+        return outcomes
+
+    def _made(self, write: Write) -> Sequence[Record]:
+        session_id, key, index = write.session_id, write.key, write.index
         log = self._desk.read().logs.get(session_id)
         head = log.head if log else Head()
         if not write.fits(head):
             if repeated := _appended(log, write):
                 return repeated
-            raise Conflict(session_id, expected_seq=expected_seq, actual_seq=head.seq)
+            raise Conflict(session_id, expected_seq=write.expected.seq, actual_seq=head.seq)
         shelf = self._desk.write()
         log = log or shelf.logs.setdefault(session_id, _Log(next(shelf.numbers)))
         log.rows.extend(
-            _Row(epoch, record.at_ms, "" if at else key, body)
+            _Row(record.epoch, record.at_ms, "" if at else key, body)
             for at, (record, body) in enumerate(zip(write.records, write.bodies, strict=True))
         )
         if index is not None:

@@ -13,7 +13,6 @@ Rule: after a failed append nothing is known about the log, so nothing here is t
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -23,12 +22,13 @@ from greenroom.core.index import index_update
 from greenroom.core.session import SessionState
 from greenroom.errors import Conflict, GreenroomError, SessionNotFound
 from greenroom.events import Event, Record, SessionClaimed, StepProgress
-from greenroom.interfaces import Store
+from greenroom.interfaces import PendingAppend, Store
 from greenroom.limits import Limits
 from greenroom.messages import PartDelta, PartEnded, PartItem, Usage
 from greenroom.runtime.clock import Clock, new_id
 from greenroom.runtime.feed import Entry, Feed, Reader, entries_of, entries_of_items
-from greenroom.runtime.tasks import Tasks, finish
+from greenroom.runtime.flushing import Flusher
+from greenroom.runtime.tasks import Gate, finish
 
 logger: Final = logging.getLogger("greenroom")
 
@@ -40,6 +40,7 @@ class LiveSession:
     """One session, shared by everybody in this process who works with it.
 
     Attributes:
+        is_due: it is in a window of the flusher.
         is_broken: an append failed or the session was deleted; open it anew.
         used_at_s: time of the loop when somebody last asked for it.
         seen_changes, seen_inbox: what the store said of changes by others when we last looked at the log, at the inbox.
@@ -52,31 +53,30 @@ class LiveSession:
         *,
         store: Store,
         clock: Clock,
-        tasks: Tasks,
+        flusher: Flusher,
         limits: Limits,
         on_break: Callable[[], None],
     ) -> None:
         self.state = state
         self.feed = Feed(entries_max=limits.reader_entries_max)
         self.is_broken = False
+        self.is_due = False
         self.used_at_s = 0.0
         self.users = 0
         self.seen_changes = 0
         self.seen_inbox = -1
         self._store = store
         self._clock = clock
-        self._tasks = tasks
+        self._flusher = flusher
         self._limits = limits
         self._on_break = on_break
-        self._writing = asyncio.Lock()
+        self._gate = Gate()
         self._in_flight: tuple[PartItem, ...] = ()
         self._pending: list[PartItem] = []
         self._pending_size = 0
         self._counted = _NOTHING
         self._is_holding = False
         self._shown = Cursor(state.seq, 0, state.epoch)
-        self._timer: asyncio.TimerHandle | None = None
-        self._flush: asyncio.Task[None] | None = None
 
     @property
     def session_id(self) -> str:
@@ -137,19 +137,40 @@ class LiveSession:
                 self._pending_size += len(item.delta)
             elif isinstance(item, PartEnded):
                 seals = True
-        if self._flush is not None:
-            return  # one at a time; when it ends it looks again
         if seals or self._pending_size >= self._limits.flush_bytes_max:
-            # Not before the caller had the chance to write the end of the step, which takes the items along.
-            self._schedule_flush(0)
-        elif self._timer is None:
-            self._schedule_flush(self._limits.flush_ms_max / 1000)
+            self._flusher.soon(self)
+        elif not self.is_due:
+            self._flusher.later(self)
+
+    def begin_flush(self) -> PendingAppend | None:
+        """Takes what waits for the log and lets nobody else write until `end_flush`.
+
+        `None` if nothing waits, or somebody writes: he takes it along, or sees to it when he leaves.
+        """
+        if self.is_broken or not self._has_pending or not self._gate.try_enter():
+            return None
+        try:
+            return self._prepared(self._taken(), epoch=self.state.epoch)
+        except BaseException:
+            self._leave()
+            raise
+
+    def end_flush(self, outcome: Sequence[Record] | BaseException) -> None:
+        """Believes what was written; throws the session away when it is unknown what was."""
+        try:
+            if isinstance(outcome, BaseException):
+                self._lost(outcome)
+            else:
+                self._believe(outcome)
+        except GreenroomError as error:
+            self._lost(error)
+        finally:
+            self._leave()
 
     def count(self, usage: Usage) -> None:
         """Sees to it that the log soon knows what the running step has used so far. Readers are not told."""
         self._counted = usage
-        if self._flush is None and self._timer is None:
-            self._schedule_flush(self._limits.flush_ms_max / 1000)
+        self._flusher.later(self)
 
     async def refresh(self) -> None:
         """Follows what another process has written since.
@@ -158,7 +179,7 @@ class LiveSession:
             SessionNotFound: the session was deleted.
             EventLogError: the log cannot be read or is damaged.
         """
-        async with self._writing:
+        async with self._gate:
             if self.is_broken:
                 return
             records = await self._store.log.read(self.session_id, after_seq=self.state.seq)
@@ -192,22 +213,23 @@ class LiveSession:
         if self.is_broken:
             return
         self.is_broken = True
-        self._cancel_timer()
         self.feed.close()
         self._on_break()
 
     # --- writing --------------------------------------------------------------------------------------------------------
 
     async def _write(self, events: Sequence[Event]) -> Sequence[Record]:
-        async with self._writing:
+        await self._gate.__aenter__()
+        try:
             self._check_usable()
             batch = [*self._taken(), *events]
-            if not batch:
-                return ()
-            return await self._append(batch, epoch=self.state.epoch)
+            return await self._append(batch, epoch=self.state.epoch) if batch else ()
+        finally:
+            self._leave()
 
     async def _change(self, decide: Callable[[SessionState], Sequence[Event]], *, take_over: bool) -> Sequence[Record]:
-        async with self._writing:
+        await self._gate.__aenter__()
+        try:
             self._check_usable()
             if self.is_mine and not take_over:
                 events = decide(self.state)
@@ -220,8 +242,35 @@ class LiveSession:
                 return ()
             batch = [SessionClaimed(node=self._store.node), *events]
             return await self._append(batch, epoch=self.state.epoch + 1)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Lets others write; what came meanwhile is written soon."""
+        self._gate.leave()
+        if self._has_pending and not self.is_broken:
+            self._flusher.later(self)
 
     async def _append(self, batch: Sequence[Event], *, epoch: int) -> Sequence[Record]:
+        append = self._prepared(batch, epoch=epoch)
+        try:
+            records = await self._store.log.append(
+                append.session_id,
+                append.events,
+                expected_seq=append.expected_seq,
+                epoch=append.epoch,
+                at_ms=append.at_ms,
+                key=append.key,
+                index=append.index,
+            )
+            self._believe(records)
+        except BaseException as error:
+            self._lost(error)
+            raise
+        return records
+
+    def _prepared(self, batch: Sequence[Event], *, epoch: int) -> PendingAppend:
+        """Returns the append of `batch`; holds back what readers must not see before it is believed."""
         state = self.state
         if not state.allows(batch):
             # A bug of ours. Better that this turn fails than that the log cannot be replayed.
@@ -230,52 +279,45 @@ class LiveSession:
             self.throw_away()
             raise AssertionError(f"illegal events for session {state.session_id!r} ({where}): {names}")
         at_ms = max(self._clock.now_ms(), state.tally.updated_at_ms)
-        index = index_update(
-            state,
-            [Record(seq=state.seq + 1 + i, epoch=epoch, at_ms=at_ms, event=event) for i, event in enumerate(batch)],
-        )
+        index = index_update(state, batch, epoch=epoch, at_ms=at_ms)
         if index is None:
             self._shown = Cursor(state.seq + 1, 0, epoch)
         else:
             self._is_holding = True
-        try:
-            records = await self._store.log.append(
-                state.session_id,
-                batch,
-                expected_seq=state.seq,
-                epoch=epoch,
-                at_ms=at_ms,
-                key=new_id("", at_ms),
-                index=index,
-            )
-            for record in records:
-                state.apply(record)
-        except BaseException as error:
-            if not isinstance(error, Conflict):
-                logger.error(  # noqa: TRY400 - a failing disk is no bug: no traceback
-                    "session %s: append failed, left to recovery: %s", state.session_id, error
-                )
-            self.throw_away()
-            raise
-        self._believe(records)
-        return records
+        return PendingAppend(
+            session_id=state.session_id,
+            events=batch,
+            expected_seq=state.seq,
+            epoch=epoch,
+            at_ms=at_ms,
+            key=new_id("", at_ms),
+            index=index,
+        )
+
+    def _lost(self, error: BaseException) -> None:
+        """After a failed append nothing is known."""
+        if not isinstance(error, Conflict):
+            logger.error("session %s: append failed, left to recovery: %s", self.session_id, error)
+        self.throw_away()
 
     def _believe(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.state.apply(record)
         self._in_flight = ()
-        self.feed.publish(
-            [
-                Entry(record.seq, 0, record.epoch, record.event)
-                for record in records
-                if not isinstance(record.event, StepProgress)  # shown when it was new
-            ]
-        )
+        # Progress was shown when it was new.
+        news = [
+            Entry(record.seq, 0, record.epoch, record.event)
+            for record in records
+            if not isinstance(record.event, StepProgress)
+        ]
+        if news:
+            self.feed.publish(news)
         if self._is_holding:
             self._is_holding = False
             self._shown = Cursor(self.state.seq, 0, self.state.epoch)
             self._publish_items(self._pending)
 
     def _taken(self) -> Sequence[Event]:
-        self._cancel_timer()
         if not self._has_pending:
             return ()
         self._in_flight = coalesced(self._pending)
@@ -295,34 +337,6 @@ class LiveSession:
     def _check_usable(self) -> None:
         if self.is_broken:
             raise Conflict(self.session_id, expected_seq=self.state.seq, actual_seq=self.state.seq)
-
-    # --- flushing -------------------------------------------------------------------------------------------------------
-
-    def _schedule_flush(self, delay_s: float) -> None:
-        self._cancel_timer()
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._start_flush)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _start_flush(self) -> None:
-        self._timer = None
-        if self._has_pending and self._flush is None and not self.is_broken:
-            self._flush = self._tasks.start(self._flushed(), name=f"flush {self.session_id}", done=self._on_flushed)
-
-    async def _flushed(self) -> None:
-        await self.write()
-
-    def _on_flushed(self, task: asyncio.Task[None]) -> None:
-        self._flush = None
-        # A failed append has thrown the session away, and with it the runner, who tells the readers: nothing to add.
-        failure = None if task.cancelled() else task.exception()
-        if failure is not None and not isinstance(failure, GreenroomError):
-            raise failure
-        if self._has_pending and not self.is_broken:
-            self._schedule_flush(self._limits.flush_ms_max / 1000)
 
 
 def coalesced(items: Iterable[PartItem]) -> tuple[PartItem, ...]:

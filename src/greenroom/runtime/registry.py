@@ -23,6 +23,7 @@ from greenroom.limits import Limits
 from greenroom.messages import Usage
 from greenroom.runtime.clock import Clock, backoff_s
 from greenroom.runtime.families import Families
+from greenroom.runtime.flushing import Flusher
 from greenroom.runtime.live import LiveSession
 from greenroom.runtime.runner import Runner
 from greenroom.runtime.tasks import Tasks
@@ -51,6 +52,7 @@ class Registry:
         self.clock = clock
         self.limits = limits
         self.tasks = Tasks()
+        self.flusher = Flusher(store.log, self.tasks, window_s=limits.flush_ms_max / 1000)
         self.on_interest: Callable[[], None] = _nothing
         self.take_in: Callable[[LiveSession], Awaitable[None]] = _nothing_in
         self._live: dict[str, LiveSession] = {}
@@ -97,7 +99,7 @@ class Registry:
             state,
             store=self.store,
             clock=self.clock,
-            tasks=self.tasks,
+            flusher=self.flusher,
             limits=self.limits,
             on_break=lambda: self._forget(state.session_id, live),
         )

@@ -6,6 +6,7 @@ Rule: a task is created here or in a task group; it is held until it ends, and i
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -62,3 +63,50 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
             raise cancelled from failure
         raise cancelled
     return task.result()
+
+
+class Gate:
+    """A lock, first come first served, that can also be taken without waiting, or not at all.
+
+    Invariant: a gate that is left while somebody waits is theirs at once; nobody slips in between.
+    """
+
+    __slots__ = ("_is_taken", "_waiting")
+
+    def __init__(self) -> None:
+        self._is_taken = False
+        self._waiting: deque[asyncio.Future[None]] | None = None
+
+    async def __aenter__(self) -> None:
+        if self.try_enter():
+            return
+        if self._waiting is None:
+            self._waiting = deque()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave()  # it had become ours just before
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self.leave()
+
+    def try_enter(self) -> bool:
+        """Enters if nobody is inside; returns whether it did. Whoever entered has to `leave`."""
+        if self._is_taken:
+            return False
+        self._is_taken = True
+        return True
+
+    def leave(self) -> None:
+        """Lets the next one in."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._waiting = None
+        self._is_taken = False

@@ -21,9 +21,9 @@ import random
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
-from greenroom.errors import Conflict, LogUnavailable
+from greenroom.errors import Conflict, GreenroomError, LogUnavailable
 from greenroom.events import Event, Record
-from greenroom.interfaces import EventLog, IndexUpdate, Store
+from greenroom.interfaces import EventLog, IndexUpdate, PendingAppend, Store
 
 
 class Fault(Enum):
@@ -91,6 +91,26 @@ class FaultyLog:
         if fault is Fault.FAILS_AFTER:
             raise LogUnavailable(f"append {number} fails after it was written, as planned")
         return records
+
+    async def append_all(self, appends: Sequence[PendingAppend]) -> Sequence[Sequence[Record] | Exception]:
+        """Appends one after the other, each with the fault that was planned for it."""
+        outcomes: list[Sequence[Record] | Exception] = []
+        for append in appends:
+            try:
+                outcomes.append(
+                    await self.append(
+                        append.session_id,
+                        append.events,
+                        expected_seq=append.expected_seq,
+                        epoch=append.epoch,
+                        at_ms=append.at_ms,
+                        key=append.key,
+                        index=append.index,
+                    )
+                )
+            except GreenroomError as error:
+                outcomes.append(error)
+        return outcomes
 
     async def read(self, session_id: str, *, after_seq: int = 0, limit: int | None = None) -> Sequence[Record]:
         """Reads.

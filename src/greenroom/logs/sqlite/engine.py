@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, Final, TypeVar
 
@@ -68,6 +68,10 @@ class Engine:
     async def append(self, append: Append) -> Any:
         """Makes an append together with whatever else is being written."""
         return await self._opened().writing.run(append)
+
+    async def append_all(self, appends: Sequence[Append]) -> Sequence[Any]:
+        """Makes appends together with whatever else is being written; returns the result or the error of each."""
+        return await self._opened().writing.run_all(appends)
 
     async def glance(self, question: Question[T]) -> T:
         """Asks the connection that writes."""

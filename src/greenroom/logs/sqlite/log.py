@@ -9,10 +9,10 @@ import sqlite3
 from collections.abc import Sequence
 
 from greenroom.codec import decode_record
-from greenroom.errors import Corrupted, EventLogError
+from greenroom.errors import Corrupted, EventLogError, GreenroomError
 from greenroom.events import Event, Record
-from greenroom.interfaces import IndexUpdate
-from greenroom.logs.appending import SEQ_MAX, bounded_seq, prepare
+from greenroom.interfaces import IndexUpdate, PendingAppend
+from greenroom.logs.appending import SEQ_MAX, bounded_seq, prepare, prepared
 from greenroom.logs.sqlite import statements
 from greenroom.logs.sqlite.append import Append, look_up
 from greenroom.logs.sqlite.engine import Engine
@@ -53,6 +53,23 @@ class SqliteEventLog:
         write = prepare(session_id, events, expected_seq=expected_seq, epoch=epoch, at_ms=at_ms, key=key, index=index)
         records: Sequence[Record] = await self._engine.append(Append(write))
         return records
+
+    async def append_all(self, appends: Sequence[PendingAppend]) -> Sequence[Sequence[Record] | Exception]:
+        """Makes several appends, each by itself, in this order: see `greenroom.interfaces.EventLog`.
+
+        Raises:
+            LogUnavailable: the store is not open.
+        """
+        outcomes: list[Sequence[Record] | Exception | None] = []
+        writes: list[Append] = []
+        for append in appends:
+            try:
+                writes.append(Append(prepared(append)))
+                outcomes.append(None)
+            except GreenroomError as error:
+                outcomes.append(error)
+        made = iter(await self._engine.append_all(writes))
+        return [next(made) if outcome is None else outcome for outcome in outcomes]
 
     async def read(self, session_id: str, *, after_seq: int = 0, limit: int | None = None) -> Sequence[Record]:
         """Returns the records behind `after_seq` in order; none for a session that does not exist.

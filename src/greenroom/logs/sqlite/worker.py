@@ -48,6 +48,43 @@ class Ticket:
             self._future.set_exception(self.error)
 
 
+class Batch:
+    """Tickets that one task waits for together: one future, and one wake-up."""
+
+    __slots__ = ("_future", "_missing", "tickets")
+
+    def __init__(self, operations: Sequence[Any]) -> None:
+        self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._missing = len(operations)
+        self.tickets = [Member(operation, self) for operation in operations]
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._future.__await__()
+
+    def arrived(self) -> None:
+        """Counts a member; the last one wakes the waiting task."""
+        self._missing -= 1
+        if not self._missing and not self._future.done():
+            self._future.set_result(None)
+
+
+class Member(Ticket):
+    """A ticket of a batch: `result` and `error` are for whoever waits for the batch."""
+
+    __slots__ = ("_batch",)
+
+    def __init__(self, operation: Any, batch: Batch) -> None:
+        self.operation = operation
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.loop = asyncio.get_running_loop()
+        self._batch = batch
+
+    def deliver(self) -> None:
+        """Counts itself."""
+        self._batch.arrived()
+
+
 class Servant(Protocol):
     """What a thread does; all of it is called in the thread."""
 
@@ -70,7 +107,7 @@ class Worker:
     def __init__(self, name: str, servant: Servant, *, batch_max: int) -> None:
         self._servant = servant
         self._batch_max = batch_max
-        self._queue: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Sequence[Ticket]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         # Guards what follows: nothing may be put behind the end of the queue, where nobody would answer it.
         self._lock = threading.Lock()
@@ -86,14 +123,30 @@ class Worker:
             Exception: what the operation raised.
         """
         ticket = Ticket(operation)
+        self._put([ticket])
+        return await ticket
+
+    async def run_all(self, operations: Sequence[Any]) -> list[Any]:
+        """Returns what the servant makes of each operation: its result, or the error that it raised.
+
+        Raises:
+            LogUnavailable: the worker was closed.
+        """
+        if not operations:
+            return []
+        batch = Batch(operations)
+        self._put(batch.tickets)
+        await batch
+        return [ticket.result if ticket.error is None else ticket.error for ticket in batch.tickets]
+
+    def _put(self, tickets: Sequence[Ticket]) -> None:
         with self._lock:
             if self._is_closed:
                 raise LogUnavailable("the store was closed", hint="open it again, or make a new one")
             if not self._is_started:
                 self._is_started = True
                 self._thread.start()
-            self._queue.put(ticket)
-        return await ticket
+            self._queue.put(tickets)
 
     def end(self) -> None:
         """Lets the thread end behind what was asked for before. Idempotent; `ended` waits for it."""
@@ -102,7 +155,7 @@ class Worker:
                 self._is_closed = True
                 if self._is_started:
                     self._last = Ticket(_END)
-                    self._queue.put(self._last)
+                    self._queue.put([self._last])
 
     async def ended(self) -> None:
         """Returns when the thread is gone; at once if there was none.
@@ -132,12 +185,12 @@ class Worker:
     def _take(self, patience_s: float | None) -> list[Ticket]:
         """Returns everything that waits, at least one ticket; none if nothing came in time. The end is the last."""
         try:
-            tickets = [self._queue.get(timeout=patience_s)]
+            tickets = list(self._queue.get(timeout=patience_s))
         except queue.Empty:
             return []
         with suppress(queue.Empty):
             while len(tickets) < self._batch_max:
-                tickets.append(self._queue.get_nowait())
+                tickets += self._queue.get_nowait()
         return tickets
 
 

@@ -10,7 +10,7 @@ import asyncio
 
 from greenroom.errors import Conflict, InvalidArgument
 from greenroom.events import Record, SessionClaimed
-from greenroom.interfaces import IndexUpdate, Store
+from greenroom.interfaces import IndexUpdate, PendingAppend, Store
 from greenroom.testing.log_conformance.samples import ODD_TEXTS, START_MS, Author, every_event, raises, text
 from greenroom.testing.log_conformance.suite import StoreSuite
 
@@ -154,6 +154,31 @@ class Appending(StoreSuite):
             for name in names:
                 assert await _events(store, name) == [text(f"{name} {number}") for number in range(10)]
                 assert not await store.log.read(f"{name}-x")
+
+    async def test_appends_that_come_together_stand_by_themselves(self) -> None:
+        def at(session_id: str, said: str, *, seq: int = 0, key: str = "") -> PendingAppend:
+            name = key or f"{session_id}-{said}"
+            return PendingAppend(
+                session_id=session_id, events=[text(said)], expected_seq=seq, epoch=1, at_ms=START_MS, key=name
+            )
+
+        async with self.open_store() as store:
+            assert list(await store.log.append_all([])) == []
+            first = [at("a", "1"), at("b", "1"), at("a", "2", seq=1), at("c", "late", seq=7), at("../d", "no")]
+            one, other, following, late, malformed = await store.log.append_all(first)
+            assert not isinstance(one, Exception)
+            assert not isinstance(following, Exception)
+            assert [*one, *following] == list(await store.log.read("a"))
+            assert not isinstance(other, Exception)
+            assert list(other) == list(await store.log.read("b"))
+            assert isinstance(late, Conflict)
+            assert isinstance(malformed, InvalidArgument)
+            # A repetition is the append that it repeats, beside others that are new.
+            again, new = await store.log.append_all([at("b", "1"), at("b", "2", seq=1)])
+            assert not isinstance(again, Exception)
+            assert not isinstance(new, Exception)
+            assert list(again) == list(other)
+            assert list(new) == list(await store.log.read("b", after_seq=1))
 
     async def test_the_same_append_twice_at_once_is_made_once(self) -> None:
         async with self.open_store() as store:

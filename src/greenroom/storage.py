@@ -1,0 +1,297 @@
+"""What a store promises: the log, the index over it, the inbox and the notes. A part of `greenroom.interfaces`.
+
+Rule: a promise that matters stands in a docstring here and as a test in `greenroom.testing.log_conformance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from greenroom.config import SessionConfig, SessionLabels
+from greenroom.events import Event, Record
+from greenroom.messages import Usage
+
+
+class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The row of a session in the index: what a listing shows, without reading the log.
+
+    Attributes:
+        open_turn: a turn is running, waiting or queued: somebody must finish it.
+        owner: node that wrote last.
+        created_at_ms, updated_at_ms: milliseconds since 1970.
+    """
+
+    session_id: str
+    user_id: str
+    labels: SessionLabels
+    config: SessionConfig
+    config_version: int
+    created_at_ms: int
+    updated_at_ms: int
+    last_seq: int
+    epoch: int
+    owner: str
+    status: Literal["idle", "running", "waiting"] = "idle"
+    open_turn: bool = False
+    turn_count: int = 0
+    message_count: int = 0
+    usage: Usage = Usage()
+
+
+class SearchText(msgspec.Struct, frozen=True, kw_only=True):
+    """Text of a record that full-text search should find."""
+
+    seq: int
+    role: Literal["user", "assistant"]
+    text: str
+
+
+class IndexUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """What an append changes in the index, in the same transaction.
+
+    Attributes:
+        forget_from_seq: texts of this record and later ones leave the search (after a rewind).
+    """
+
+    summary: SessionSummary
+    texts: tuple[SearchText, ...] = ()
+    forget_from_seq: int | None = None
+
+
+class PendingAppend(msgspec.Struct, frozen=True, kw_only=True):
+    """The arguments of one `EventLog.append`."""
+
+    session_id: str
+    events: Sequence[Event]
+    expected_seq: int
+    epoch: int
+    at_ms: int | Sequence[int]
+    key: str
+    index: IndexUpdate | None = None
+
+
+class EventLog(Protocol):
+    """The truth: one append-only sequence of records per session."""
+
+    async def append(
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        *,
+        expected_seq: int,
+        epoch: int,
+        at_ms: int | Sequence[int],
+        key: str,
+        index: IndexUpdate | None = None,
+    ) -> Sequence[Record]:
+        """Adds `events` after record `expected_seq`, all or none, and returns them as records. Durable on return.
+
+        `at_ms` is the time of all events, or one time for each: a copy keeps the times of the original. An append with the `key` of an earlier append at the same place is that append: it returns its records and writes
+        nothing. A log that does not know the session is at record 0.
+
+        Raises:
+            Conflict: the log does not end at `expected_seq`, or its last epoch is above `epoch`. Nothing was written.
+            LogUnavailable: unknown whether written; read before repeating.
+        """
+        ...
+
+    async def append_all(self, appends: Sequence[PendingAppend]) -> Sequence[Sequence[Record] | Exception]:
+        """Makes several appends, each by itself as `append` does it, in this order; returns what each returned or raised.
+
+        For many small ones at a time: a log that writes them together saves what a commit costs.
+        """
+        ...
+
+    async def read(self, session_id: str, *, after_seq: int = 0, limit: int | None = None) -> Sequence[Record]:
+        """Returns the records behind `after_seq` in order; none for a session that does not exist.
+
+        Raises:
+            Corrupted: a stored record is not what was written.
+            NewerFormat: a record of a newer version.
+            LogUnavailable: the storage failed.
+        """
+        ...
+
+    async def delete(self, session_id: str) -> bool:
+        """Removes the session's records, index row, texts and inbox; returns whether there was one.
+
+        The writer that comes after it finds record 0: a late append of a former owner is a `Conflict`.
+        """
+        ...
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Some rows of a listing, newest first. `cursor` is what to ask for the next page with, `None` at the end."""
+
+    sessions: tuple[SessionSummary, ...]
+    cursor: str | None = None
+
+
+class SearchHit(msgspec.Struct, frozen=True, kw_only=True):
+    """A place where a text was found. `snippet` marks the words with `[` and `]`."""
+
+    session_id: str
+    seq: int
+    role: str
+    snippet: str
+    title: str = ""
+
+
+class SessionIndex(Protocol):
+    """Listing and search over all sessions, fed by `EventLog.append`."""
+
+    async def get(self, session_id: str) -> SessionSummary | None:
+        """Returns the row of a session, or `None`."""
+        ...
+
+    def get_now(self, session_id: str) -> SessionSummary | None:
+        """As `get`, at once; only for an embedded store. `None` too where the store cannot tell without waiting."""
+        ...
+
+    async def page(
+        self, *, user_id: str | None = None, query: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page:
+        """Returns sessions by time of their last change, newest first; `query` matches words of titles and messages.
+
+        Raises:
+            InvalidArgument: a limit out of range, or a cursor that is not one of ours.
+        """
+        ...
+
+    async def search(self, query: str, *, user_id: str | None = None, limit: int = 50) -> Sequence[SearchHit]:
+        """Returns places where all words of `query` occur, best first. Any text is a valid query; nobody has to know a
+        query syntax, and none can be injected.
+        """
+        ...
+
+    async def unfinished(self) -> Sequence[str]:
+        """Returns ids of sessions with an open turn or something in their inbox: what recovery has to look at."""
+        ...
+
+
+class InboxItem(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a process which does not own the session wants its owner to do."""
+
+    item_id: int
+    body: bytes
+
+
+class Inbox(Protocol):
+    """Where messages and cancels wait, durably, for the owner of a session that runs in another process."""
+
+    async def post(self, session_id: str, body: bytes) -> None:
+        """Adds an item. Durable on return.
+
+        Raises:
+            SessionNotFound: no such session.
+        """
+        ...
+
+    async def pending(self, session_id: str) -> Sequence[InboxItem]:
+        """Returns the items in the order of their arrival."""
+        ...
+
+    async def remove(self, session_id: str, item_ids: Sequence[int]) -> None:
+        """Removes items that have been moved into the log."""
+        ...
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is kept for a user: a memory or a preference.
+
+    Attributes:
+        kind: which collection it belongs to, for example `memory`.
+        key: unique in the user's collection.
+    """
+
+    kind: str
+    key: str
+    text: str
+    at_ms: int
+
+
+class Notes(Protocol):
+    """What belongs to a user and survives the session: memories and preferences."""
+
+    async def put(self, user_id: str, note: Note, *, count_max: int) -> None:
+        """Adds or replaces a note. Durable on return.
+
+        Raises:
+            LimitExceeded: it would be new, and the user's collection has `count_max` already.
+        """
+        ...
+
+    async def get(self, user_id: str, kind: str, key: str) -> Note | None:
+        """Returns a note, or `None`."""
+        ...
+
+    async def page(self, user_id: str, kind: str, *, limit: int, offset: int = 0) -> Sequence[Note]:
+        """Returns notes, the latest first."""
+        ...
+
+    async def search(self, user_id: str, kind: str, query: str, *, limit: int) -> Sequence[Note]:
+        """Returns notes with any of the words of `query`, best first (BM25 or as good)."""
+        ...
+
+    async def delete(self, user_id: str, kind: str, key: str) -> bool:
+        """Removes a note; returns whether there was one."""
+        ...
+
+
+class Store(Protocol):
+    """A place where sessions are kept: everything that shares one transaction domain.
+
+    Attributes:
+        log, index, inbox, notes: the parts.
+        node: id of this process incarnation in the store; a new one at every opening.
+    """
+
+    @property
+    def log(self) -> EventLog:
+        """See above."""
+        ...
+
+    @property
+    def index(self) -> SessionIndex:
+        """See above."""
+        ...
+
+    @property
+    def inbox(self) -> Inbox:
+        """See above."""
+        ...
+
+    @property
+    def notes(self) -> Notes:
+        """See above."""
+        ...
+
+    @property
+    def node(self) -> str:
+        """See above."""
+        ...
+
+    async def open(self) -> None:
+        """Connects, makes or migrates the schema. Idempotent; every other call needs it.
+
+        Raises:
+            NewerFormat: the data is of a newer version.
+            Corrupted: the data is damaged.
+            LogUnavailable: no access, no space, not there.
+        """
+        ...
+
+    async def is_alive(self, node: str) -> bool:
+        """Returns whether the process behind `node` still runs. This process's own node is alive."""
+        ...
+
+    async def foreign_changes(self) -> int:
+        """Returns a number that changes when another process has committed something; cheap enough to poll."""
+        ...
+
+    async def close(self) -> None:
+        """Flushes and lets go. Idempotent."""
+        ...
