@@ -90,6 +90,25 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     drain_s_max: float = 10.0
     """How long closing waits for running turns before it leaves them to recovery."""
 
+    request_body_bytes_max: int = 32 * 1024 * 1024
+    """Body of one HTTP request. Attachments come in base64, a third larger than they are."""
+    import_bytes_max: int = 256 * 1024 * 1024
+    """A bundle that comes over HTTP, packed."""
+    request_headers_bytes_max: int = 32 * 1024
+    """First line and headers of one HTTP request."""
+    request_read_s_max: float = 30.0
+    """How long a client may take to send one HTTP request."""
+    connections_max: int = 10_000
+    """Open HTTP connections of all users."""
+    streams_max: int = 5_000
+    """Open streams of all users."""
+    streams_per_user_max: int = 200
+    """Open streams of one user."""
+    requests_per_minute_max: int = 6_000
+    """HTTP requests of one user."""
+    messages_per_minute_max: int = 600
+    """Messages that one user sends over HTTP."""
+
     page_max: int = 500
     """Rows of one page of a listing or search."""
     search_words_max: int = 32

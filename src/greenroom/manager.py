@@ -29,10 +29,11 @@ from greenroom.config import (
     parse_patch,
 )
 from greenroom.core.cursor import parse_cursor
+from greenroom.core.session import SessionState
 from greenroom.core.view import Message, history
 from greenroom.errors import GreenroomError, NotSupported, SessionNotFound
 from greenroom.installation import Installation, Opened
-from greenroom.interfaces import Backend, Page, Persona, SearchHit, SessionSummary, ToolSource
+from greenroom.interfaces import Backend, Page, Persona, SearchHit, SessionSummary, ToolSource, WorkspaceFolder
 from greenroom.message_input import AttachmentInput, accepted_message
 from greenroom.protocols.agui import error_event
 from greenroom.protocols.projection import ProtocolName, check_protocol
@@ -256,8 +257,25 @@ class AgentManager:
         Raises:
             SessionNotFound: no such session.
         """
+        return history(await self.peek(session_id))
+
+    async def peek(self, session_id: str) -> SessionState:
+        """Returns the session's state to look at, never to change: what projections and tools for operators are made from.
+
+        Raises:
+            SessionNotFound: no such session.
+        """
         opened = await self._existing(session_id)
-        return history(await opened.operations.peek(session_id))
+        return await opened.operations.peek(session_id)
+
+    async def workspace(self, session_id: str) -> WorkspaceFolder:
+        """Returns the session's folder, contained; its methods wait for the disk, so call them in a thread.
+
+        Raises:
+            SessionNotFound: no such session.
+        """
+        opened = await self._existing(session_id)
+        return opened.registry.workspaces.folder(session_id)
 
     async def fork_session(self, session_id: str, at_seq: int | None = None) -> str:
         """Copies a session with its workspace, whole or up to record `at_seq`; returns the id of the copy.

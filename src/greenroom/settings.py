@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -26,6 +26,50 @@ class BackendSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     api_key: str | None = None
     base_url: str | None = None
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A secret that stands for a user."""
+
+    key: Annotated[str, msgspec.Meta(min_length=16)]
+    user: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class JwtSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which JSON Web Tokens are accepted; `sub` is the user.
+
+    Attributes:
+        issuer, audience: what `iss` and `aud` have to be.
+        algorithms: HS256, HS384, HS512 with a `secret`; RS*, ES*, PS* and EdDSA with a key.
+        secret: shared with whoever makes the tokens; at least 32 bytes.
+        public_key: in PEM.
+        jwks_url: where the issuer publishes its keys.
+        leeway_s: how wrong clocks may be.
+    """
+
+    issuer: str
+    audience: str
+    algorithms: tuple[str, ...] = ("RS256", "ES256")
+    secret: str | None = None
+    public_key: str | None = None
+    jwks_url: str | None = None
+    leeway_s: float = 30.0
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may talk to the server.
+
+    Attributes:
+        api_keys: secrets and whose they are.
+        jwt: which signed tokens are accepted.
+        hosts: names, beside its own, under which the server is reached, for example behind a proxy; `*` for any.
+        origins: of pages, beside its own, that may call it from a browser, for example `https://app.example.com`.
+    """
+
+    api_keys: tuple[ApiKey, ...] = ()
+    jwt: JwtSettings | None = None
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     openai: BackendSettings = BackendSettings()
     claude: BackendSettings = BackendSettings()
     limits: Limits = Limits()
+    server: ServerSettings = ServerSettings()
 
     @property
     def store_url(self) -> str:
@@ -81,6 +126,9 @@ _TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "openai": BackendSettings,
     "claude": BackendSettings,
     "limits": Limits,
+    "server.jwt": JwtSettings,
+    "server.api_keys": ApiKey,
+    "server": ServerSettings,
 }
 
 
@@ -145,5 +193,5 @@ def _decoded(kind: type, value: Any) -> Any:
 
 def _keys(message: str) -> list[str]:
     """Returns the keys of the table that the message is about."""
-    table: type[msgspec.Struct] = next((kind for name, kind in _TABLES.items() if f"`$.{name}`" in message), Settings)
+    table: type[msgspec.Struct] = next((kind for name, kind in _TABLES.items() if f"`$.{name}" in message), Settings)
     return sorted(field.name for field in msgspec.structs.fields(table))

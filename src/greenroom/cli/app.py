@@ -158,6 +158,26 @@ def chat(
     return chat(place, wish, message=message, as_json=as_json)
 
 
+# --- serve ----------------------------------------------------------------------------------------------------------------
+
+
+@_command(app, "serve")
+def serve(
+    place: Place,
+    *,
+    host: Annotated[str | None, typer.Option("--host", metavar="NAME", help="Where to listen. [127.0.0.1]")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", metavar="N", min=0, max=65535, help="At which port; 0 for a free one. [8765]"),
+    ] = None,
+    opens: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
+) -> int:
+    """Serve the sessions over HTTP: to browsers, AG-UI and AI SDK front ends, and programs."""
+    from greenroom.cli.serve import serve
+
+    return serve(place, host=host, port=port, opens=opens)
+
+
 # --- sessions -----------------------------------------------------------------------------------------------------------
 
 

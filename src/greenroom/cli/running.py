@@ -23,13 +23,17 @@ from greenroom.settings import LogLevel, Settings, load_settings
 T = TypeVar("T")
 
 
-def settings_of(place: Place) -> Settings:
+def settings_of(place: Place, **given: Any) -> Settings:
     """Returns the settings in force at a place, and sets up the log as they say.
+
+    Args:
+        place: where the command works.
+        **given: further settings by hand; `None` leaves them as they are.
 
     Raises:
         InvalidConfig: the configuration file, a variable or an option is wrong.
     """
-    arguments = {"home": place.home, "store": place.store, "log_level": place.log_level}
+    arguments = {"home": place.home, "store": place.store, "log_level": place.log_level, **given}
     settings = load_settings(file=place.config, arguments=arguments)
     _log_to_stderr(settings.log_level)
     return settings

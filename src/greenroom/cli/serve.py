@@ -1,0 +1,43 @@
+"""`greenroom serve`: the sessions over HTTP.
+
+Rule: prints the address once, with the token that opens it, to whoever started the server, and to nobody else.
+"""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+
+from greenroom.cli.output import OK, print_line, print_note
+from greenroom.cli.place import Place
+from greenroom.cli.running import managing, run_fast, settings_of
+from greenroom.settings import Settings
+
+
+def serve(place: Place, *, host: str | None, port: int | None, opens: bool) -> int:
+    """Runs the command.
+
+    Raises:
+        GreenroomError: whatever keeps it from being done.
+    """
+    settings = settings_of(place, host=host, port=port)
+    from greenroom.server.serving import token_of
+
+    token = token_of(settings)
+    run_fast(_serve(settings, token, opens=opens))
+    return OK
+
+
+async def _serve(settings: Settings, token: str | None, *, opens: bool) -> None:
+    from greenroom.server.serving import serve
+
+    def tell(address: str) -> None:
+        url = f"{address}?token={token}" if token is not None else address
+        print_line(url)
+        sys.stdout.flush()
+        print_note("Ctrl-C stops the server; running answers are finished first")
+        if opens:
+            webbrowser.open(url)
+
+    async with managing(settings) as manager:
+        await serve(manager, token=token, on_listening=tell)

@@ -1,0 +1,162 @@
+"""AG-UI, for its clients as they are: `HttpAgent`, TanStack AI, CopilotKit.
+
+A run is a turn, a thread a session. A client sends all messages that it knows; the log knows better, so only what is new at the
+end counts. A run that is sent again goes on behind `Last-Event-ID`, or from its start, and is never begun twice.
+
+Rule: what a client of this protocol sends beyond what is used here is left out, and the answer says so in `x-greenroom-ignored`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from greenroom.core.session import SessionState
+from greenroom.errors import InvalidArgument
+from greenroom.protocols.agui_messages import all_messages
+from greenroom.server.agui_input import IGNORED, RunInput, new_message, session_settings
+from greenroom.server.answers import Answer, Empty, Json
+from greenroom.server.bodies import Cancelled
+from greenroom.server.call import Call
+from greenroom.server.message_routes import turn_headers
+from greenroom.server.operation import STREAM, Operation
+from greenroom.server.refusal import Refusal
+
+_TAG: Final = "ag-ui"
+Dialect = Literal["ag-ui", "ag-ui-0"]
+
+
+class JoinQuery(msgspec.Struct, kw_only=True, rename="camel"):
+    """What is joined: a thread, or a run (TanStack AI sends `offset=-1` with it)."""
+
+    thread_id: str | None = None
+    run_id: str | None = None
+    offset: str | None = None
+
+
+class StopBody(msgspec.Struct, kw_only=True, rename="camel"):
+    """Which run is stopped; the one that runs."""
+
+    run_id: str | None = None
+
+
+async def run(call: Call) -> Answer:
+    """Starts a run, or goes on with one that was started."""
+    return await _run(call, call.body, persona_name=None)
+
+
+async def _run(call: Call, body: RunInput, *, persona_name: str | None) -> Answer:
+    session_id = body.thread_id
+    settings = session_settings(body) | ({"persona_name": persona_name} if persona_name is not None else {})
+    state: SessionState | None = None
+    if await call.sessions.exists(session_id):
+        state = await call.sessions.state(session_id)
+    ignored = [name for name in IGNORED if getattr(body, name)]
+    headers = {"x-greenroom-ignored": ", ".join(ignored)} if ignored else {}
+    if state is not None and state.knows_turn(body.run_id):
+        # Sent again: the client has lost the stream.
+        turn_id = body.run_id
+    else:
+        message = new_message(body, state)
+        if state is None:
+            await call.sessions.create(session_id, settings)
+        receipt = await call.sessions.send(
+            session_id,
+            message.text,
+            attachments=message.attachments,
+            turn_id=body.run_id,
+            message_id=message.message_id,
+        )
+        turn_id = receipt.turn_id
+        headers |= turn_headers(receipt)
+    call.place.runs.remember(call.sessions.user_id, turn_id, session_id)
+    dialect = _dialect(body.protocol_version)
+    batches = await call.sessions.attach(session_id, call.last_event_id, protocol=dialect, turn_id=turn_id)
+    return call.stream(batches, protocol=dialect, headers=headers)
+
+
+async def join(call: Call) -> Answer:
+    """Joins a run, or shows a thread."""
+    query: JoinQuery = call.query
+    if query.run_id is not None:
+        session_id = query.thread_id or call.place.runs.find(call.sessions.user_id, query.run_id)
+        if session_id is None:
+            raise Refusal(404, "run_not_found", f"no run {query.run_id[:100]!r}", hint="name its threadId too")
+        batches = await call.sessions.attach(session_id, call.last_event_id, protocol="ag-ui", turn_id=query.run_id)
+        return call.stream(batches, protocol="ag-ui")
+    if query.thread_id is None:
+        raise InvalidArgument("neither threadId nor runId is named", hint="GET /agui?threadId=...")
+    state = await call.sessions.state(query.thread_id)
+    running = state.turn.turn_id if state.turn is not None else None
+    if running is not None:
+        call.place.runs.remember(call.sessions.user_id, running, query.thread_id)
+    active = {"runId": running} if running is not None else None
+    return Json({"messages": all_messages(state), "activeRun": active, "interrupts": None})
+
+
+# --- CopilotKit ---------------------------------------------------------------------------------------------------------
+
+
+async def info(call: Call) -> Answer:
+    """Lists the agents: a persona is one."""
+    from greenroom import __version__
+
+    agents = {
+        row["name"]: {"name": row["name"], "className": "GreenroomAgent", "description": row["description"]}
+        for row in await call.place.personas()
+    }
+    return Json({"version": __version__, "agents": agents, "mode": "sse", "audioFileTranscriptionEnabled": False})
+
+
+async def agent_run(call: Call) -> Answer:
+    """Starts a run of an agent."""
+    return await _run(call, call.body, persona_name=call.path["agent_id"])
+
+
+async def agent_connect(call: Call) -> Answer:
+    """Shows a thread and goes on with what runs in it."""
+    body: RunInput = call.body
+    if not await call.sessions.exists(body.thread_id):
+        return Empty(204)
+    dialect = _dialect(body.protocol_version)
+    batches = await call.sessions.attach(body.thread_id, None, protocol=dialect)
+    return call.stream(batches, protocol=dialect)
+
+
+async def agent_stop(call: Call) -> Answer:
+    """Stops the run of a thread."""
+    return Json({"cancelled": await call.sessions.cancel(call.session_id)})
+
+
+def _dialect(protocol_version: Any) -> Dialect:
+    # Clients of before 1.0 do not name a version, and break at what came with it.
+    return "ag-ui" if protocol_version else "ag-ui-0"
+
+
+OPERATIONS: Final = (
+    Operation(
+        method="POST", path="/agui", handle=run, tag=_TAG, is_turn=True, body=RunInput,
+        summary="Run an agent (AG-UI); the same runId again goes on with the run", answers={200: STREAM},
+    ),
+    Operation(
+        method="GET", path="/agui", handle=join, tag=_TAG, query=JoinQuery,
+        summary="Join a run, or show a thread", answers={200: STREAM},
+    ),
+    Operation(
+        method="GET", path="/copilotkit/info", handle=info, tag=_TAG, summary="The agents, for CopilotKit",
+        answers={200: dict[str, Any]},
+    ),
+    Operation(
+        method="POST", path="/copilotkit/agent/{agent_id}/run", handle=agent_run, tag=_TAG, is_turn=True, body=RunInput,
+        summary="Run an agent, for CopilotKit", answers={200: STREAM},
+    ),
+    Operation(
+        method="POST", path="/copilotkit/agent/{agent_id}/connect", handle=agent_connect, tag=_TAG, body=RunInput,
+        summary="Join a thread, for CopilotKit", answers={200: STREAM, 204: None},
+    ),
+    Operation(
+        method="POST", path="/copilotkit/agent/{agent_id}/stop/{session_id}", handle=agent_stop, tag=_TAG, body=StopBody,
+        has_optional_body=True, summary="Stop a run, for CopilotKit", answers={200: Cancelled},
+    ),
+)  # fmt: skip

@@ -1,0 +1,82 @@
+"""What a request is answered with, as ASGI messages.
+
+Rule: an answer is complete before it is sent. What goes on and on is a `streaming.Stream`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+encoder: Final = msgspec.json.Encoder()
+
+
+class Answer(Protocol):
+    """Something that can be sent."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers in lower case; whoever passes the answer on may add some."""
+        ...
+
+    async def send_to(self, receive: Receive, send: Send) -> None:
+        """Sends it whole."""
+        ...
+
+
+class Data:
+    """Bytes of a media type."""
+
+    def __init__(
+        self, body: bytes, media_type: str, *, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = {"content-type": media_type, "cache-control": "no-store"} | dict(headers or {})
+
+    async def send_to(self, receive: Receive, send: Send) -> None:
+        """Sends it whole."""
+        del receive
+        self.headers["content-length"] = str(len(self.body))
+        await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(self.headers)})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+class Json(Data):
+    """A value as JSON."""
+
+    def __init__(self, value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(encoder.encode(value), "application/json", status=status, headers=headers)
+
+
+class Empty:
+    """An answer that has no body: 204, 303, 304."""
+
+    def __init__(self, status: int = 204, *, headers: Mapping[str, str] | None = None) -> None:
+        self.status = status
+        self.headers = {"cache-control": "no-store"} | dict(headers or {})
+
+    async def send_to(self, receive: Receive, send: Send) -> None:
+        """Sends it whole."""
+        del receive
+        if self.status not in {204, 304}:
+            self.headers["content-length"] = "0"
+        await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(self.headers)})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Returns headers as ASGI wants them."""
+    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]

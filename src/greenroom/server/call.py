@@ -1,0 +1,78 @@
+"""One request, as a handler sees it: validated, and of somebody.
+
+Rule: a handler gets what it may use, and nothing else: the sessions of the user, never the manager.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from greenroom.protocols.projection import ProtocolName
+from greenroom.server.access import Access
+from greenroom.server.answers import Scope
+from greenroom.server.mine import Sessions
+from greenroom.server.place import Place
+from greenroom.server.streaming import Batches, Stream
+
+
+class Call:
+    """A request.
+
+    Attributes:
+        place: what the server has that belongs to nobody.
+        access: who may come in.
+        sessions: of the user.
+        path: parameters of the path.
+        query: the parameters, of the operation's type.
+        body: the body, of the operation's type; bytes where it takes any.
+        headers: by lower-case name; of repeated ones the last.
+        scope: of ASGI.
+    """
+
+    def __init__(
+        self,
+        *,
+        place: Place,
+        access: Access,
+        sessions: Sessions,
+        path: Mapping[str, str],
+        query: Any,
+        body: Any,
+        headers: Mapping[str, str],
+        scope: Scope,
+    ) -> None:
+        self.place = place
+        self.access = access
+        self.sessions = sessions
+        self.path = path
+        self.query = query
+        self.body = body
+        self.headers = headers
+        self.scope = scope
+
+    @property
+    def session_id(self) -> str:
+        """The session that the path names; whose it is, `sessions` checks."""
+        return self.path["session_id"]
+
+    @property
+    def last_event_id(self) -> str | None:
+        """Position of the last frame that the client has seen."""
+        return self.headers.get("last-event-id") or None
+
+    def stream(
+        self,
+        batches: Batches,
+        *,
+        protocol: ProtocolName,
+        end: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Stream:
+        """Returns a stream, which counts among those of the user.
+
+        Raises:
+            Refusal: too many are open.
+        """
+        slot = self.place.quotas.take_stream(self.sessions.user_id)
+        return Stream(batches, tasks=self.place.tasks, protocol=protocol, end=end, headers=headers, slot=slot)

@@ -1,0 +1,196 @@
+"""What a request must be before anybody looks at what it wants: to this host, from this origin, of a bearable size.
+
+A page of another origin must reach nothing through a browser that is logged in here. Three things see to that, each enough by
+itself for most: the cookie is SameSite=Strict; a request that says it comes from elsewhere is refused; and a change needs a media
+type that no form can send. The check of the host stops names that point to this machine (DNS rebinding).
+
+Rule: decides from headers alone; what is refused here has changed nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from greenroom.server.access import Principal
+from greenroom.server.answers import Receive, Scope
+from greenroom.server.operation import Operation
+from greenroom.server.refusal import Refusal
+from greenroom.settings import Settings
+
+JSON: Final = "application/json"
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_CORS_AGE_S: Final = 600
+
+
+class Gate:
+    """The checks, as the settings want them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limits = settings.limits
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.server.origins)
+        named = {host.lower() for host in settings.server.hosts}
+        own = settings.host.lower()
+        # Whoever listens to other machines is reached under names that only the operator knows; there a token protects.
+        self._any_host = "*" in named or (not named and not is_loopback(own))
+        self._hosts = named | _LOOPBACK_NAMES | {own, f"[{own}]"}
+
+    def check_host(self, headers: Mapping[str, str]) -> None:
+        """Accepts a request that is meant for this server.
+
+        Raises:
+            Refusal: 403.
+        """
+        host = headers.get("host", "").lower()
+        if self._any_host or host in self._hosts or _without_port(host) in self._hosts:
+            return
+        raise Refusal(
+            403,
+            "forbidden_host",
+            f"this server is not {host[:100]!r}",
+            hint="name the host in `server.hosts` of greenroom.toml",
+        )
+
+    def check_origin(self, scope: Scope, headers: Mapping[str, str]) -> str | None:
+        """Accepts a request of a page of ours, of a configured origin, or of no page; returns a configured origin.
+
+        Raises:
+            Refusal: 403.
+        """
+        origin = headers.get("origin")
+        if origin is None:
+            site = headers.get("sec-fetch-site")
+            is_navigation = headers.get("sec-fetch-mode") == "navigate" and scope["method"] in SAFE_METHODS
+            if site in {"cross-site", "same-site"} and not is_navigation:
+                raise _forbidden_origin("another site")
+            return None
+        origin = origin.lower()
+        if origin in self._origins:
+            return origin
+        if _is_same(origin, headers.get("host", "")):
+            return None
+        raise _forbidden_origin(repr(origin[:100]))
+
+    def cors_headers(self, origin: str) -> dict[str, str]:
+        """Returns what lets a page of a configured origin read the answer."""
+        return {
+            "access-control-allow-origin": origin,
+            "access-control-expose-headers": "content-disposition, location, retry-after, x-request-id, x-turn-id",
+            "vary": "origin",
+        }
+
+    def preflight_headers(self, origin: str) -> dict[str, str]:
+        """Returns what allows a page of a configured origin to ask."""
+        return self.cors_headers(origin) | {
+            "access-control-allow-methods": "GET, POST, PUT, PATCH, DELETE",
+            "access-control-allow-headers": "authorization, content-type, last-event-id, prefer, x-run-id",
+            "access-control-max-age": str(_CORS_AGE_S),
+        }
+
+    def check_forgery(self, scope: Scope, headers: Mapping[str, str], principal: Principal) -> None:
+        """Accepts a change that a browser asks for with its cookie only if a page of ours made it do so.
+
+        Raises:
+            Refusal: 403.
+        """
+        if principal.by == "header" or scope["method"] in SAFE_METHODS:
+            return
+        if "origin" in headers or headers.get("sec-fetch-site") == "same-origin":
+            return  # `check_origin` has looked at it
+        raise Refusal(
+            403,
+            "forbidden_origin",
+            "the cookie is for pages of this server",
+            hint="other programs send `Authorization: Bearer <token>`",
+        )
+
+    def check_media_type(self, operation: Operation, headers: Mapping[str, str]) -> None:
+        """Accepts a body of the media type that the operation takes.
+
+        Raises:
+            Refusal: 415.
+        """
+        given = headers.get("content-type", "").partition(";")[0].strip().lower()
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        taken = operation.raw_body or (JSON,)
+        if "*/*" in taken:
+            return
+        if (has_body or given) and given not in taken:
+            raise Refusal(
+                415,
+                "unsupported_media_type",
+                f"the body is {given[:80]!r}" if given else "the body has no content-type",
+                hint=f"send {' or '.join(taken)}",
+            )
+
+    async def body(self, operation: Operation, headers: Mapping[str, str], receive: Receive) -> bytes:
+        """Returns the whole body.
+
+        Raises:
+            Refusal: 413 when it is too large, 408 when it takes too long, 400 when the client leaves.
+        """
+        bytes_max = self._bytes_max(operation)
+        length = headers.get("content-length", "0")
+        if length.isdigit() and int(length) > bytes_max:
+            raise _too_large(bytes_max)
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._limits.request_read_s_max):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Refusal(400, "client_left", "the client left in the middle of its request")
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > bytes_max:
+                        raise _too_large(bytes_max)
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+        except TimeoutError as error:
+            raise Refusal(
+                408, "request_timeout", "the request took too long to arrive", headers={"connection": "close"}
+            ) from error
+
+    def _bytes_max(self, operation: Operation) -> int:
+        if operation.bytes_limit:
+            size: int = getattr(self._limits, operation.bytes_limit)
+            return size
+        return self._limits.request_body_bytes_max
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether only this machine reaches a server that listens at `host`."""
+    if host.lower() in _LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _without_port(host: str) -> str:
+    name, _, port = host.rpartition(":")
+    return name if name and port.isdigit() and (":" not in name or name.endswith("]")) else host
+
+
+def _is_same(origin: str, host: str) -> bool:
+    parts = urlsplit(origin)
+    return parts.scheme in {"http", "https"} and parts.netloc == host.lower()
+
+
+def _forbidden_origin(whose: str) -> Refusal:
+    return Refusal(
+        403,
+        "forbidden_origin",
+        f"a page of {whose} may not call this server",
+        hint="name its origin in `server.origins` of greenroom.toml",
+    )
+
+
+def _too_large(bytes_max: int) -> Refusal:
+    return Refusal(413, "limit_exceeded", f"the body has more than {bytes_max} bytes", headers={"connection": "close"})

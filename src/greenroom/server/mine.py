@@ -1,0 +1,252 @@
+"""The sessions of one user: the one door between a request and the manager.
+
+A session of somebody else is not found, in the same words as one that does not exist. Whatever takes a session id begins with
+`check`; nothing else in the server has the manager in its hands.
+
+Rule: no method here trusts an id, and none takes a user from a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+from greenroom.config import Overlap, check_session_id
+from greenroom.core.cursor import parse_cursor
+from greenroom.core.session import SessionState
+from greenroom.core.view import Message
+from greenroom.errors import InvalidArgument, SessionNotFound
+from greenroom.interfaces import SearchHit, WorkspaceFolder
+from greenroom.manager import AgentManager
+from greenroom.message_input import AttachmentInput, accepted_message
+from greenroom.protocols.projection import ProtocolName
+from greenroom.runtime.operations import Receipt
+from greenroom.server.defaults import Defaults
+from greenroom.session_data import session_data
+from greenroom.streams import Frame
+
+
+class Sessions:
+    """What one user can do.
+
+    Attributes:
+        user_id: the user.
+    """
+
+    def __init__(self, manager: AgentManager, user_id: str, defaults: Defaults) -> None:
+        self.user_id = user_id
+        self._manager = manager
+        self._defaults = defaults
+
+    async def check(self, session_id: str) -> None:
+        """Accepts the id of a session of this user.
+
+        Raises:
+            SessionNotFound: there is none of that id, or it is somebody else's.
+        """
+        if await self._manager.owner_of(session_id) != self.user_id:
+            raise SessionNotFound(session_id)
+
+    async def exists(self, session_id: str) -> bool:
+        """Returns whether the user has this session; `False` if nobody has it.
+
+        Raises:
+            SessionNotFound: it is somebody else's.
+            InvalidArgument: malformed id.
+        """
+        check_session_id(session_id)
+        try:
+            await self.check(session_id)
+        except SessionNotFound:
+            if await self._manager.fetch_session_data(session_id) is None:
+                return False
+            raise
+        return True
+
+    # --- sessions -------------------------------------------------------------------------------------------------------
+
+    async def create(self, session_id: str | None, settings: Mapping[str, Any]) -> tuple[str, bool]:
+        """Creates a session, or updates one of the user's; returns its id, and whether it is new.
+
+        Raises:
+            SessionNotFound: the id belongs to somebody else.
+            GreenroomError: as `AgentManager.create_session`.
+        """
+        is_new = session_id is None or not await self.exists(session_id)
+        given = dict(settings)
+        if is_new:
+            given = await self._defaults.applied(self._manager, given)
+        try:
+            # With the user in it, the manager decides under its lock whose the session is.
+            made = await self._manager.create_session(
+                existing_session_id=session_id, **{**given, "user_id": self.user_id}
+            )
+        except InvalidArgument:
+            if session_id is not None:
+                await self.check(session_id)  # somebody else was quicker with the same id
+            raise
+        return made, is_new
+
+    async def data(self, session_id: str) -> dict[str, Any]:
+        """Returns the session's data, as JSON."""
+        await self.check(session_id)
+        data = await self._manager.fetch_session_data(session_id)
+        if data is None:
+            raise SessionNotFound(session_id)
+        return _public(data)
+
+    async def update(self, session_id: str, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """Changes the session and returns its data."""
+        await self.check(session_id)
+        await self._manager.update_session(session_id, **patch)
+        return await self.data(session_id)
+
+    async def plan(self, session_id: str, patch: Mapping[str, Any]) -> Any:
+        """Returns what an update would do."""
+        await self.check(session_id)
+        return await self._manager.plan_update(session_id, **patch)
+
+    async def delete(self, session_id: str) -> None:
+        """Deletes the session."""
+        await self.check(session_id)
+        await self._manager.cleanup_session(session_id)
+
+    async def page(self, query: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
+        """Returns a page of the user's sessions."""
+        page = await self._manager.list_sessions(self.user_id, query, limit, cursor)
+        return {"sessions": [_public(session_data(row, None)) for row in page.sessions], "cursor": page.cursor}
+
+    async def search(self, query: str, limit: int) -> Sequence[SearchHit]:
+        """Returns places in the user's sessions."""
+        return await self._manager.search(query, self.user_id, limit)
+
+    # --- messages -------------------------------------------------------------------------------------------------------
+
+    def check_message(self, message: str, attachments: Sequence[AttachmentInput]) -> None:
+        """Accepts a message that `send` would accept.
+
+        Raises:
+            InvalidArgument, LimitExceeded: as `send`.
+        """
+        accepted_message(
+            message,
+            custom_prompt=None,
+            idempotency_key=None,
+            attachments=attachments,
+            limits=self._manager.settings.limits,
+            at_ms=0,
+        )
+
+    async def send(
+        self,
+        session_id: str,
+        message: str,
+        *,
+        custom_prompt: str | None = None,
+        overlap: Overlap | None = None,
+        idempotency_key: str | None = None,
+        attachments: Sequence[AttachmentInput] = (),
+        turn_id: str | None = None,
+        message_id: str | None = None,
+    ) -> Receipt:
+        """Accepts a message."""
+        await self.check(session_id)
+        return await self._manager.send(
+            session_id,
+            message,
+            custom_prompt,
+            overlap=overlap,
+            idempotency_key=idempotency_key,
+            attachments=attachments,
+            turn_id=turn_id,
+            message_id=message_id,
+        )
+
+    async def history(self, session_id: str) -> list[Message]:
+        """Returns what was said."""
+        await self.check(session_id)
+        return await self._manager.history(session_id)
+
+    async def state(self, session_id: str) -> SessionState:
+        """Returns the session's state, to look at."""
+        await self.check(session_id)
+        return await self._manager.peek(session_id)
+
+    async def attach(
+        self,
+        session_id: str,
+        cursor: str | None,
+        *,
+        protocol: ProtocolName,
+        turn_id: str | None = None,
+        joins: bool = False,
+    ) -> AsyncGenerator[Sequence[Frame], None]:
+        """Returns frames in batches; what can be refused is refused before the first."""
+        await self.check(session_id)
+        if cursor is not None:
+            parse_cursor(cursor)
+        return self._manager.attach_batches(session_id, cursor, protocol=protocol, turn_id=turn_id, joins=joins)
+
+    async def cancel(self, session_id: str) -> bool:
+        """Stops the running turn; returns whether there was one."""
+        await self.check(session_id)
+        return await self._manager.cancel(session_id)
+
+    async def steer(self, session_id: str, message: str) -> Any:
+        """Gives the running turn a message."""
+        await self.check(session_id)
+        return await self._manager.steer(session_id, message)
+
+    async def approve(
+        self,
+        session_id: str,
+        approval_id: str,
+        decision: str,
+        *,
+        arguments: Mapping[str, Any] | None,
+        reason: str | None,
+    ) -> Any:
+        """Decides about a tool call that waits."""
+        await self.check(session_id)
+        return await self._manager.approve(session_id, approval_id, decision, arguments=arguments, reason=reason)
+
+    # --- the life of a session ------------------------------------------------------------------------------------------
+
+    async def fork(self, session_id: str, at_seq: int | None) -> dict[str, Any]:
+        """Copies the session; returns the data of the copy."""
+        await self.check(session_id)
+        return await self.data(await self._manager.fork_session(session_id, at_seq))
+
+    async def rewind(self, session_id: str, turn_id: str) -> None:
+        """Takes a turn and all after it out."""
+        await self.check(session_id)
+        await self._manager.rewind_session(session_id, turn_id)
+
+    async def rollback(self, session_id: str, config_version: int) -> None:
+        """Brings an earlier configuration back."""
+        await self.check(session_id)
+        await self._manager.rollback_session(session_id, config_version)
+
+    async def hibernate(self, session_id: str) -> None:
+        """Takes the session out of memory."""
+        await self.check(session_id)
+        await self._manager.hibernate(session_id)
+
+    async def export(self, session_id: str) -> bytes:
+        """Returns the session as a bundle."""
+        await self.check(session_id)
+        return await self._manager.export_session(session_id)
+
+    async def take_in(self, bundle: bytes) -> dict[str, Any]:
+        """Makes a session of a bundle, which is the user's from then on; returns its data."""
+        return await self.data(await self._manager.import_session(bundle, user_id=self.user_id))
+
+    async def workspace(self, session_id: str) -> WorkspaceFolder:
+        """Returns the session's folder, for a thread to work with."""
+        await self.check(session_id)
+        return await self._manager.workspace(session_id)
+
+
+def _public(data: dict[str, Any]) -> dict[str, Any]:
+    """Returns a session's data without what cannot leave the process."""
+    return {name: value for name, value in data.items() if name != "agent"}

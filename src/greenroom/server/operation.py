@@ -1,0 +1,111 @@
+"""What can be asked of the server: one row for each method of each path.
+
+A row says how a request is validated and how it is answered; routing, validation and the OpenAPI document are made from the same
+rows.
+
+Rule: what is not in a row does not exist: no route, no parameter, no field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from greenroom.server.answers import Answer
+from greenroom.server.call import Call
+from greenroom.server.refusal import Refusal
+
+Handle = Callable[[Call], Awaitable[Answer]]
+
+STREAM: Final = "text/event-stream"
+BYTES: Final = "application/octet-stream"
+_QUERY_FIELDS_MAX: Final = 50
+
+
+class NoQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """No parameters."""
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One method of one path.
+
+    Attributes:
+        path: as Starlette writes it.
+        summary: one line for people.
+        tag: the chapter of the documentation.
+        body: the type of the JSON body; `None` takes none.
+        has_optional_body: the body may be left out.
+        raw_body: the media types of a body that is not JSON.
+        bytes_limit: name of the limit that bounds the body; empty for that of all requests.
+        query: the type of the parameters; `None` takes any and looks at none.
+        answers: by status, the type of the JSON, or a media type, or `None` for no body.
+        is_public: needs no user.
+        is_turn: begins a turn: refused while the server drains, and counted as a message.
+    """
+
+    method: str
+    path: str
+    handle: Handle
+    summary: str
+    tag: str
+    body: Any = None
+    has_optional_body: bool = False
+    raw_body: tuple[str, ...] = ()
+    bytes_limit: str = ""
+    query: type[msgspec.Struct] | None = NoQuery
+    answers: Mapping[int, Any] = {}
+    is_public: bool = False
+    is_turn: bool = False
+
+
+def parsed_query(kind: type[msgspec.Struct] | None, query_string: bytes) -> Any:
+    """Returns the parameters, checked.
+
+    Raises:
+        Refusal: 422, naming the parameter.
+    """
+    if kind is None:
+        return None
+    try:
+        pairs = parse_qsl(
+            query_string.decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=_QUERY_FIELDS_MAX
+        )
+    except (ValueError, UnicodeDecodeError) as error:
+        raise Refusal(422, "invalid_argument", f"the query string cannot be read: {error}") from error
+    try:
+        return msgspec.convert(dict(pairs), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refusal(422, "invalid_argument", f"query: {error}", hint=f"the parameters are {_names(kind)}") from error
+
+
+def parsed_body(kind: Any, body: bytes) -> Any:
+    """Returns the body, checked.
+
+    Raises:
+        Refusal: 400 for what is not JSON, 422 naming the field.
+    """
+    try:
+        return _decoder(kind).decode(body)
+    except msgspec.ValidationError as error:
+        hint = f"the fields are {_names(kind)}" if "unknown field" in str(error) else None
+        raise Refusal(422, "invalid_argument", f"body: {error}", hint=hint) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(
+            400, "malformed_json", f"the body is not JSON: {error}", hint="send one JSON object in UTF-8"
+        ) from error
+
+
+_decoders: Final[dict[Any, msgspec.json.Decoder[Any]]] = {}
+
+
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    if kind not in _decoders:
+        _decoders[kind] = msgspec.json.Decoder(kind)
+    return _decoders[kind]
+
+
+def _names(kind: Any) -> str:
+    return ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) or "none"

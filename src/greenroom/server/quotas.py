@@ -1,0 +1,129 @@
+"""How much one user, and all together, may ask for: requests and messages in a minute, streams at the same time.
+
+Counted in this process: behind a load balancer each node counts for itself.
+
+Rule: what is too much is refused at once, with the time after which it will not be.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, Self
+
+from greenroom.limits import Limits
+from greenroom.server.refusal import Refusal
+
+_STREAM_RETRY_S: Final = 5
+_WINDOW_S: Final = 60.0
+_USERS_TO_SWEEP: Final = 4096
+"""Users are forgotten that have not asked for anything in a minute, whenever this many more have come."""
+
+
+class StreamSlot:
+    """The right to one open stream; leaving its context gives it back."""
+
+    def __init__(self, open_streams: Counter[str], user_id: str) -> None:
+        self._open = open_streams
+        self._user_id = user_id
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._open[self._user_id] -= 1
+        if not self._open[self._user_id]:
+            del self._open[self._user_id]
+
+
+class Rate:
+    """So much in a minute, for each user: all of it at once, or evenly (the generic cell rate algorithm).
+
+    Args:
+        per_minute: how much.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_minute = per_minute
+        self._interval_s = _WINDOW_S / per_minute
+        self._clock = clock
+        self._free_at_s: dict[str, float] = {}
+        self._sweep_at = _USERS_TO_SWEEP
+
+    def __len__(self) -> int:
+        return len(self._free_at_s)
+
+    def hit(self, user_id: str) -> float:
+        """Counts one; returns 0, or the seconds until it would be allowed, and then does not count it."""
+        now_s = self._clock()
+        free_at_s = max(self._free_at_s.get(user_id, now_s), now_s)
+        wait_s = free_at_s + self._interval_s - now_s - _WINDOW_S
+        if wait_s > 1e-9:  # noqa: PLR2004 - what sums of fractions are wrong by
+            return wait_s
+        self._free_at_s[user_id] = free_at_s + self._interval_s
+        if len(self._free_at_s) > self._sweep_at:
+            self._free_at_s = {user: at_s for user, at_s in self._free_at_s.items() if at_s > now_s}
+            self._sweep_at = len(self._free_at_s) + _USERS_TO_SWEEP
+        return 0.0
+
+
+class Quotas:
+    """Counts, and refuses."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._open: Counter[str] = Counter()
+        self._requests = Rate(limits.requests_per_minute_max)
+        self._messages = Rate(limits.messages_per_minute_max)
+
+    @property
+    def open_streams(self) -> int:
+        """Streams that are open now."""
+        return self._open.total()
+
+    def count_request(self, user_id: str) -> None:
+        """Counts a request.
+
+        Raises:
+            Refusal: 429.
+        """
+        _count(self._requests, "requests", user_id)
+
+    def count_message(self, user_id: str) -> None:
+        """Counts a message.
+
+        Raises:
+            Refusal: 429.
+        """
+        _count(self._messages, "messages", user_id)
+
+    def take_stream(self, user_id: str) -> StreamSlot:
+        """Counts an open stream until the slot is left.
+
+        Raises:
+            Refusal: 429 if the user has too many, 503 if all have.
+        """
+        retry = {"retry-after": str(_STREAM_RETRY_S)}
+        if self._open[user_id] >= self._limits.streams_per_user_max:
+            count = self._limits.streams_per_user_max
+            raise Refusal(429, "too_many_streams", f"{count} streams are open already", hint="close one", headers=retry)
+        if self.open_streams >= self._limits.streams_max:
+            raise Refusal(503, "too_many_streams", "the server has no room for another stream", headers=retry)
+        self._open[user_id] += 1
+        return StreamSlot(self._open, user_id)
+
+
+def _count(rate: Rate, what: str, user_id: str) -> None:
+    wait_s = rate.hit(user_id)
+    if wait_s:
+        seconds = str(math.ceil(wait_s))
+        raise Refusal(
+            429,
+            "too_many_requests",
+            f"more than {rate.per_minute} {what} in a minute",
+            hint=f"wait {seconds} s",
+            headers={"retry-after": seconds},
+        )

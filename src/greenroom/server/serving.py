@@ -1,0 +1,168 @@
+"""`greenroom serve`: uvicorn around the application, from the address it listens at to the last open stream.
+
+Rule: whoever stops the server with SIGTERM or Ctrl-C stops no turn that can be finished in time, and loses none that cannot.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from greenroom.errors import InvalidConfig
+from greenroom.manager import AgentManager
+from greenroom.server.access import Access
+from greenroom.server.app import App
+from greenroom.server.gate import is_loopback
+from greenroom.server.signed import Keys, fetch_over_http
+from greenroom.settings import Settings
+
+TOKEN_FILE: Final = "server-token"  # noqa: S105 - the name of the file
+_STREAMS_END_S_MAX: Final = 5
+_BACKLOG: Final = 1024
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that lets turns finish before it closes connections."""
+
+    def __init__(self, config: uvicorn.Config, app: App, on_listening: Callable[[int], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to listen, and says so."""
+        await super().startup(sockets)
+        if sockets and not self.should_exit:
+            self._on_listening(sockets[0].getsockname()[1])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stops; at the second Ctrl-C at once. The signal is not raised again behind it: the server has done what it asked for."""
+        del frame
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drains, then closes what is left."""
+        await self._app.drain()
+        await super().shutdown(sockets)
+
+
+def make_app(manager: AgentManager, *, token: str | None) -> App:
+    """Returns the application over a manager.
+
+    Raises:
+        InvalidConfig: the settings of the access contradict themselves.
+    """
+    jwt = manager.settings.server.jwt
+    keys = Keys(jwt.jwks_url, fetch_over_http) if jwt is not None and jwt.jwks_url is not None else None
+    return App(manager, Access(manager.settings, token=token, keys=keys))
+
+
+async def serve(manager: AgentManager, *, token: str | None, on_listening: Callable[[str], None]) -> None:
+    """Serves until a signal says to stop.
+
+    Args:
+        manager: closed at the end.
+        token: as `token_of` returns it.
+        on_listening: called with the address, once it can be asked.
+
+    Raises:
+        InvalidConfig: the address is taken or not one of this machine.
+    """
+    settings = manager.settings
+    app = make_app(manager, token=token)
+    listening = _bound(settings)
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        loop="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.limits.connections_max,
+        timeout_graceful_shutdown=_STREAMS_END_S_MAX,
+        backlog=_BACKLOG,
+    )
+
+    def listens(port: int) -> None:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        on_listening(f"http://{host}:{port}/")
+
+    try:
+        await Server(config, app, listens).serve(sockets=[listening])
+    finally:
+        listening.close()
+
+
+def token_of(settings: Settings) -> str | None:
+    """Returns the token of this server: the configured one, else one that is made and kept in the home folder.
+
+    Where there are keys or JWTs, there is no token unless one is configured. Touches files: not on an event loop.
+
+    Raises:
+        InvalidConfig: the server would listen to other machines without anybody having chosen who may come in.
+    """
+    if settings.token is not None:
+        if len(settings.token) < 16:  # noqa: PLR2004 - fewer characters can be guessed
+            raise InvalidConfig("the token is shorter than 16 characters", hint="make one with: openssl rand -hex 32")
+        return settings.token
+    if settings.server.api_keys or settings.server.jwt is not None:
+        return None
+    if not is_loopback(settings.host):
+        raise InvalidConfig(
+            f"{settings.host} can be reached from other machines, and nobody has said who may come in",
+            hint="set GREENROOM_TOKEN, or server.api_keys or server.jwt in greenroom.toml; or listen at 127.0.0.1",
+        )
+    return _kept(settings.home / TOKEN_FILE)
+
+
+def _kept(path: Path) -> str:
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = secrets.token_urlsafe(32)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return _read(path)  # another server was quicker
+    with os.fdopen(descriptor, "w") as file:
+        file.write(made)
+    return made
+
+
+def _read(path: Path) -> str:
+    token = path.read_text(encoding="utf-8").strip()
+    if len(token) < 16:  # noqa: PLR2004 - as above
+        raise InvalidConfig(f"{path.name} in the home folder holds no token", hint="delete it; a new one is made")
+    return token
+
+
+def _bound(settings: Settings) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+        if sys.platform != "win32":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InvalidConfig(
+            f"cannot listen at {settings.host}:{settings.port}: {why}", hint="choose another with --port or --host"
+        ) from error
+    return listening

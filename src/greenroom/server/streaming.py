@@ -1,0 +1,150 @@
+"""A stream of frames to one client: server-sent events, as `wire-protocols` of every client that we know want them.
+
+Lines end with LF, every frame has an `id:`, a comment goes out every 15 seconds so that proxies keep the connection, and no
+middleware stands in the way of a frame. Beside the request's own task there is one that waits for the client to leave.
+
+Rule: a client that leaves ends nothing but its stream; one that does not read holds nothing but its connection, and not for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing
+from typing import Final
+
+from greenroom.errors import GreenroomError
+from greenroom.protocols.projection import ProtocolName, projection
+from greenroom.runtime.tasks import Tasks
+from greenroom.server.answers import Receive, Send, raw_headers
+from greenroom.streams import Frame
+
+logger: Final = logging.getLogger("greenroom.server")
+
+KEEP_ALIVE_S: Final = 15.0
+"""What proxies that cut silent connections allow at the least; the advice of the EventSource specification."""
+STALL_S_MAX: Final = 60.0
+"""How long a client may leave what was sent to it unread."""
+_HEADERS: Final = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache, no-transform",
+    "x-accel-buffering": "no",
+}
+_BEGIN: Final = b": open\nretry: 1000\n\n"
+_KEEP_ALIVE: Final = b": keep-alive\n\n"
+
+Batches = AsyncGenerator[Sequence[Frame], None]
+
+
+class Stream:
+    """An answer that goes on.
+
+    Args:
+        batches: the frames.
+        tasks: where the task lives that waits for the client to leave.
+        protocol: of the frames.
+        end: what the protocol writes behind the last frame.
+        headers: further headers.
+        slot: held while the stream is open.
+    """
+
+    status = 200
+
+    def __init__(
+        self,
+        batches: Batches,
+        *,
+        tasks: Tasks,
+        protocol: ProtocolName,
+        slot: AbstractContextManager[object],
+        end: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.headers = _HEADERS | dict(headers or {})
+        self._batches = batches
+        self._tasks = tasks
+        self._protocol = protocol
+        self._end = end
+        self._slot = slot
+        self._is_sending = False
+        self._sent_at_s = 0.0
+        self._has_left = False
+
+    async def send_to(self, receive: Receive, send: Send) -> None:
+        """Sends frames until there are no more, or the client leaves."""
+        with self._slot:
+            await self._send_to(receive, send)
+
+    async def _send_to(self, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(self.headers)})
+        own = asyncio.current_task()
+        assert own is not None, "ASGI servers run a request in a task"
+        watching = self._tasks.start(self._watch(receive, send, own), name="watch a client", done=_looked_at)
+        try:
+            await self._sent(send, _BEGIN)
+            await self._pump(send)
+            await self._sent(send, self._end, more=False)
+        except asyncio.CancelledError:
+            if not self._has_left or own.uncancel() > 0:
+                raise
+        finally:
+            watching.cancel()
+
+    async def _pump(self, send: Send) -> None:
+        async with aclosing(self._batches) as batches:
+            try:
+                async for batch in batches:
+                    await self._sent(send, encoded(batch))
+            except GreenroomError as error:
+                await self._sent(send, self._failed(error))
+            except Exception as error:  # broad: the client is owed an end, and the log the reason
+                logger.exception("a stream failed")
+                del error
+                failure = GreenroomError("the server failed", hint="its log says why")
+                await self._sent(send, self._failed(failure))
+
+    def _failed(self, error: GreenroomError) -> bytes:
+        """Returns the last frames of a stream that did not come to its own end."""
+        shown = projection(self._protocol, "", find_state=_no_state, shows_messages=False)
+        return "".join([f"data: {frame}\n\n" for frame in shown.error(error)]).encode()
+
+    async def _sent(self, send: Send, body: bytes, *, more: bool = True) -> None:
+        self._is_sending = True
+        self._sent_at_s = asyncio.get_running_loop().time()
+        await send({"type": "http.response.body", "body": body, "more_body": more})
+        self._is_sending = False
+
+    async def _watch(self, receive: Receive, send: Send, own: asyncio.Task[None]) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            silent_s = loop.time() - self._sent_at_s
+            if self._is_sending and silent_s > STALL_S_MAX:
+                logger.info("a client does not read: dropped")
+                break
+            if not self._is_sending and silent_s >= KEEP_ALIVE_S:
+                self._sent_at_s, silent_s = loop.time(), 0.0
+                await send({"type": "http.response.body", "body": _KEEP_ALIVE, "more_body": True})
+            try:
+                async with asyncio.timeout(max(KEEP_ALIVE_S - silent_s, 1.0)):
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                break
+            except TimeoutError:
+                pass
+        self._has_left = True
+        own.cancel()
+
+
+def encoded(batch: Sequence[Frame]) -> bytes:
+    """Returns frames as server-sent events."""
+    return "".join([f"id: {frame.cursor}\ndata: {frame.data}\n\n" for frame in batch]).encode()
+
+
+def _no_state() -> None:
+    return None
+
+
+def _looked_at(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        logger.error("watching a client failed", exc_info=failure)
