@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import msgspec
 
@@ -38,6 +38,8 @@ from greenroom.storage import (
 __all__ = [
     "Backend",
     "BackendRequest",
+    "Entry",
+    "EntryKind",
     "EventLog",
     "Inbox",
     "InboxItem",
@@ -137,6 +139,20 @@ class Backend(Protocol):
 # --- workspaces ---------------------------------------------------------------------------------------------------------
 
 
+EntryKind = Literal["file", "folder", "link", "other"]
+"""`link` is never followed. `other` is what cannot be used here: a device, a FIFO, a file with further names (hard links), or a
+name that no path can have."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """Something in a workspace."""
+
+    path: str
+    kind: EntryKind
+    size_bytes: int = 0
+    modified_at_ms: int = 0
+
+
 class WorkspaceFolder(Protocol):
     """The files of one session, contained: nothing outside of the folder is ever read, written, moved or deleted.
 
@@ -147,6 +163,55 @@ class WorkspaceFolder(Protocol):
         """Yields name and contents of every regular file, by name.
 
         Raises:
+            OSError: the system failed.
+        """
+        ...
+
+    def walk(self, path: str = "") -> Iterator[Entry]:
+        """Yields what is in a folder and in the folders below it; nothing where nobody has written yet.
+
+        Raises:
+            InvalidArgument: not a path, or not the path of a folder.
+            FileNotFoundError: it does not exist.
+            OSError: the system failed.
+        """
+        ...
+
+    def find(self, path: str) -> Entry | None:
+        """Returns what is at a path, or `None`.
+
+        Raises:
+            InvalidArgument: not a path.
+            OSError: the system failed.
+        """
+        ...
+
+    def read_bytes(self, path: str) -> bytes:
+        """Returns the contents of a file.
+
+        Raises:
+            InvalidArgument: not a path, or not the path of a regular file with one name.
+            FileNotFoundError: it does not exist.
+            LimitExceeded: it is too large.
+            OSError: the system failed.
+        """
+        ...
+
+    def write_bytes(self, path: str, content: bytes) -> bool:
+        """Writes a file whole, with the folders that it needs; returns whether it replaced one.
+
+        Raises:
+            InvalidArgument: not a path, or there is something else than a regular file.
+            LimitExceeded: a quota.
+            OSError: the system failed; the file is as it was.
+        """
+        ...
+
+    def remove(self, path: str, *, recursive: bool = False) -> bool:
+        """Removes a file, a link or a folder; returns whether there was anything.
+
+        Raises:
+            InvalidArgument: not a path, or a folder that is not empty and `recursive` is not set.
             OSError: the system failed.
         """
         ...

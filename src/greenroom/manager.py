@@ -113,6 +113,12 @@ class AgentManager:
         """The backends, toolsets and personas that exist here."""
         return self._installation.catalog
 
+    @property
+    def running_turns(self) -> int:
+        """How many sessions answer in this process now."""
+        opened = self._installation.now
+        return opened.registry.running if opened is not None else 0
+
     # --- sessions -------------------------------------------------------------------------------------------------------
 
     async def create_session(

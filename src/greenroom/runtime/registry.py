@@ -76,6 +76,11 @@ class Registry:
         """Whether a turn runs in this process."""
         return bool(self._runners)
 
+    @property
+    def running(self) -> int:
+        """How many sessions are driven in this process."""
+        return len(self._runners)
+
     @asynccontextmanager
     async def using(self, session_id: str) -> AsyncIterator[LiveSession]:
         """Opens the session, recovered if need be, and keeps it in memory meanwhile.

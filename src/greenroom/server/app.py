@@ -5,6 +5,7 @@ Rule: every request gets exactly one answer, and every answer that is no stream 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -14,6 +15,7 @@ from urllib.parse import quote
 
 from starlette.routing import Match, Route
 
+from greenroom import __version__
 from greenroom.errors import GreenroomError
 from greenroom.manager import AgentManager
 from greenroom.runtime.clock import new_id
@@ -22,15 +24,19 @@ from greenroom.server.answers import Answer, Empty, Json, Receive, Scope, Send
 from greenroom.server.call import Call
 from greenroom.server.gate import Gate
 from greenroom.server.mine import Sessions
+from greenroom.server.openapi import document
 from greenroom.server.operation import STREAM, Operation, parsed_body, parsed_query
 from greenroom.server.place import Place
 from greenroom.server.refusal import RETRY_AFTER_S, Refusal, refusal_of
+from greenroom.server.site_files import read_files
+from greenroom.server.streaming import Stream
 from greenroom.server.table import operations
 
 logger: Final = logging.getLogger("greenroom.server")
 access_logger: Final = logging.getLogger("greenroom.access")
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ALWAYS: Final = {"x-content-type-options": "nosniff"}
 
 
@@ -47,7 +53,9 @@ class App:
         self._access = access
         self._gate = Gate(manager.settings)
         self.place = Place(manager)
-        self._routes = _routes(operations())
+        rows = operations()
+        self._routes = _routes(rows)
+        self.place.document = document(rows, __version__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, or follows the server's life."""
@@ -62,6 +70,7 @@ class App:
         Raises:
             GreenroomError: the store cannot be opened.
         """
+        self.place.files = await asyncio.to_thread(read_files)
         await self._manager.list_sessions(limit=1)
         self.place.is_ready = True
         self.place.tasks.start(self._manager.recover(), name="recover", done=_looked_at)
@@ -186,6 +195,13 @@ class App:
         )
 
     def _note(self, scope: Scope, answer: Answer, took_s: float, told: Mapping[str, Any]) -> None:
+        self.place.metrics.note(
+            scope["method"] if scope["method"] in _METHODS else "other",
+            told.get("route", "none"),
+            answer.status,
+            took_s,
+            is_stream=isinstance(answer, Stream),
+        )
         if access_logger.isEnabledFor(logging.INFO):
             where = quote(scope["path"], safe="/-._~")
             extra = {**told, "status": answer.status, "took_ms": round(took_s * 1000, 1)}

@@ -135,6 +135,12 @@ class FileQuery(_Strict):
     inline: bool = False
 
 
+class TokenQuery(Struct, kw_only=True):
+    """The token that opens the UI."""
+
+    token: str | None = None
+
+
 # --- answers ------------------------------------------------------------------------------------------------------------
 
 

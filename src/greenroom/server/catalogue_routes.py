@@ -1,4 +1,4 @@
-"""What is here: personas, toolsets, models; search; and how the server is.
+"""What is here: personas, toolsets, models; search; and who asks.
 
 Rule: nothing here tells of a system prompt, a path, a key or another user.
 """
@@ -53,21 +53,6 @@ async def status(call: Call) -> Answer:
     )
 
 
-async def healthz(call: Call) -> Answer:
-    """Says that the process is alive."""
-    del call
-    return Json({"status": "ok"})
-
-
-async def readyz(call: Call) -> Answer:
-    """Says whether requests can be answered."""
-    if call.place.is_draining:
-        return Json({"status": "draining"}, status=503)
-    if not await call.place.is_store_reachable():
-        return Json({"status": "store unavailable"}, status=503)
-    return Json({"status": "ok"})
-
-
 OPERATIONS: Final = (
     Operation(method="GET", path="/v1/personas", handle=personas, tag=_TAG, summary="Who an agent can be",
               answers={200: bodies.Personas}),
@@ -79,8 +64,4 @@ OPERATIONS: Final = (
               query=bodies.SearchQuery, answers={200: bodies.Hits}),
     Operation(method="GET", path="/v1/status", handle=status, tag=_TAG, summary="Who you are, and who answers by default",
               answers={200: dict[str, Any]}),
-    Operation(method="GET", path="/healthz", handle=healthz, tag="operation", summary="Is the process alive?", is_public=True,
-              answers={200: bodies.Health}),
-    Operation(method="GET", path="/readyz", handle=readyz, tag="operation", summary="Can it answer?", is_public=True,
-              answers={200: bodies.Health, 503: bodies.Health}),
 )  # fmt: skip

@@ -6,7 +6,7 @@ Rule: nothing here gives away a session.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from greenroom.config import ESSENTIAL_TOOLS
@@ -14,8 +14,10 @@ from greenroom.errors import GreenroomError
 from greenroom.manager import AgentManager
 from greenroom.runtime.tasks import Tasks
 from greenroom.server.defaults import Defaults
+from greenroom.server.metrics import Metrics
 from greenroom.server.quotas import Quotas
 from greenroom.server.runs import Runs
+from greenroom.server.site_files import File
 from greenroom.settings import Settings
 from greenroom.usable import candidates
 
@@ -29,6 +31,9 @@ class Place:
         quotas: what users may do at the same time, and in a minute.
         runs: where the runs are that were asked for last.
         tasks: what runs beside the requests.
+        files: of the web UI.
+        document: the OpenAPI document.
+        metrics: how much was done.
         is_draining: no turn begins any more.
         is_ready: the store was opened.
     """
@@ -40,6 +45,13 @@ class Place:
         self.quotas = Quotas(self.settings.limits)
         self.runs = Runs()
         self.tasks = Tasks()
+        self.files: Mapping[str, File] = {}
+        self.document = b""
+        self.metrics = Metrics(
+            open_streams=lambda: self.quotas.open_streams,
+            open_sessions=lambda: len(manager.sessions),
+            running_turns=lambda: manager.running_turns,
+        )
         self.is_draining = False
         self.is_ready = False
 

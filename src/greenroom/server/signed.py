@@ -115,9 +115,10 @@ class SignedTokens:
             )
         if (settings.secret is not None) != bool(algorithms & SHARED):
             raise InvalidConfig("server.jwt: secret is for HS algorithms, and they need one", hint="see docs/server.md")
-        if settings.secret is not None and len(settings.secret.encode()) < 32:  # noqa: PLR2004 - RFC 7518, 3.2
+        bytes_min = max((int(name[2:]) // 8 for name in algorithms & SHARED), default=0)  # RFC 7518, 3.2
+        if settings.secret is not None and len(settings.secret.encode()) < bytes_min:
             raise InvalidConfig(
-                "server.jwt.secret is shorter than 32 bytes", hint="make one with: openssl rand -hex 32"
+                f"server.jwt.secret is shorter than {bytes_min} bytes", hint="make one with: openssl rand -hex 64"
             )
         if algorithms & PUBLIC:
             _check_cryptography()

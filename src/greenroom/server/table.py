@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from greenroom.server import agui_routes, catalogue_routes, chat_routes, message_routes, session_routes
+from greenroom.server import (
+    agui_routes,
+    catalogue_routes,
+    chat_routes,
+    file_routes,
+    message_routes,
+    operation_routes,
+    session_routes,
+    site,
+)
 from greenroom.server.operation import Operation
 
 
@@ -16,7 +25,10 @@ def operations() -> Sequence[Operation]:
     return (
         *session_routes.OPERATIONS,
         *message_routes.OPERATIONS,
+        *file_routes.OPERATIONS,
         *catalogue_routes.OPERATIONS,
         *agui_routes.OPERATIONS,
         *chat_routes.OPERATIONS,
+        *operation_routes.OPERATIONS,
+        *site.OPERATIONS,
     )

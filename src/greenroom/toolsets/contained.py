@@ -26,8 +26,9 @@ from typing import Final
 import msgspec
 
 from greenroom.errors import InvalidArgument, LimitExceeded
+from greenroom.interfaces import Entry
 from greenroom.limits import DEFAULT_LIMITS, PATH_BYTES_MAX, PATH_DEPTH_MAX, Limits
-from greenroom.toolsets.entry import IN_WORDS, Entry, SpaceUsed, entry_of, kind_of, told
+from greenroom.toolsets.entry import IN_WORDS, SpaceUsed, entry_of, kind_of, told
 from greenroom.toolsets.folder import NEW_FILE_MODE, NEW_FOLDER_MODE, Folder, is_link, open_folder
 from greenroom.toolsets.prepared import (
     copy_entries,

@@ -10,19 +10,16 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from greenroom.errors import InvalidArgument
+from greenroom.interfaces import Entry, EntryKind
 from greenroom.toolsets.folder import is_link
 from greenroom.toolsets.relative_path import join
 
-Kind = Literal["file", "folder", "link", "other"]
-"""`link` is never followed. `other` is what cannot be used here: a device, a FIFO, a file with further names (hard links), or a
-name that no path can have."""
-
-IN_WORDS: Final[dict[Kind, str]] = {
+IN_WORDS: Final[dict[EntryKind, str]] = {
     "file": "a file",
     "folder": "a folder",
     "link": "a link",
@@ -33,15 +30,6 @@ _REFUSED: Final = frozenset(
     {errno.ELOOP, errno.EMLINK, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.EXDEV, errno.ESTALE}
 )
 """What the system says about a path rather than about the disk."""
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """Something in a workspace."""
-
-    path: str
-    kind: Kind
-    size_bytes: int = 0
-    modified_at_ms: int = 0
 
 
 class SpaceUsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +54,7 @@ def entry_of(path: str, found: os.stat_result) -> Entry:
     )
 
 
-def kind_of(found: os.stat_result) -> Kind:
+def kind_of(found: os.stat_result) -> EntryKind:
     """Returns what sort of thing it is."""
     if is_link(found):
         return "link"

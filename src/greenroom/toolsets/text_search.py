@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from greenroom.interfaces import ToolError
+from greenroom.interfaces import Entry, ToolError
 from greenroom.limits import Limits
 from greenroom.toolsets.contained import Workspace
-from greenroom.toolsets.entry import Entry
 from greenroom.toolsets.line_matcher import LineMatcher, SearchStopped
 from greenroom.toolsets.listing import bounded_lines, counted
 from greenroom.toolsets.relative_path import Glob

@@ -18,10 +18,9 @@ from typing import Annotated, Final, Literal, TypeVar
 from msgspec import Meta
 
 from greenroom.errors import InvalidArgument, LimitExceeded
-from greenroom.interfaces import ToolContext, ToolError
+from greenroom.interfaces import Entry, ToolContext, ToolError
 from greenroom.limits import PATH_DEPTH_MAX, Limits
 from greenroom.toolsets.contained import Workspace
-from greenroom.toolsets.entry import Entry
 from greenroom.toolsets.function import Toolset, tool
 from greenroom.toolsets.line_matcher import LineMatcher
 from greenroom.toolsets.listing import bounded_lines, counted

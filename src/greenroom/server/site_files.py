@@ -1,0 +1,34 @@
+"""The files of the web UI: those of the package's folder `ui/dist`, read once, when the server starts.
+
+Rule: a name in a request is looked up among them and never becomes a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from pathlib import Path
+from typing import Final, NamedTuple
+
+FOLDER: Final = Path(__file__).parent.parent / "ui" / "dist"
+
+
+class File(NamedTuple):
+    """A file of the UI."""
+
+    content: bytes
+    media_type: str
+    etag: str
+
+
+def read_files(folder: Path = FOLDER) -> dict[str, File]:
+    """Returns the files by name; none where there is no UI. Reads them: not on an event loop."""
+    files: dict[str, File] = {}
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if path.is_file():
+            content = path.read_bytes()
+            media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+            charset = "; charset=utf-8" if media_type.startswith("text/") else ""
+            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+            files[path.relative_to(folder).as_posix()] = File(content, media_type + charset, etag)
+    return files

@@ -1,0 +1,178 @@
+"""Every route, with another user's token and ids: nothing is found, nothing is learned, nothing changes.
+
+The requests are made from the OpenAPI document: a route that is added is tested without anybody thinking of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import pytest
+
+from greenroom.backends.scripted import Gate, Say
+from server.asgi import Json, Response, Web
+from server.conftest import OTHER, OpenWeb
+
+SECRET = "the-secret-of-the-first-user"
+SESSION = "session-of-the-first-user"
+TURN = "turn-of-the-first-user"
+NAMES = {"session_id": SESSION, "path": "secret.txt", "approval_id": "a1", "agent_id": "default", "name": "x.js"}
+PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/", "/s/{session_id}", "/assets/{name}", "/{name}"}
+"""Public routes: they know no session."""
+ANSWERS_TO_NOBODYS = {"/api/chat/{session_id}/stream", "/agui"}
+"""Where a new front end asks whether anything runs, an id that nobody has yet is no error."""
+
+
+async def prepared(web: Web) -> None:
+    """One session with a secret everywhere: title, message, answer, file."""
+    made = await web.post("/v1/sessions", {"session_id": SESSION, "title": SECRET, "metadata": {"note": SECRET}})
+    assert made.status == 201
+    answer = await web.post(f"/v1/sessions/{SESSION}/messages", {"message": SECRET, "turn_id": TURN})
+    assert SECRET in answer.text
+    assert (await web.ask("PUT", f"/v1/sessions/{SESSION}/workspace/secret.txt", data=SECRET.encode())).status == 201
+    async with web.asking(
+        "POST", f"/v1/sessions/{SESSION}/messages", {"message": "wait", "turn_id": "open"}
+    ) as running:
+        await running.has("waiting")
+
+
+async def whole(web: Web) -> Any:
+    """All that the first user has."""
+    data = (await web.get(f"/v1/sessions/{SESSION}")).json()
+    history = (await web.get(f"/v1/sessions/{SESSION}/messages")).json()
+    files = (await web.get(f"/v1/sessions/{SESSION}/workspace/")).json()
+    secret = (await web.get(f"/v1/sessions/{SESSION}/workspace/secret.txt")).body
+    sessions = (await web.get("/v1/sessions")).json()
+    return data, history, files, secret, sessions
+
+
+def requests(document: Json) -> list[tuple[str, str, str, Any]]:
+    """Method, declared path, path and body for every operation, with the ids of the first user wherever one fits."""
+    found = []
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            filled = re.sub(r"\{(\w+)\}", lambda match: NAMES[match[1]], path)
+            query = {
+                parameter["name"]: value
+                for parameter in operation["parameters"]
+                if parameter["in"] == "query"
+                and (
+                    value := {
+                        "query": SECRET,
+                        "threadId": SESSION,
+                        "runId": TURN,
+                        "turn_id": TURN,
+                        "protocol": "ag-ui",
+                    }.get(parameter["name"])
+                )
+            }
+            suffix = "?" + "&".join(f"{name}={value}" for name, value in query.items()) if query else ""
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+            found.append((method.upper(), path, filled + suffix, filler(body, document) if body else None))
+    return found
+
+
+def filler(schema: Json, document: Json) -> Any:
+    """The body of a request that would do something."""
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    own = {
+        "session_id": SESSION, "threadId": SESSION, "id": SESSION, "runId": "new-run", "message": "hello",
+        "turn_id": TURN, "title": "taken over", "decision": "approve", "config_version": 1, "at_seq": 3,
+        "messages": [{"id": "m9", "role": "user", "content": "hello", "parts": [{"type": "text", "text": "hello"}]}],
+    }  # fmt: skip
+    properties = schema.get("properties", {})
+    body = {name: own[name] for name in properties if name in own}
+    if "id" in body:  # of the AI SDK, whose message is no text
+        del body["message"]
+    if "runId" in body and "threadId" not in body:
+        body["runId"] = "open"
+    return body
+
+
+@pytest.mark.virtual_time
+async def test_another_user_finds_learns_and_changes_nothing(open_web: OpenWeb) -> None:
+    gate = Gate()
+    web = open_web([[Say(SECRET)], [Say("waiting"), gate, Say("done")]])
+    await prepared(web)
+    await asyncio.sleep(1)  # what is shown is written
+    other = web.of(OTHER)
+    before = await whole(web)
+    document = (await web.get("/openapi.json")).json()
+    rows = requests(document)
+    assert len(rows) >= 40
+    for method, declared, path, body in rows:
+        data = (
+            b"PK" if method in {"POST", "PUT"} and body is None and ("import" in path or "workspace" in path) else None
+        )
+        headers = {"content-type": "application/octet-stream"} if data else {}
+        answer = await other.ask(method, path, body, data=data, headers=headers)
+        where = f"{method} {path}: {answer.status} {answer.body[:200]!r}"
+        assert SECRET.encode() not in answer.body.replace(b"no session '" + SESSION.encode(), b""), where
+        assert answer.status < 500 or answer.status == 501, where
+        names_foreign = (
+            "{session_id}" in declared or (isinstance(body, dict) and SESSION in json.dumps(body)) or TURN in path
+        )
+        if names_foreign and declared not in PUBLIC:
+            assert answer.status == 404, where
+            if method in {"GET", "DELETE"} and declared not in ANSWERS_TO_NOBODYS:
+                nobodys = await other.ask(method, path.replace(SESSION, "nobodys"))
+                assert nobodys.body == answer.body.replace(SESSION.encode(), b"nobodys"), "foreign is as unknown"
+    assert await whole(web) == before
+    assert (await other.get("/v1/sessions")).json()["sessions"] == [], "nothing was made of it either"
+    gate.open()
+
+
+@pytest.mark.parametrize("path", ["/v1/sessions", f"/v1/search?query={SECRET}"])
+async def test_a_listing_shows_only_ones_own(open_web: OpenWeb, path: str) -> None:
+    web = open_web([[Say(SECRET)], [Say("waiting")]])
+    await prepared(web)
+    assert SECRET.encode() in (await web.get(path)).body
+    assert SECRET.encode() not in (await web.of(OTHER).get(path)).body
+
+
+async def test_an_import_becomes_the_importers(web: Web) -> None:
+    await web.post("/v1/sessions", {"session_id": SESSION})
+    bundle = (await web.get(f"/v1/sessions/{SESSION}/export")).body
+    other = web.of(OTHER)
+    made = await other.post("/v1/sessions/import", data=bundle, headers={"content-type": "application/zip"})
+    assert (made.status, made.json()["user_id"]) == (201, "other")
+    assert made.json()["session_id"] != SESSION
+    assert (await web.get(f"/v1/sessions/{made.json()['session_id']}")).status == 404
+
+
+async def test_memories_are_of_the_user(open_web: OpenWeb) -> None:
+    from greenroom.backends.scripted import Call
+
+    web = open_web([
+        [Call("remember", {"text": SECRET})], [Say("noted")],
+        [Call("recall", {"query": "secret"})], [Say("looked")],
+    ])  # fmt: skip
+    for who in (web, web.of(OTHER)):
+        session_id = (await who.post("/v1/sessions", {})).json()["session_id"]
+        answer = await who.post(f"/v1/sessions/{session_id}/messages", {"message": "Go"})
+        assert answer.frames[-1][1]["type"] == "RUN_FINISHED"
+    assert SECRET.encode() not in answer.body
+
+
+@pytest.mark.parametrize(
+    "token", [None, "", "wrong", "Bearer", "token-of-the-first-use", "token-of-the-first-user2", "ä"]
+)
+async def test_without_an_accepted_token_there_is_nothing(web: Web, token: str | None) -> None:
+    document = (await web.get("/openapi.json")).json()
+    nobody = web.of(token)
+    for method, declared, path, body in requests(document):
+        if declared in PUBLIC:
+            continue
+        answer = await nobody.ask(method, path, body)
+        assert answer.status == 401, f"{method} {path}"
+        assert answer.error == "unauthorized"
+        assert "www-authenticate" in answer.headers
+    assert told_nothing(answer)
+
+
+def told_nothing(answer: Response) -> bool:
+    return SESSION.encode() not in answer.body
