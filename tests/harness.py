@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.backends.scripted import Call, Say, ScriptedBackend, Think
-from greenroom.config import SessionConfig, SessionLabels
+from greenroom.config import Overlap, SessionConfig, SessionLabels
 from greenroom.core.cursor import parse_cursor
 from greenroom.errors import UnknownBackend
 from greenroom.events import Effect, Event, Record
@@ -21,8 +21,9 @@ from greenroom.logs.memory import MemoryStore
 from greenroom.message_input import accepted_message
 from greenroom.messages import ToolMessage, ToolSpec, Usage
 from greenroom.runtime.clock import SystemClock
+from greenroom.runtime.exchange import Exchange, Receipt
 from greenroom.runtime.live import LiveSession
-from greenroom.runtime.operations import Operations, Receipt
+from greenroom.runtime.operations import Operations
 from greenroom.runtime.registry import Registry
 from greenroom.runtime.watch import Watch
 from greenroom.runtime.workspace import Workspaces
@@ -45,7 +46,11 @@ class CountingTool:
     def __init__(self, name: str, effect: Effect) -> None:
         self.spec = ToolSpec(name=name, description=name, parameters={"type": "object", "properties": {}})
         self.effect = effect
+        self.needs_approval = False
         self.runs: list[str] = []
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        pass
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> str:
         self.runs.append(context.idempotency_key)
@@ -98,7 +103,8 @@ class Stage:
         self.watch = Watch(self.registry)
         self.registry.on_interest = self.watch.start
         self.registry.take_in = self.watch.take_in
-        self.operations = Operations(self.registry, self.watch)
+        self.operations = Operations(self.registry)
+        self.exchange = Exchange(self.registry, self.operations, self.watch)
         self.limits = limits
 
     async def create(self, session_id: str = HERE, **settings: Any) -> str:
@@ -106,11 +112,18 @@ class Stage:
         assert await self.operations.create(session_id, user_id="ann", config=config, labels=SessionLabels())
         return session_id
 
-    async def send(self, text: str = "hello", *, session_id: str = HERE, key: str | None = None) -> Receipt:
+    async def send(
+        self,
+        text: str = "hello",
+        *,
+        session_id: str = HERE,
+        key: str | None = None,
+        overlap: Overlap | None = None,
+    ) -> Receipt:
         message = accepted_message(
             text, custom_prompt=None, idempotency_key=key, attachments=(), limits=self.limits, at_ms=1
         )
-        return await self.operations.send(session_id, message, overlap=None)
+        return await self.exchange.send(session_id, message, overlap=overlap)
 
     async def stream(self, text: str = "hello", *, session_id: str = HERE) -> AsyncIterator[str]:
         receipt = await self.send(text, session_id=session_id)

@@ -32,7 +32,7 @@ BELOW_MANAGER = (
     *("settings", "message_input", "bundles", "streams", "catalog", "installation", "usable"),
 )
 
-ONE_LAYER = {"agent": "manager", "session_data": "manager"}
+ONE_LAYER = {"agent": "manager", "conversing": "manager", "session_data": "manager"}
 """The front door is two classes that know each other: a manager hands out agents, an agent alone makes its manager."""
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -79,7 +79,7 @@ member's name (`sse`, `transport`) is shared by all."""
 PURE = ("errors", "limits", "messages", "config", "events", "codec", "storage", "interfaces", "core", "protocols")
 # fmt: off
 PURE_IMPORTS = frozenset({
-    "__future__", "abc", "base64", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum", "functools",
+    "__future__", "abc", "base64", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum", "fnmatch", "functools",
     "greenroom", "hashlib", "heapq", "itertools", "json", "math", "msgspec", "operator", "re", "string", "textwrap", "types",
     "typing", "unicodedata", "urllib",
 })

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from greenroom.agent import ReactJSAgent
     from greenroom.core.view import Message
     from greenroom.errors import (
+        AlreadyDecided,
+        ApprovalNotFound,
         BackendError,
         BackendGarbled,
         BackendRejected,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from greenroom.interfaces import Page, Persona, SearchHit, ToolContext, ToolError
     from greenroom.manager import AgentManager
     from greenroom.messages import FilePart
-    from greenroom.runtime.operations import Receipt
+    from greenroom.runtime.exchange import Receipt
     from greenroom.streams import Frame
     from greenroom.toolsets.function import Toolset, tool
 
@@ -49,6 +51,8 @@ __version__: Final = "0.1.0.dev0"
 
 __all__ = [
     "AgentManager",
+    "AlreadyDecided",
+    "ApprovalNotFound",
     "BackendError",
     "BackendGarbled",
     "BackendRejected",
@@ -94,7 +98,7 @@ _HOMES: Final = {
     "Page": "greenroom.interfaces",
     "Persona": "greenroom.interfaces",
     "ReactJSAgent": "greenroom.agent",
-    "Receipt": "greenroom.runtime.operations",
+    "Receipt": "greenroom.runtime.exchange",
     "SearchHit": "greenroom.interfaces",
     "ToolContext": "greenroom.interfaces",
     "ToolError": "greenroom.interfaces",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -20,9 +20,9 @@ ReasoningEffort = Literal["none", "minimal", "low", "medium", "high"]
 Overlap = Literal["enqueue", "reject", "interrupt", "rollback", "steer", "merge", "latest"]
 Recovery = Literal["resume", "close"]
 ApprovalRule = Literal["allow", "ask", "deny"]
+UnknownOutcome = Literal["tell", "ask"]
 
 ESSENTIAL_TOOLS: Final = ("MemoryTools", "WorkspaceTools", "PreferenceTools", "RandomNumberTools")
-SUPPORTED_OVERLAPS: Final[tuple[Overlap, ...]] = ("enqueue", "reject")
 DEFAULT_MODEL: Final = "gpt-4o"
 DEFAULT_BACKEND: Final = "openai"
 DEFAULT_PERSONA: Final = "default"
@@ -41,6 +41,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
         max_steps: requests to the backend in one turn.
         turn_timeout_s, tool_timeout_s: seconds of wall time.
         fallbacks: `backend:model` to try, in this order, when the first is unavailable.
+        approval: pattern of tool names -> what happens to such a call. The last pattern that fits counts.
+        unknown_outcome: who learns that nobody knows whether a call took effect: `tell` the model, or `ask` a person first.
     """
 
     llm_model: str = DEFAULT_MODEL
@@ -66,6 +68,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     budget_tokens: int | None = None
     mcp_servers: tuple[str, ...] = ()
     approval: dict[str, ApprovalRule] = {}
+    unknown_outcome: UnknownOutcome = "tell"
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -176,10 +179,6 @@ def _converted(types: Mapping[str, Any], name: str, value: object) -> Any:
     check = _RANGES.get(name)
     if check is not None and converted is not None and not check(converted):
         raise InvalidArgument(f"{name}={value!r} is out of range", hint=_EXPECTED[name])
-    if name == "overlap" and converted not in SUPPORTED_OVERLAPS:
-        raise NotSupported(
-            f"overlap={converted!r} is not supported yet", hint=f"supported: {', '.join(SUPPORTED_OVERLAPS)}"
-        )
     if name in _LATER and converted not in ({}, (), None):
         raise NotSupported(f"{name} is not supported yet", hint=_LATER[name])
     return converted
@@ -235,6 +234,7 @@ _RANGES: Final[dict[str, Any]] = {
     "turn_timeout_s": lambda value: 0 < value <= 86_400,
     "tool_timeout_s": lambda value: 0 < value <= 86_400,
     "fallbacks": lambda value: len(value) <= 8 and all(0 < entry.find(":") < len(entry) - 1 for entry in value),
+    "approval": lambda value: len(value) <= 100 and all(0 < len(pattern) <= 128 for pattern in value),
 }
 _EXPECTED: Final[dict[str, str]] = {
     "llm_model": "a model name of 1 to 256 printable characters",
@@ -253,13 +253,14 @@ _EXPECTED: Final[dict[str, str]] = {
     "max_steps": "a whole number from 1 to 1000",
     "turn_timeout_s": "seconds, above 0, at most 86400",
     "tool_timeout_s": "seconds, above 0, at most 86400",
-    "overlap": "enqueue or reject",
+    "overlap": ", ".join(get_args(Overlap)),
     "recovery": "resume or close",
     "fallbacks": "at most 8 entries of the form backend:model",
+    "approval": "at most 100 patterns of tool names, each with allow, ask or deny: {'delete_*': 'ask'}",
+    "unknown_outcome": "tell or ask",
 }
 _LATER: Final[dict[str, str]] = {
     "budget_usd": "leave it out; max_steps, max_tokens and turn_timeout_s bound a turn today",
     "budget_tokens": "leave it out; max_steps, max_tokens and turn_timeout_s bound a turn today",
-    "approval": "leave it out, or wrap the toolset so that it refuses the call",
     "mcp_servers": "leave it out; give toolsets by class name in additional_tools",
 }

@@ -13,6 +13,8 @@
     │   ├── UnknownSetting           a setting name that does not exist (also TypeError)
     │   ├── SessionNotFound          no such session, or not yours (also ValueError)
     │   ├── TurnInProgress           the operation needs an idle session, or `overlap="reject"`
+    │   ├── ApprovalNotFound         nobody was asked that (also ValueError)
+    │   ├── AlreadyDecided           an approval that was decided otherwise, or that nothing waits for any more
     │   ├── NotSupported             a part of the contract that this version refuses
     │   └── ManagerClosed            the manager was closed
     ├── BackendError               the provider, or the way to it
@@ -136,6 +138,20 @@ class TurnInProgress(UsageError):
     """The session is answering, and the operation needs it idle."""
 
     code = "turn_in_progress"
+    status_hint = 409
+
+
+class ApprovalNotFound(UsageError, ValueError):
+    """There is no such approval in the session."""
+
+    code = "approval_not_found"
+    status_hint = 404
+
+
+class AlreadyDecided(UsageError):
+    """The approval was decided otherwise before, or its turn has ended without it."""
+
+    code = "already_decided"
     status_hint = 409
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from greenroom.config import SessionConfig, SessionLabels
+from greenroom.config import Overlap, SessionConfig, SessionLabels
 from greenroom.messages import FinishReason, Outcome, PartItem, Usage, UserPart
 
 FORMAT = 1
@@ -22,6 +22,9 @@ FORMAT = 1
 TurnOutcome = Literal["completed", "cancelled", "failed", "interrupted"]
 Effect = Literal["pure", "idempotent", "once"]
 """What a second run of a tool would do: nothing, nothing more, or harm."""
+Question = Literal["run", "run_again"]
+"""What a person is asked about a call: may it run; or, when nobody knows whether it took effect, shall it run once more."""
+Decision = Literal["approve", "deny"]
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
@@ -86,6 +89,8 @@ class MessageAccepted(_Event, frozen=True, kw_only=True, tag="message_accepted")
     Attributes:
         custom_prompt: replaces the persona's prompt for this turn, if not `None`.
         idempotency_key: a second message with the same key is the same message.
+        overlap: under which policy it came while the session was busy. After `interrupt` and `rollback` it is the next to be
+            answered; `steer` and `merge` let it join another turn.
     """
 
     message_id: str
@@ -93,12 +98,32 @@ class MessageAccepted(_Event, frozen=True, kw_only=True, tag="message_accepted")
     parts: tuple[UserPart, ...]
     custom_prompt: str | None = None
     idempotency_key: str = ""
+    overlap: Overlap = "enqueue"
 
 
 class MessageWithdrawn(_Event, frozen=True, kw_only=True, tag="message_withdrawn"):
     """A message that waited will not be answered: its turn never starts."""
 
     turn_id: str
+
+
+class MessageEdited(_Event, frozen=True, kw_only=True, tag="message_edited"):
+    """A message that waited was changed before anybody answered it."""
+
+    turn_id: str
+    parts: tuple[UserPart, ...]
+
+
+class MessageJoined(_Event, frozen=True, kw_only=True, tag="message_joined"):
+    """A message that waited is answered by another turn: it steers the one that runs, or is merged with the one that starts.
+
+    Attributes:
+        turn_id: of the message; this turn never starts.
+        joined_turn_id: the turn that answers it. The model reads the message behind the last step that is complete.
+    """
+
+    turn_id: str
+    joined_turn_id: str
 
 
 class TurnStarted(_Event, frozen=True, kw_only=True, tag="turn_started"):
@@ -187,10 +212,52 @@ class ToolReturned(_Event, frozen=True, kw_only=True, tag="tool_returned"):
     duration_ms: int = 0
 
 
-class CancelRequested(_Event, frozen=True, kw_only=True, tag="cancel_requested"):
-    """Somebody stopped the turn. Recovery ends the turn even when the process dies before it could."""
+class ApprovalRequested(_Event, frozen=True, kw_only=True, tag="approval_requested"):
+    """A person has to decide about a call before the turn goes on. It waits as long as that takes.
+
+    Attributes:
+        approval_id: unique in the session.
+        name: of the tool.
+        question: `run`: may the call be run. `run_again`: it was started, nobody knows whether it took effect, and it must not
+            be run again unless a person says so.
+    """
+
+    approval_id: str
+    call_id: str
+    name: str
+    question: Question = "run"
+
+
+class ApprovalDecided(_Event, frozen=True, kw_only=True, tag="approval_decided"):
+    """A person has decided. An approved call runs, a denied one never does, and the model is told.
+
+    Attributes:
+        arguments: JSON object that replaces the model's arguments, if not `None`.
+        reason: what the person said about it; the model reads it.
+    """
+
+    approval_id: str
+    call_id: str
+    decision: Decision
+    arguments: str | None = None
+    reason: str = ""
+
+
+class TurnSuspended(_Event, frozen=True, kw_only=True, tag="turn_suspended"):
+    """All that is left to do waits for a person: nothing runs until an approval is decided, whichever process it reaches."""
 
     turn_id: str
+
+
+class CancelRequested(_Event, frozen=True, kw_only=True, tag="cancel_requested"):
+    """Somebody stopped the turn. Recovery ends the turn even when the process dies before it could.
+
+    Attributes:
+        takes_back: the turn is rewound when it has ended.
+    """
+
+    turn_id: str
+    takes_back: bool = False
 
 
 class NoticeGiven(_Event, frozen=True, kw_only=True, tag="notice_given"):
@@ -224,6 +291,8 @@ Event = (
     | SessionRewound
     | MessageAccepted
     | MessageWithdrawn
+    | MessageEdited
+    | MessageJoined
     | TurnStarted
     | StepStarted
     | StepProgress
@@ -231,6 +300,9 @@ Event = (
     | StepFailed
     | ToolStarted
     | ToolReturned
+    | ApprovalRequested
+    | ApprovalDecided
+    | TurnSuspended
     | CancelRequested
     | NoticeGiven
     | TurnEnded

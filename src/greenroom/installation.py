@@ -16,6 +16,7 @@ from greenroom.config import check_session_id
 from greenroom.errors import InvalidArgument, ManagerClosed, SessionNotFound
 from greenroom.interfaces import Backend, Persona, Store, ToolSource
 from greenroom.runtime.clock import SystemClock
+from greenroom.runtime.exchange import Exchange
 from greenroom.runtime.operations import Operations
 from greenroom.runtime.registry import Registry
 from greenroom.runtime.watch import Watch
@@ -40,7 +41,8 @@ class Opened:
         self.watch = Watch(self.registry)
         self.registry.on_interest = self.watch.start
         self.registry.take_in = self.watch.take_in
-        self.operations = Operations(self.registry, self.watch)
+        self.operations = Operations(self.registry)
+        self.exchange = Exchange(self.registry, self.operations, self.watch)
 
     async def check_exists(self, session_id: str) -> None:
         """Accepts the id of a session that exists: the one place where every way to a session begins.

@@ -272,6 +272,19 @@ class Tool(Protocol):
         """What a second run would do."""
         ...
 
+    @property
+    def needs_approval(self) -> bool:
+        """Whether a person is asked before it runs, unless the session is set otherwise."""
+        ...
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        """Accepts arguments that fit; does nothing else.
+
+        Raises:
+            ToolError: they do not fit; says everything that is wrong with them.
+        """
+        ...
+
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> str:
         """Checks the arguments against the schema, runs, and returns text for the model.
 

@@ -49,6 +49,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Attachments of one message."""
     prompt_bytes_max: int = 256 * 1024
     """A persona's text or a custom prompt, in UTF-8."""
+    reason_bytes_max: int = 16 * 1024
+    """What a person says about an approval, in UTF-8."""
     queue_max: int = 100
     """Accepted messages of one session that wait for their turn."""
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 from weakref import WeakValueDictionary
@@ -22,26 +21,18 @@ from greenroom.config import (
     DEFAULT_PERSONA,
     ESSENTIAL_TOOLS,
     LeftOut,
-    Overlap,
     Patch,
     SessionLabels,
     check_session_id,
     parse_patch,
 )
-from greenroom.core.cursor import parse_cursor
-from greenroom.core.session import SessionState
-from greenroom.core.view import Message, history
+from greenroom.conversing import Conversing
 from greenroom.errors import GreenroomError, NotSupported, SessionNotFound
 from greenroom.installation import Installation, Opened
 from greenroom.interfaces import Backend, Page, Persona, SearchHit, SessionSummary, ToolSource, WorkspaceFolder
-from greenroom.message_input import AttachmentInput, accepted_message
-from greenroom.protocols.agui import error_event
-from greenroom.protocols.projection import ProtocolName, check_protocol
 from greenroom.runtime.clock import new_id
-from greenroom.runtime.operations import Receipt
 from greenroom.session_data import SessionsInMemory, session_data
 from greenroom.settings import Settings
-from greenroom.streams import Frame, session_frames, turn_events, turn_frames
 from greenroom.toolsets.function import Toolset
 
 _MODEL: Final = LeftOut(DEFAULT_MODEL)
@@ -49,7 +40,7 @@ _BACKEND: Final = LeftOut(DEFAULT_BACKEND)
 _PERSONA: Final = LeftOut(DEFAULT_PERSONA)
 
 
-class AgentManager:
+class AgentManager(Conversing):
     """Creates, updates, streams, suspends, recovers and cleans up agent sessions.
 
     Constructing does no I/O and starts nothing. The first call opens the store; `close` drains and lets go, and so does leaving
@@ -84,12 +75,14 @@ class AgentManager:
         self.logger = logging.getLogger("greenroom")
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._agents: WeakValueDictionary[str, ReactJSAgent] = WeakValueDictionary()
-        self._installation = Installation(
-            config=config,
-            arguments={"store": store, "home": str(home) if home is not None else None},
-            backends=backends or {},
-            toolsets=toolsets,
-            personas=personas,
+        super().__init__(
+            Installation(
+                config=config,
+                arguments={"store": store, "home": str(home) if home is not None else None},
+                backends=backends or {},
+                toolsets=toolsets,
+                personas=personas,
+            )
         )
         self.sessions: Mapping[str, dict[str, Any]] = SessionsInMemory(self._installation, self.get_session_data)
 
@@ -206,7 +199,7 @@ class AgentManager:
         """
         opened = self._installation.now
         live = opened.registry.find(session_id) if opened is not None else None
-        if live is not None and live.is_mine and live.state.is_busy:
+        if live is not None and live.is_mine and live.state.is_at_work:
             return self._data(live.state.tally.summary())
         if self._installation.is_closed or not isinstance(session_id, str):
             return None
@@ -256,23 +249,6 @@ class AgentManager:
         """Returns the places in all sessions, or in one user's, where the words of `query` occur, best first."""
         opened = await self._installation.opened()
         return await opened.store.index.search(query, user_id=user_id, limit=limit)
-
-    async def history(self, session_id: str) -> list[Message]:
-        """Returns what was said in the session, in order.
-
-        Raises:
-            SessionNotFound: no such session.
-        """
-        return history(await self.peek(session_id))
-
-    async def peek(self, session_id: str) -> SessionState:
-        """Returns the session's state to look at, never to change: what projections and tools for operators are made from.
-
-        Raises:
-            SessionNotFound: no such session.
-        """
-        opened = await self._existing(session_id)
-        return await opened.operations.peek(session_id)
 
     async def workspace(self, session_id: str) -> WorkspaceFolder:
         """Returns the session's folder, contained; its methods wait for the disk, so call them in a thread.
@@ -359,165 +335,6 @@ class AgentManager:
                 self.logger.exception("session %s cannot be recovered", session_id)
         return len(unfinished)
 
-    # --- messages -------------------------------------------------------------------------------------------------------
-
-    async def stream_response(
-        self,
-        session_id: str,
-        user_message: str,
-        custom_prompt: str | None = None,
-        *,
-        overlap: Overlap | None = None,
-        idempotency_key: str | None = None,
-        attachments: Sequence[AttachmentInput] = (),
-    ) -> AsyncGenerator[str, None]:
-        """Sends a message and yields its answer as AG-UI 1.0 events, each a JSON text.
-
-        Abandoning the generator leaves the turn running. After the session was found, whatever goes wrong arrives as a RUN_ERROR
-        event, and the generator ends.
-
-        Args:
-            session_id: the session.
-            user_message: what the person says.
-            custom_prompt: replaces the persona's prompt, for this turn only.
-            overlap: what to do if the session is answering: `enqueue` or `reject`; `None` for the session's setting.
-            idempotency_key: a second message with the same key is the same message.
-            attachments: files that come with the message.
-
-        Raises:
-            SessionNotFound: no such session; nothing was written.
-        """
-        opened = await self._existing(session_id)
-        try:
-            receipt = await self.send(
-                session_id,
-                user_message,
-                custom_prompt,
-                overlap=overlap,
-                idempotency_key=idempotency_key,
-                attachments=attachments,
-            )
-        except SessionNotFound:
-            raise
-        except GreenroomError as error:
-            yield error_event(error)
-            return
-        cursor = parse_cursor(receipt.cursor)
-        async for event in turn_events(opened.registry, session_id, turn_id=receipt.turn_id, cursor=cursor):
-            yield event
-
-    async def send(
-        self,
-        session_id: str,
-        message: str,
-        custom_prompt: str | None = None,
-        *,
-        overlap: Overlap | None = None,
-        idempotency_key: str | None = None,
-        attachments: Sequence[AttachmentInput] = (),
-        turn_id: str | None = None,
-        message_id: str | None = None,
-    ) -> Receipt:
-        """Accepts a message durably and returns; the answer comes by itself.
-
-        Args:
-            session_id, message, custom_prompt, overlap, idempotency_key, attachments: as `stream_response`.
-            turn_id: what the turn is to be called; a second message with the id of a turn that the session has is the same message.
-            message_id: what the message is to be called.
-
-        Raises:
-            SessionNotFound: no such session.
-            InvalidArgument: an empty message, or one that is no text; a malformed id.
-            LimitExceeded: a message or attachment beyond the bounds, or too many messages that wait.
-            TurnInProgress: `reject`, and the session is answering.
-            NotSupported: an overlap policy of a later version.
-        """
-        opened = await self._existing(session_id)
-        if overlap is not None:
-            parse_patch({"overlap": overlap})
-        accepted = accepted_message(
-            message,
-            custom_prompt=custom_prompt,
-            idempotency_key=idempotency_key,
-            attachments=attachments,
-            limits=self.settings.limits,
-            at_ms=opened.registry.clock.now_ms(),
-            turn_id=turn_id,
-            message_id=message_id,
-        )
-        return await opened.operations.send(session_id, accepted, overlap=overlap)
-
-    async def attach(
-        self,
-        session_id: str,
-        cursor: str | None = None,
-        *,
-        protocol: ProtocolName = "ag-ui",
-        turn_id: str | None = None,
-        joins: bool = False,
-    ) -> AsyncGenerator[Frame, None]:
-        """Joins or rejoins a session: yields frames `(cursor, data)` until it is idle, or the turn is over.
-
-        Args:
-            session_id: the session.
-            cursor: of the last frame that was seen: goes on exactly behind it. `None`, or one that was never written (its writer
-                died): begins with a snapshot, or at the start of the turn `turn_id`.
-            protocol: what `data` is written in: `ag-ui` (or `ag-ui-0` for clients of before 1.0), `ai-sdk` (or `ai-sdk-7` for
-                a front end that knows `reset-step`), or `native`.
-            turn_id: only this turn, without the message that it answers; also one that waits or is over.
-            joins: with `turn_id` and without a cursor: begin with a snapshot, not at the start of the turn. For a reader that may
-                have seen a part of it.
-
-        Raises:
-            SessionNotFound: no such session.
-            InvalidStream: not a cursor.
-            InvalidArgument: no such turn, or no such protocol.
-        """
-        batches = self.attach_batches(session_id, cursor, protocol=protocol, turn_id=turn_id, joins=joins)
-        async with aclosing(batches):
-            async for batch in batches:
-                for frame in batch:
-                    yield frame
-
-    async def attach_batches(
-        self,
-        session_id: str,
-        cursor: str | None = None,
-        *,
-        protocol: ProtocolName = "ag-ui",
-        turn_id: str | None = None,
-        joins: bool = False,
-    ) -> AsyncGenerator[Sequence[Frame], None]:
-        """As `attach`, with the frames that are there at one time together: for whoever sends them on."""
-        check_protocol(protocol)
-        position = parse_cursor(cursor) if cursor is not None else None
-        opened = await self._existing(session_id)
-        if turn_id is None:
-            frames = session_frames(opened.registry, session_id, position, protocol=protocol)
-        else:
-            begin = await opened.operations.find_turn(session_id, turn_id)
-            frames = turn_frames(
-                opened.registry,
-                session_id,
-                turn_id=turn_id,
-                begin=begin,
-                seen=position,
-                joins=joins,
-                protocol=protocol,
-            )
-        async with aclosing(frames) as batches:
-            async for batch in batches:
-                yield batch
-
-    async def cancel(self, session_id: str) -> bool:
-        """Stops the running turn; what was said so far is kept. Returns whether there was a turn to stop.
-
-        Raises:
-            SessionNotFound: no such session.
-        """
-        opened = await self._existing(session_id)
-        return await opened.operations.cancel(session_id)
-
     # --- parts of the contract that this version refuses ----------------------------------------------------------------
 
     async def plan_update(self, session_id: str, **patch: Any) -> None:
@@ -528,32 +345,11 @@ class AgentManager:
         """Raises `NotSupported`, always."""
         await self._refuse(session_id, "rollback_session", "update_session() can set the former values")
 
-    async def steer(self, session_id: str, message: str) -> None:
-        """Raises `NotSupported`, always."""
-        await self._refuse(session_id, "steer", "send() enqueues the message behind the running turn")
-
-    async def approve(
-        self,
-        session_id: str,
-        approval_id: str,
-        decision: str,
-        *,
-        arguments: Mapping[str, Any] | None = None,
-        reason: str | None = None,
-    ) -> None:
-        """Raises `NotSupported`, always."""
-        await self._refuse(session_id, "approve", "no tool waits for an approval in this version")
-
     # --- life -----------------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """Lets running turns finish for a while, leaves the rest to recovery, and closes everything. Idempotent."""
         await self._installation.close()
-
-    async def _existing(self, session_id: str) -> Opened:
-        opened = await self._installation.opened()
-        await opened.check_exists(session_id)
-        return opened
 
     def _lock(self, session_id: str) -> asyncio.Lock:
         # Held weakly: a lock lives exactly as long as somebody holds it or waits for it.

@@ -14,7 +14,7 @@ from typing import Any, Final
 from greenroom.errors import InvalidArgument, LimitExceeded
 from greenroom.events import MessageAccepted
 from greenroom.limits import ID_PATTERN, Limits
-from greenroom.messages import FilePart, TextPart
+from greenroom.messages import FilePart, TextPart, UserPart
 from greenroom.runtime.clock import new_id
 
 AttachmentInput = FilePart | Mapping[str, Any]
@@ -55,26 +55,36 @@ def accepted_message(
         InvalidArgument: an empty message, something that is no text, or an attachment that cannot be read.
         LimitExceeded: longer, larger or more than the bounds allow.
     """
-    _check_text("message", text, limits.message_bytes_max)
-    if not text.strip() and not attachments:
-        raise InvalidArgument("the message is empty", hint="say something, or attach a file")
+    parts = message_parts(text, attachments, limits=limits)
     if custom_prompt is not None:
         _check_text("custom_prompt", custom_prompt, limits.prompt_bytes_max)
     if idempotency_key is not None:
         _check_text("idempotency_key", idempotency_key, _KEY_CHARACTERS_MAX)
+    return MessageAccepted(
+        message_id=new_id("m", at_ms) if message_id is None else _checked_id("message_id", message_id),
+        turn_id=new_id("t", at_ms) if turn_id is None else _checked_id("turn_id", turn_id),
+        parts=parts,
+        custom_prompt=custom_prompt,
+        idempotency_key=idempotency_key or "",
+    )
+
+
+def message_parts(text: str, attachments: Sequence[AttachmentInput], *, limits: Limits) -> tuple[UserPart, ...]:
+    """Returns what a message consists of.
+
+    Raises:
+        InvalidArgument, LimitExceeded: as `accepted_message`.
+    """
+    _check_text("message", text, limits.message_bytes_max)
+    if not text.strip() and not attachments:
+        raise InvalidArgument("the message is empty", hint="say something, or attach a file")
     if isinstance(attachments, str | bytes | Mapping) or not isinstance(attachments, Sequence):
         raise InvalidArgument(f"attachments is a {type(attachments).__name__}", hint="give a list of attachments")
     if len(attachments) > limits.attachments_max:
         raise LimitExceeded(f"{len(attachments)} attachments are more than {limits.attachments_max}")
     files = tuple(_file(attachment, limits) for attachment in attachments)
     texts = (TextPart(text=text),) if text.strip() else ()
-    return MessageAccepted(
-        message_id=new_id("m", at_ms) if message_id is None else _checked_id("message_id", message_id),
-        turn_id=new_id("t", at_ms) if turn_id is None else _checked_id("turn_id", turn_id),
-        parts=(*files, *texts),
-        custom_prompt=custom_prompt,
-        idempotency_key=idempotency_key or "",
-    )
+    return (*files, *texts)
 
 
 def _checked_id(what: str, text: object) -> str:

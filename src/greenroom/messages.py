@@ -23,8 +23,9 @@ PartKind = Literal["text", "reasoning", "tool_call", "refusal", "opaque"]
 FinishReason = Literal["stop", "tool_calls", "length", "refusal", "pause", "other"]
 """Why a step ended. `pause`: the provider wants to be asked again, with what it said so far at the end of the transcript."""
 
-Outcome = Literal["ok", "error", "cancelled", "unknown"]
-"""How a tool call ended. `unknown`: it was started, nobody knows whether it took effect, and it must not be run again."""
+Outcome = Literal["ok", "error", "denied", "cancelled", "unknown"]
+"""How a tool call ended. `denied`: a person, or a rule, did not let it run. `unknown`: it was started, nobody knows whether it
+took effect, and it must not be run again."""
 
 
 class Sidecar(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,8 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The row of a session in the index: what a listing shows, without reading the log.
 
     Attributes:
-        open_turn: a turn is running, waiting or queued: somebody must finish it.
+        status: `waiting`: the open turn waits for a person.
+        open_turn: a turn is running, or waits to start: somebody must finish it.
         owner: node that wrote last.
         created_at_ms, updated_at_ms: milliseconds since 1970.
     """

@@ -16,7 +16,7 @@ import msgspec
 from greenroom.core.cursor import Cursor
 from greenroom.core.session import SessionState
 from greenroom.errors import GreenroomError, InvalidArgument
-from greenroom.events import MessageWithdrawn, TurnEnded, TurnStarted
+from greenroom.events import MessageJoined, MessageWithdrawn, TurnEnded, TurnStarted, TurnSuspended
 from greenroom.messages import PartDelta, PartItem
 from greenroom.protocols.projection import Projection, ProtocolName, projection
 from greenroom.runtime.feed import Entry
@@ -69,7 +69,9 @@ async def turn_frames(
     joins: bool = False,
     protocol: ProtocolName = "ag-ui",
 ) -> AsyncGenerator[Sequence[Frame], None]:
-    """Yields the frames of one turn, in batches, to its end; errors of any kind are the last frame.
+    """Yields the frames of one turn, in batches, to its end, or until it waits for a person; errors of any kind are the last.
+
+    Of a message that joins another turn, it is that turn as it is then, and what follows.
 
     Args:
         registry: of the sessions.
@@ -81,47 +83,101 @@ async def turn_frames(
         protocol: of the frames.
     """
     shown = _projection(registry, session_id, protocol, shows_messages=False)
-
-    def snapshot(state: SessionState, items: Sequence[PartItem]) -> Sequence[str]:
-        if any(turn.turn_id == turn_id for turn in state.turns):
-            return shown.begin_with(state, items, turn_id)
-        waits = any(accepted.message.turn_id == turn_id for accepted in state.queue)
-        return () if waits else shown.error(_taken_back())
-
-    follower = Follower(registry, session_id, snapshot=snapshot, until_idle=False)
-    at = begin
+    reader = _TurnReader(registry, session_id, turn_id, shown, at=begin, seen=seen)
+    follower = Follower(registry, session_id, snapshot=reader.snapshot, until_idle=False)
     try:
-        start: Cursor | None = None if joins else begin
+        start = None if joins else begin
         if seen is not None:
             async with registry.using(session_id) as live:
                 start = begin if await follower.exists(live, seen) else None
         async with aclosing(follower.read(start)) as batches:
             async for batch in batches:
-                if isinstance(batch, Snapshot):
-                    at, seen = batch.cursor, None
-                    if batch.made:
-                        yield _snapshot_frames(batch)
-                        if not shown.is_running(turn_id):
-                            return
-                    continue
-                frames: list[Frame] = []
-                for entry in batch:
-                    payload = entry.payload
-                    if isinstance(payload, MessageWithdrawn) and payload.turn_id == turn_id:
-                        yield [*frames, *_error_frames(shown, entry.cursor, _taken_back())]
-                        return
-                    is_start = isinstance(payload, TurnStarted) and payload.turn_id == turn_id
-                    if is_start or shown.is_running(turn_id):
-                        is_end = isinstance(payload, TurnEnded)
-                        frames += _entry_frames(shown, entry, at, seen, repeats_last=is_end)
-                        if is_end:
-                            yield frames
-                            return
-                    at = entry.cursor
-                if frames:
+                if frames := reader.frames(batch):
                     yield frames
+                if reader.is_over:
+                    break
     except GreenroomError as error:
-        yield _error_frames(shown, at, error)
+        yield _error_frames(shown, reader.at, error)
+        return
+    if reader.joined_turn_id is not None:
+        rest = turn_frames(
+            registry, session_id, turn_id=reader.joined_turn_id, begin=begin, joins=True, protocol=protocol
+        )
+        async with aclosing(rest) as more:
+            async for joined in more:
+                yield joined
+
+
+class _TurnReader:
+    """Picks one turn out of what a follower reads.
+
+    Attributes:
+        at: the position of the last entry.
+        is_over: nothing of the turn comes any more, before a person does something.
+        joined_turn_id: the turn that answers the message instead.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        session_id: str,
+        turn_id: str,
+        shown: Projection,
+        *,
+        at: Cursor,
+        seen: Cursor | None,
+    ) -> None:
+        self.at = at
+        self.is_over = False
+        self.joined_turn_id: str | None = None
+        self._registry = registry
+        self._session_id = session_id
+        self._turn_id = turn_id
+        self._seen = seen
+        self._shown = shown
+
+    def snapshot(self, state: SessionState, items: Sequence[PartItem]) -> Sequence[str]:
+        """Returns the turn as it is, or the one that answers its message; nothing, as long as it waits."""
+        for turn in state.turns:
+            if self._turn_id in {turn.turn_id, *(joined.accepted.message.turn_id for joined in turn.joined)}:
+                self._turn_id = turn.turn_id
+                return self._shown.begin_with(state, items, turn.turn_id)
+        waits = any(accepted.message.turn_id == self._turn_id for accepted in state.queue)
+        return () if waits else self._shown.error(_taken_back())
+
+    def frames(self, batch: Sequence[Entry] | Snapshot[Sequence[str]]) -> list[Frame]:
+        """Returns the frames of the turn in a batch."""
+        if isinstance(batch, Snapshot):
+            self.at, self._seen = batch.cursor, None
+            if batch.made:
+                self.is_over = not self._shown.is_running(self._turn_id) or self._is_waiting()
+            return _snapshot_frames(batch)
+        frames: list[Frame] = []
+        for entry in batch:
+            frames += self._entry_frames(entry)
+            if self.is_over:
+                break
+            self.at = entry.cursor
+        return frames
+
+    def _entry_frames(self, entry: Entry) -> list[Frame]:
+        payload = entry.payload
+        if isinstance(payload, MessageWithdrawn) and payload.turn_id == self._turn_id:
+            self.is_over = True
+            return _error_frames(self._shown, entry.cursor, _taken_back())
+        if isinstance(payload, MessageJoined) and payload.turn_id == self._turn_id:
+            self.is_over, self.joined_turn_id = True, payload.joined_turn_id
+            return []
+        is_start = isinstance(payload, TurnStarted) and payload.turn_id == self._turn_id
+        if not is_start and not self._shown.is_running(self._turn_id):
+            return []
+        if isinstance(payload, TurnEnded | TurnSuspended):
+            self.is_over = isinstance(payload, TurnEnded) or self._is_waiting()
+        return _entry_frames(self._shown, entry, self.at, self._seen, repeats_last=self.is_over)
+
+    def _is_waiting(self) -> bool:
+        live = self._registry.find(self._session_id)
+        return live is None or live.state.is_waiting
 
 
 async def session_frames(

@@ -95,6 +95,8 @@ def test_codes_are_those_that_clients_know() -> None:
         "unknown_setting": "UnknownSetting",
         "session_not_found": "SessionNotFound",
         "turn_in_progress": "TurnInProgress",
+        "approval_not_found": "ApprovalNotFound",
+        "already_decided": "AlreadyDecided",
         "not_supported": "NotSupported",
         "manager_closed": "ManagerClosed",
         "backend_error": "BackendError",

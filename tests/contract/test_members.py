@@ -52,7 +52,7 @@ async def test_an_unknown_session_is_not_found(stage: Stage, member: Member, giv
     assert len(stage.manager._locks) == 0
 
 
-LATER: dict[str, Member] = {name: BY_ID[name] for name in ("plan_update", "rollback_session", "steer", "approve")}
+LATER: dict[str, Member] = {name: BY_ID[name] for name in ("plan_update", "rollback_session")}
 
 
 @in_memory

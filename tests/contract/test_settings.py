@@ -142,9 +142,7 @@ async def test_an_unknown_setting_is_refused_with_the_known_ones(stage: Stage, n
     [
         ("budget_usd", 1.5),
         ("budget_tokens", 1000),
-        ("approval", {"write_*": "ask"}),
         ("mcp_servers", ["files"]),
-        *(("overlap", value) for value in ("interrupt", "rollback", "steer", "merge", "latest")),
     ],
 )
 async def test_what_comes_later_is_refused_and_not_ignored(stage: Stage, name: str, value: Any) -> None:

@@ -7,8 +7,10 @@ from typing import get_args
 import pytest
 
 from greenroom.config import SessionConfig
-from greenroom.core.turn import TRANSITIONS, TURN_EVENTS, AskBackend, FinishTurn, RunTools, Turn, TurnState
+from greenroom.core.turn import TRANSITIONS, TURN_EVENTS, AskBackend, FinishTurn, RunTools, Suspend, Turn, TurnState
 from greenroom.events import (
+    ApprovalDecided,
+    ApprovalRequested,
     CancelRequested,
     Event,
     StepFailed,
@@ -19,6 +21,7 @@ from greenroom.events import (
     ToolStarted,
     TurnEnded,
     TurnStarted,
+    TurnSuspended,
 )
 from greenroom.limits import Limits
 from greenroom.messages import PartDelta, PartEnded, PartStarted
@@ -42,6 +45,10 @@ REFUSED = StepFailed(code="backend_rejected", message="no such model")
 KILLED = StepFailed(code="interrupted", message="the process ended")
 INTENT = ToolStarted(call_id="a", name="look", effect="pure", idempotency_key="k")
 RESULT = ToolReturned(call_id="a", name="look", outcome="ok", content="x")
+ASKED_A = ApprovalRequested(approval_id="a.1", call_id="a", name="look")
+ASKED_B = ApprovalRequested(approval_id="b.1", call_id="b", name="look")
+YES_B = ApprovalDecided(approval_id="b.1", call_id="b", decision="approve")
+WAITS = TurnSuspended(turn_id="t")
 STOP = CancelRequested(turn_id="t")
 END = TurnEnded(turn_id="t", outcome="completed")
 
@@ -49,11 +56,16 @@ ROADS: dict[TurnState, list[Event]] = {
     TurnState.IDLE: [],
     TurnState.READY: [STARTED],
     TurnState.STREAMING: [STARTED, STEP, CALLS],
-    TurnState.SETTLING: [STARTED, STEP, CALLS, DONE],
+    TurnState.SETTLING: [STARTED, STEP, CALLS, DONE, ASKED_B],
+    TurnState.WAITING: [STARTED, STEP, CALLS, DONE, ASKED_B, ASKED_A, WAITS],
     TurnState.DONE: [STARTED, STEP, TEXT, DONE],
     TurnState.ENDED: [STARTED, END],
 }
-ONE_OF_EACH: list[Event] = [STARTED, STEP, TEXT, DONE, WEATHER, INTENT, RESULT, STOP, END]
+ONE_OF_EACH: list[Event] = [
+    STARTED, STEP, TEXT, DONE, WEATHER, INTENT, RESULT, ASKED_A, YES_B, WAITS, STOP, END
+]  # fmt: skip
+FIRST: dict[Event, Event] = {WAITS: ASKED_A}
+"""What has to come before an event within its state: a turn waits only when nothing else is left to do."""
 
 
 def turn_after(*events: Event) -> Turn:
@@ -77,6 +89,9 @@ def test_the_roads_lead_to_every_state_and_the_samples_are_every_event() -> None
 @pytest.mark.parametrize("event", ONE_OF_EACH, ids=lambda event: type(event).__name__)
 def test_every_event_in_every_state(state: TurnState, event: Event) -> None:
     turn = turn_after(*ROADS[state])
+    if event in FIRST and state is TurnState.SETTLING:
+        assert not turn.allows(event)
+        turn.apply(FIRST[event])
     assert turn.allows(event) == (type(event) in TRANSITIONS[state])
     if turn.allows(event):
         turn.apply(event)
@@ -93,13 +108,13 @@ def test_a_cancelled_turn_wants_its_end_in_every_state(state: TurnState) -> None
     assert turn.allows(END)
 
 
-@pytest.mark.parametrize("state", [TurnState.IDLE, TurnState.STREAMING, TurnState.ENDED])
+@pytest.mark.parametrize("state", [TurnState.IDLE, TurnState.STREAMING, TurnState.WAITING, TurnState.ENDED])
 def test_there_is_nothing_to_do(state: TurnState) -> None:
     assert turn_after(*ROADS[state]).next_action(CONFIG) is None
 
 
 def test_calls_are_run_together_and_the_turn_goes_on_when_all_are_settled() -> None:
-    turn = turn_after(*ROADS[TurnState.SETTLING])
+    turn = turn_after(STARTED, STEP, CALLS, DONE)
     action = turn.next_action(CONFIG)
     assert isinstance(action, RunTools)
     assert [call.call_id for call in action.calls] == ["a", "b"]
@@ -202,3 +217,53 @@ def test_a_shadow_can_be_spoiled() -> None:
     shadow.apply(END)
     assert turn.state is TurnState.SETTLING
     assert turn.intents() == ()
+
+
+def test_a_turn_waits_only_for_people_and_goes_on_with_what_they_decided() -> None:
+    turn = turn_after(STARTED, STEP, CALLS, DONE, ASKED_B)
+    assert not turn.allows(ToolStarted(call_id="b", name="look", effect="pure", idempotency_key="k")), (
+        "it was asked for"
+    )
+    action = turn.next_action(CONFIG)
+    assert isinstance(action, RunTools)
+    assert [call.call_id for call in action.calls] == ["a"], "the other one need not wait"
+    turn.apply(INTENT)
+    turn.apply(RESULT)
+    assert turn.next_action(CONFIG) == Suspend()
+    turn.apply(WAITS)
+    turn.apply(ApprovalDecided(approval_id="b.1", call_id="b", decision="approve", arguments='{"x":1}'))
+    action = turn.next_action(CONFIG)
+    assert isinstance(action, RunTools)
+    assert [(call.call_id, call.arguments) for call in action.calls] == [("b", '{"x":1}')]
+    assert not turn.allows(ASKED_B), "the same question is not asked twice"
+
+
+def test_a_denied_call_cannot_be_started() -> None:
+    turn = turn_after(STARTED, STEP, CALLS, DONE, ASKED_A)
+    turn.apply(ApprovalDecided(approval_id="a.1", call_id="a", decision="deny", reason="no"))
+    assert not turn.allows(INTENT)
+    action = turn.next_action(CONFIG)
+    assert isinstance(action, RunTools)
+    assert action.decided["a"].reason == "no"
+    turn.apply(ToolReturned(call_id="a", name="look", outcome="denied", content="no"))
+    assert [call.call_id for call in turn.unsettled_calls()] == ["b"]
+
+
+def test_only_a_person_lets_a_started_call_be_started_again() -> None:
+    turn = turn_after(STARTED, STEP, CALLS, DONE, INTENT)
+    assert not turn.allows(ASKED_A), "it was started: the question is another one"
+    again = ApprovalRequested(approval_id="a.1", call_id="a", name="look", question="run_again")
+    turn.apply(again)
+    assert not turn.allows(INTENT)
+    turn.apply(ApprovalDecided(approval_id="a.1", call_id="a", decision="approve"))
+    assert turn.intents() == ()
+    turn.apply(INTENT)
+    assert turn.allows(ApprovalRequested(approval_id="a.2", call_id="a", name="look", question="run_again"))
+
+
+def test_a_message_joins_between_steps_only() -> None:
+    assert turn_after(STARTED).may_be_joined
+    assert not turn_after(STARTED, STEP).may_be_joined
+    assert turn_after(STARTED, STEP, BROKEN).may_be_joined
+    assert not turn_after(STARTED, STEP, TEXT, StepFinished(reason="pause")).may_be_joined, "the provider wants its own"
+    assert not turn_after(STARTED, STEP, TEXT, DONE).may_be_joined, "nothing follows"

@@ -46,7 +46,7 @@ async def test_a_turn_is_cancelled_at_every_point() -> None:
             await opened.create()
             reader = asyncio.ensure_future(opened.answer())
             await steps(k)
-            stopped = await opened.operations.cancel(HERE)
+            stopped = await opened.exchange.cancel(HERE)
             has_stopped, late = has_stopped or stopped, not stopped
             events = [json.loads(event) for event in await reader]
             ends = [event for event in await opened.events() if isinstance(event, TurnEnded)]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from greenroom.core.recovery import settled
+from greenroom.core.recovery import ending
 from greenroom.core.session import SessionState
 from greenroom.errors import InvalidArgument
 from greenroom.events import Event, MessageWithdrawn, Parent, Record, SessionClaimed, SessionCreated, TurnEnded
@@ -59,6 +59,6 @@ def _endings(state: SessionState) -> list[Event]:
             code="interrupted",
             message="copied in the middle of the turn",
         )
-        endings = [*settled(state.turn), end]
+        endings = ending(state.turn, end)
     endings.extend(MessageWithdrawn(turn_id=accepted.message.turn_id) for accepted in state.queue)
     return endings

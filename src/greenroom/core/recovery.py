@@ -5,8 +5,9 @@ The table of the architecture, row by row:
 * message accepted, turn not started: nothing to write; the turn starts by itself;
 * step asked, nothing or a part of the answer: the attempt failed, and the turn machine asks again or gives up;
 * intent without a result: what is harmless to repeat is run again with the same idempotency key; what is not gets the
-  result *unknown*, which the model reads;
+  result *unknown*, which the model reads, or a person is asked, as the session is set;
 * result written, next step not asked: nothing to write; the turn goes on;
+* waiting for a person: nothing to write; it waits on;
 * cancel asked: the turn ends as cancelled;
 * the session is set to `recovery="close"`: the open turn ends as interrupted.
 
@@ -17,13 +18,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from greenroom.config import SessionConfig
 from greenroom.core.session import SessionState
 from greenroom.core.turn import Turn, TurnState
-from greenroom.events import Event, StepFailed, ToolReturned, TurnEnded
-from greenroom.messages import Usage
+from greenroom.events import ApprovalRequested, Event, SessionRewound, StepFailed, ToolReturned, ToolStarted, TurnEnded
+from greenroom.messages import ToolCallPart, Usage
 
 INTERRUPTED: Final = "the process that was answering ended"
-_UNKNOWN: Final = (
+UNKNOWN: Final = (
     "[Outcome unknown: the process ended while this tool was running. It may or may not have taken effect, and it was not "
     "run again. Find out before you repeat it.]"
 )
@@ -40,24 +42,46 @@ def recovery_events(state: SessionState, *, spent: Usage | None = None) -> list[
     if turn is None:
         return []
     usage = spent or turn.usage
-    if turn.cancelled:
-        return [*settled(turn), TurnEnded(turn_id=turn.turn_id, outcome="cancelled", usage=usage)]
-    if state.config.recovery == "close":
-        end = TurnEnded(
-            turn_id=turn.turn_id, outcome="interrupted", code="interrupted", message=INTERRUPTED, usage=usage
-        )
-        return [*settled(turn), end]
+    end = TurnEnded(turn_id=turn.turn_id, outcome="interrupted", code="interrupted", message=INTERRUPTED, usage=usage)
+    if turn.cancelled or state.config.recovery == "close":
+        return ending(turn, end)
     if turn.state is TurnState.STREAMING:
         return [StepFailed(code="interrupted", message=INTERRUPTED, usage=usage)]
+    asked = {approval.call_id for approval in turn.calls.asked}
     return [
-        ToolReturned(call_id=intent.call_id, name=intent.name, outcome="unknown", content=_UNKNOWN)
+        unknown_outcome(turn, intent, state.config)
         for intent in turn.intents()
-        if intent.effect == "once"
+        if intent.effect == "once" and intent.call_id not in asked and not turn.calls.is_denied(intent.call_id)
     ]
 
 
-def settled(turn: Turn) -> list[Event]:
-    """Returns results for the calls that have none, for a turn that ends now."""
+def unknown_outcome(
+    turn: Turn, call: ToolStarted | ToolCallPart, config: SessionConfig, returned: ToolReturned | None = None
+) -> ToolReturned | ApprovalRequested:
+    """Returns what is written about a call of which nobody knows whether it took effect.
+
+    Args:
+        turn: of the call.
+        call: the call, or its intent.
+        config: who is to learn of it: the model, or a person first.
+        returned: what the model is told; `None` for the end of the process.
+    """
+    if config.unknown_outcome == "ask":
+        approval_id = turn.calls.next_approval_id(call.call_id)
+        return ApprovalRequested(approval_id=approval_id, call_id=call.call_id, name=call.name, question="run_again")
+    return returned or ToolReturned(call_id=call.call_id, name=call.name, outcome="unknown", content=UNKNOWN)
+
+
+def ending(turn: Turn, end: TurnEnded) -> list[Event]:
+    """Returns the events that end a turn now, wherever it stands: one that was cancelled ends as cancelled."""
+    if turn.cancelled:
+        end = TurnEnded(turn_id=turn.turn_id, outcome="cancelled", usage=end.usage)
+    taken_back = [SessionRewound(turn_id=turn.turn_id)] if turn.takes_back else []
+    return [*_settled(turn), end, *taken_back]
+
+
+def _settled(turn: Turn) -> list[Event]:
+    """Returns results for the calls that have none."""
     started = {intent.call_id for intent in turn.intents()}
     return [
         ToolReturned(

@@ -8,34 +8,36 @@ Rule: state changes in `apply` and nowhere else, and `apply` needs nothing but t
 from __future__ import annotations
 
 import copy
+import itertools
 from collections import deque
 from collections.abc import Sequence
 
 import msgspec
 
-from greenroom.config import SessionConfig, SessionLabels
+from greenroom.config import Overlap, SessionConfig
 from greenroom.core.step import Assembly
-from greenroom.core.turn import TURN_EVENTS, Action, Turn, counted
+from greenroom.core.tally import Tally, added
+from greenroom.core.trial import Trial, place_of
+from greenroom.core.turn import TURN_EVENTS, Action, AskBackend, Turn, TurnState
 from greenroom.errors import Corrupted, SessionNotFound
 from greenroom.events import (
-    CancelRequested,
+    ApprovalDecided,
+    ApprovalRequested,
     Event,
     MessageAccepted,
+    MessageEdited,
+    MessageJoined,
     MessageWithdrawn,
     NoticeGiven,
     Parent,
     Record,
-    SessionClaimed,
     SessionCreated,
-    SessionLabelled,
     SessionRewound,
-    SessionUpdated,
     StepFailed,
     StepFinished,
     StepProgress,
     StepStarted,
     ToolReturned,
-    ToolStarted,
     TurnEnded,
     TurnOutcome,
     TurnStarted,
@@ -51,6 +53,12 @@ class StartTurn(msgspec.Struct, frozen=True, kw_only=True):
     message: MessageAccepted
 
 
+class JoinMessages(msgspec.Struct, frozen=True, kw_only=True):
+    """Let messages that wait join the turn before its next step."""
+
+    turn_ids: tuple[str, ...]
+
+
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """A message with its place in the log."""
 
@@ -61,9 +69,29 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepState:
-    """One step of a turn, as it stands: its latest attempt and the results of its calls."""
+    """One step of a turn, as it stands: its latest attempt, what people were asked about its calls, and their results.
 
-    __slots__ = ("assembly", "at_ms", "attempt", "backend", "failed", "finished", "model", "number", "results", "seq")
+    Attributes:
+        approvals: approval id -> what was asked, in order.
+        decisions: approval id -> what was decided.
+        arguments: call id -> what a person has made of the arguments.
+    """
+
+    __slots__ = (
+        "approvals",
+        "arguments",
+        "assembly",
+        "at_ms",
+        "attempt",
+        "backend",
+        "decisions",
+        "failed",
+        "finished",
+        "model",
+        "number",
+        "results",
+        "seq",
+    )
 
     def __init__(self, started: StepStarted, assembly: Assembly, record: Record) -> None:
         self.number = started.step
@@ -76,21 +104,45 @@ class StepState:
         self.finished: StepFinished | None = None
         self.failed: StepFailed | None = None
         self.results: dict[str, ToolReturned] = {}
+        self.approvals: dict[str, ApprovalRequested] = {}
+        self.decisions: dict[str, ApprovalDecided] = {}
+        self.arguments: dict[str, str] = {}
+
+    def apply(self, event: ToolReturned | ApprovalRequested | ApprovalDecided) -> None:
+        """Notes what became of a call."""
+        match event:
+            case ToolReturned():
+                self.results[event.call_id] = event
+            case ApprovalRequested():
+                self.approvals[event.approval_id] = event
+            case ApprovalDecided():
+                self.decisions[event.approval_id] = event
+                if event.arguments is not None:
+                    self.arguments[event.call_id] = event.arguments
+
+
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that another turn answers.
+
+    Attributes:
+        after_step: number of the step behind which the model reads it; 0 if it was merged before the first.
+    """
+
+    accepted: Accepted
+    after_step: int
 
 
 class TurnHistory:
-    """One turn that was started: its message, its steps and its end."""
+    """One turn that was started: its message, those that joined it, its steps and its end."""
 
     __slots__ = (
+        "accepted",
         "at_ms",
         "config_version",
         "context",
         "ended",
         "ended_seq",
-        "message",
-        "message_at_ms",
-        "message_epoch",
-        "message_seq",
+        "joined",
         "persona_name",
         "rendered",
         "seq",
@@ -99,10 +151,7 @@ class TurnHistory:
     )
 
     def __init__(self, accepted: Accepted, *, started: TurnStarted, record: Record, tally: Tally) -> None:
-        self.message = accepted.message
-        self.message_at_ms = accepted.at_ms
-        self.message_seq = accepted.seq
-        self.message_epoch = accepted.epoch
+        self.accepted = accepted
         self.context = started.context
         self.at_ms = record.at_ms
         self.seq = record.seq
@@ -111,10 +160,16 @@ class TurnHistory:
         self.steps: list[StepState] = []
         self.usage = Usage(cost_usd=0.0)
         """Of all attempts, also of those that were asked again."""
+        self.joined: list[Joined] = []
         self.ended: TurnEnded | None = None
         self.ended_seq = 0
         self.rendered: object = None
         """The transcript of a turn that is over, kept by `core.transcript`: it never changes again."""
+
+    @property
+    def message(self) -> MessageAccepted:
+        """The message that it answers."""
+        return self.accepted.message
 
     @property
     def turn_id(self) -> str:
@@ -125,93 +180,6 @@ class TurnHistory:
     def outcome(self) -> TurnOutcome | None:
         """How the turn ended, or `None` while it runs."""
         return self.ended.outcome if self.ended else None
-
-
-class Tally:
-    """The part of a session's state that a listing shows: a few scalars, cheap to copy.
-
-    An append writes the index row in its own transaction, before it is believed: so the row is made on a copy.
-    """
-
-    def __init__(self, session_id: str) -> None:
-        self.session_id = session_id
-        self.user_id = ""
-        self.config = SessionConfig()
-        self.config_version = 0
-        self.labels = SessionLabels()
-        self.created_at_ms = 0
-        self.updated_at_ms = 0
-        self.seq = 0
-        self.epoch = 0
-        self.owner = ""
-        self.queued = 0
-        self.is_open = False
-        self.turn_count = 0
-        self.answer_count = 0
-        self.usage = Usage(cost_usd=0.0)
-        self._running = Usage()
-        self._said = False
-
-    def apply(self, record: Record) -> None:
-        """Counts a record."""
-        match record.event:
-            case SessionCreated() as event:
-                self.user_id, self.config, self.labels = event.user_id, event.config, event.labels
-                self.config_version, self.owner, self.created_at_ms = 1, event.node, record.at_ms
-            case SessionClaimed() as event:
-                self.owner = event.node
-            case SessionUpdated() as event:
-                self.config, self.config_version = event.config, event.config_version
-            case SessionLabelled() as event:
-                self.labels = event.labels
-            case MessageAccepted():
-                self.queued += 1
-            case MessageWithdrawn():
-                self.queued -= 1
-            case TurnStarted():
-                self.queued -= 1
-                self.turn_count += 1
-                self.is_open, self._said = True, False
-            case StepProgress() as event:
-                self._said = self._said or bool(event.items)
-                self._running = counted(self._running, event.usage)
-            case StepFinished() | StepFailed() as event:
-                self._spend(event.usage)
-            case TurnEnded() as event:
-                self._spend(event.usage)
-                self.is_open = False
-                self.answer_count += self._said
-            case SessionRewound() | StepStarted() | ToolStarted() | ToolReturned() | CancelRequested() | NoticeGiven():
-                pass
-        self.seq, self.epoch = record.seq, record.epoch
-        if not isinstance(record.event, StepProgress):
-            self.updated_at_ms = max(self.updated_at_ms, record.at_ms)
-
-    def _spend(self, told: Usage) -> None:
-        """Adds what a step that is over has used: what its end says, else what was said while it ran."""
-        self.usage = added(self.usage, counted(self._running, told))
-        self._running = Usage()
-
-    def summary(self) -> SessionSummary:
-        """Returns the session's row for the index."""
-        is_busy = self.is_open or self.queued > 0
-        return SessionSummary(
-            session_id=self.session_id,
-            user_id=self.user_id,
-            labels=self.labels,
-            config=self.config,
-            config_version=self.config_version,
-            created_at_ms=self.created_at_ms,
-            updated_at_ms=self.updated_at_ms,
-            last_seq=self.seq,
-            epoch=self.epoch,
-            owner=self.owner,
-            status="running" if is_busy else "idle",
-            open_turn=is_busy,
-            turn_count=self.turn_count,
-            message_count=self.turn_count + self.queued + self.answer_count,
-            usage=self.usage,
-        )
 
 
 class SessionState:
@@ -261,11 +229,39 @@ class SessionState:
         """Whether a turn is open or waits to start."""
         return self.turn is not None or bool(self.queue)
 
-    def next_action(self) -> Action | StartTurn | None:
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the open turn waits for a person. Whoever hears the answer first may go on with it, as with an idle session."""
+        return self.turn is not None and self.turn.state is TurnState.WAITING
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether there is something to do now, which is the owner's business."""
+        return self.is_busy and not self.is_waiting
+
+    def next_action(self) -> Action | StartTurn | JoinMessages | None:
         """Returns what the owner of the session should do now, or `None`."""
         if self.turn is not None:
-            return self.turn.next_action(self.config)
+            action = self.turn.next_action(self.config)
+            joining = self.joining() if isinstance(action, AskBackend) else ()
+            return JoinMessages(turn_ids=joining) if joining else action
         return StartTurn(message=self.queue[0].message) if self.queue else None
+
+    def joining(self) -> tuple[str, ...]:
+        """Returns the messages that join the open turn now, or the one that starts next: as far as their prompts agree.
+
+        One that steers joins whatever runs; one that is merged, only a turn of which no step was asked yet.
+        """
+        turn = self.turn
+        if turn is not None and not turn.may_be_joined:
+            return ()
+        ways: tuple[Overlap, ...] = ("steer",) if turn is not None and turn.step else ("steer", "merge")
+        prompt = self.turns[-1].message.custom_prompt if turn is not None else self.queue[0].message.custom_prompt
+        candidates = [accepted.message for accepted in self.queue][0 if turn is not None else 1 :]
+        fitting = itertools.takewhile(
+            lambda message: message.overlap in ways and message.custom_prompt in {None, prompt}, candidates
+        )
+        return tuple(message.turn_id for message in fitting)
 
     def allows(self, events: Sequence[Event]) -> bool:
         """Returns whether `events` may be the next records, in this order.
@@ -274,22 +270,8 @@ class SessionState:
         """
         if len(events) == 1 and type(events[0]) in TURN_EVENTS and not isinstance(events[0], TurnStarted):
             return self.turn is not None and self.turn.allows(events[0])  # nothing to try out: the way of most records
-        turn = self.turn.shadow() if self.turn is not None else None
-        waiting = [accepted.message.turn_id for accepted in self.queue]
-        for event in events:
-            if isinstance(event, TurnStarted):
-                if turn is not None or not waiting or waiting.pop(0) != event.turn_id:
-                    return False
-                turn = Turn(event.turn_id, limits=self._limits)
-            if type(event) not in TURN_EVENTS:
-                if not self._allows(event):
-                    return False
-            elif turn is None or not turn.allows(event):
-                return False
-            elif not isinstance(event, StepProgress):  # changes no state; the shadow shares the real assembly
-                turn.apply(event)
-                turn = None if isinstance(event, TurnEnded) else turn
-        return True
+        trial = Trial(self, self._limits)
+        return all(map(trial.takes, events))
 
     def apply(self, record: Record) -> None:
         """Believes a record that the log has.
@@ -315,29 +297,12 @@ class SessionState:
         for record in records:
             tally.apply(record)
             if isinstance(record.event, SessionRewound):
-                self._recount(tally, self.turns[: self._index_of(record.event.turn_id)])
+                _recount(tally, self._turns_before(record.event.turn_id))
         return tally.summary()
 
     def knows_turn(self, turn_id: str) -> bool:
         """Returns whether a turn of that id was ever accepted; ids are not used twice, not even after a rewind."""
         return turn_id in self._turn_ids
-
-    def _allows(self, event: Event) -> bool:
-        match event:
-            case SessionCreated():
-                return self.seq == 0
-            case MessageAccepted():
-                return self.seq > 0 and not self.knows_turn(event.turn_id)
-            case NoticeGiven():
-                return self.turn is not None
-            case MessageWithdrawn():
-                return any(accepted.message.turn_id == event.turn_id for accepted in self.queue)
-            case SessionUpdated():
-                return self.seq > 0 and event.config_version == self.tally.config_version + 1
-            case SessionRewound():
-                return self.turn is None and any(turn.turn_id == event.turn_id for turn in self.turns)
-            case _:
-                return self.seq > 0
 
     def _apply_to_session(self, record: Record) -> None:
         match record.event:
@@ -346,14 +311,27 @@ class SessionState:
             case SessionRewound() as event:
                 del self.turns[self._index_of(event.turn_id) :]
                 self.rewound_seq, self.rewound_turn_id = record.seq, event.turn_id
-                self._recount(self.tally, self.turns)
+                _recount(self.tally, self.turns)
             case MessageAccepted() as event:
-                self.queue.append(Accepted(message=event, seq=record.seq, epoch=record.epoch, at_ms=record.at_ms))
+                accepted = Accepted(message=event, seq=record.seq, epoch=record.epoch, at_ms=record.at_ms)
+                queued = [waiting.message.overlap for waiting in self.queue]
+                self.queue.insert(place_of(event, queued, is_open=self.turn is not None), accepted)
                 self._turn_ids.add(event.turn_id)
                 if event.idempotency_key:
                     self.keys[event.idempotency_key] = event.turn_id
             case MessageWithdrawn() as event:
-                self.queue = deque(accepted for accepted in self.queue if accepted.message.turn_id != event.turn_id)
+                self._taken(event.turn_id)
+            case MessageEdited() as event:
+                self.queue = deque(
+                    edited(accepted, event) if accepted.message.turn_id == event.turn_id else accepted
+                    for accepted in self.queue
+                )
+            case MessageJoined() as event:
+                turn = self.turns[-1]
+                after_step = turn.steps[-1].number if turn.steps else 0
+                # A step that failed is asked again, with what has joined meanwhile.
+                after_step -= bool(turn.steps) and turn.steps[-1].finished is None
+                turn.joined.append(Joined(accepted=self._taken(event.turn_id), after_step=after_step))
             case NoticeGiven() as event:
                 self.notices.add(event.code)
             case _:
@@ -382,21 +360,33 @@ class SessionState:
             case StepFailed():
                 history.steps[-1].failed = event
                 history.usage = added(history.usage, event.usage)
-            case ToolReturned():
-                history.steps[-1].results[event.call_id] = event
+            case ToolReturned() | ApprovalRequested() | ApprovalDecided():
+                history.steps[-1].apply(event)
             case TurnEnded():
                 history.ended, history.ended_seq = event, record.seq
                 self.turn = None
             case _:
                 pass
 
+    def _taken(self, turn_id: str) -> Accepted:
+        """Takes a message out of the queue."""
+        taken = next(accepted for accepted in self.queue if accepted.message.turn_id == turn_id)
+        self.queue.remove(taken)
+        return taken
+
     def _index_of(self, turn_id: str) -> int:
         return next(i for i, turn in enumerate(self.turns) if turn.turn_id == turn_id)
 
-    @staticmethod
-    def _recount(tally: Tally, turns: Sequence[TurnHistory]) -> None:
-        tally.turn_count = len(turns)
-        tally.answer_count = sum(any(not step.assembly.is_empty() for step in turn.steps) for turn in turns)
+    def _turns_before(self, turn_id: str) -> Sequence[TurnHistory]:
+        """Returns the turns before one that may not be believed yet: it is the next, then."""
+        ids = [turn.turn_id for turn in self.turns]
+        return self.turns[: ids.index(turn_id)] if turn_id in ids else self.turns
+
+
+def edited(accepted: Accepted, event: MessageEdited) -> Accepted:
+    """Returns a message that waits, as it is after the change."""
+    message = msgspec.structs.replace(accepted.message, parts=event.parts)
+    return msgspec.structs.replace(accepted, message=message)
 
 
 def replayed(session_id: str, records: Sequence[Record], *, limits: Limits = DEFAULT_LIMITS) -> SessionState:
@@ -417,17 +407,9 @@ def replayed(session_id: str, records: Sequence[Record], *, limits: Limits = DEF
     return state
 
 
-def added(total: Usage, more: Usage) -> Usage:
-    """Returns the sum. The cost is known only if both are; a step that used nothing costs nothing."""
-    nothing = Usage()
-    if more == nothing:
-        return total
-    known = total.cost_usd is not None and more.cost_usd is not None
-    return Usage(
-        input_tokens=total.input_tokens + more.input_tokens,
-        output_tokens=total.output_tokens + more.output_tokens,
-        cached_input_tokens=total.cached_input_tokens + more.cached_input_tokens,
-        cache_write_input_tokens=total.cache_write_input_tokens + more.cache_write_input_tokens,
-        reasoning_tokens=total.reasoning_tokens + more.reasoning_tokens,
-        cost_usd=(total.cost_usd or 0.0) + (more.cost_usd or 0.0) if known else None,
+def _recount(tally: Tally, turns: Sequence[TurnHistory]) -> None:
+    tally.recount(
+        turns=len(turns),
+        joined=sum(len(turn.joined) for turn in turns),
+        answers=sum(any(not step.assembly.is_empty() for step in turn.steps) for turn in turns),
     )

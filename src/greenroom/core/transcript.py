@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from greenroom.core.session import SessionState, StepState, TurnHistory
+from greenroom.events import MessageAccepted
 from greenroom.limits import NAME_PATTERN
 from greenroom.messages import (
     AssistantMessage,
@@ -36,6 +37,7 @@ _NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 _NO_RESULT: Final = "[The turn ended before this call had a result. Whether it took effect is unknown.]"
 _NEVER_RUN: Final = "[This call was not run: the turn was ended before.]"
+_CHANGED: Final = "[A person changed the arguments before this call was run. It ran with: {arguments}]"
 _EMPTY: Final = "[no output]"
 
 
@@ -67,17 +69,22 @@ def _turn(turn: TurnHistory) -> Sequence[TranscriptMessage]:
 
 
 def _rendered(turn: TurnHistory) -> tuple[TranscriptMessage, ...]:
-    messages: list[TranscriptMessage] = [_user(turn)]
+    messages: list[TranscriptMessage] = [_user(turn.message), *_joined(turn, 0)]
     for step in turn.steps:
         if step.finished is None and turn.ended is None:
             break  # the step that is running, or is asked again
         messages.extend(_step(step))
+        messages.extend(_joined(turn, step.number))
     return tuple(messages)
 
 
-def _user(turn: TurnHistory) -> UserMessage:
-    parts = tuple(part for part in turn.message.parts if isinstance(part, FilePart) or part.text)
+def _user(message: MessageAccepted) -> UserMessage:
+    parts = tuple(part for part in message.parts if isinstance(part, FilePart) or part.text)
     return UserMessage(parts=parts or (TextPart(text=_EMPTY),))
+
+
+def _joined(turn: TurnHistory, after_step: int) -> Sequence[UserMessage]:
+    return [_user(joined.accepted.message) for joined in turn.joined if joined.after_step == after_step]
 
 
 def _step(step: StepState) -> Sequence[TranscriptMessage]:
@@ -112,6 +119,8 @@ def _result(step: StepState, call: ToolCallPart) -> ToolResult:
     if returned is None:
         lost = _NO_RESULT if step.finished is not None else _NEVER_RUN
         return ToolResult(call_id=call.call_id, name=call.name, content=lost, outcome="cancelled")
-    return ToolResult(
-        call_id=call.call_id, name=call.name, content=returned.content or _EMPTY, outcome=returned.outcome
-    )
+    content = returned.content or _EMPTY
+    if (changed := step.arguments.get(call.call_id)) is not None and returned.outcome not in {"denied", "cancelled"}:
+        # What the model wrote stays as it was: providers sign it. What was run instead stands with the result.
+        content = f"{_CHANGED.format(arguments=changed)}\n{content}"
+    return ToolResult(call_id=call.call_id, name=call.name, content=content, outcome=returned.outcome)

@@ -10,7 +10,9 @@ Theory of operation::
                             ▲                        │ StepFailed               │
                             ├────────────────────────┘                          ├─ calls, all settled ──▶ READY
                             └───────────────────────────────────────────────────┤
-                                                                                └─ no calls ──▶ DONE
+                                                                                ├─ no calls ──▶ DONE
+                                                                                └─TurnSuspended──▶ WAITING
+    WAITING ──ApprovalDecided──▶ SETTLING
     every state but IDLE ──TurnEnded──▶ ENDED
 
 Rule: everything that decides what a turn may do next lives in this file. What happens between the states is in the two
@@ -26,8 +28,11 @@ from typing import Final
 import msgspec
 
 from greenroom.config import SessionConfig
+from greenroom.core.calls import Calls
 from greenroom.core.step import Assembly
 from greenroom.events import (
+    ApprovalDecided,
+    ApprovalRequested,
     CancelRequested,
     Event,
     StepFailed,
@@ -39,6 +44,7 @@ from greenroom.events import (
     TurnEnded,
     TurnOutcome,
     TurnStarted,
+    TurnSuspended,
 )
 from greenroom.limits import Limits
 from greenroom.messages import FinishReason, ToolCallPart, Usage
@@ -51,6 +57,7 @@ class TurnState(enum.Enum):
     READY = "ready"
     STREAMING = "streaming"
     SETTLING = "settling"
+    WAITING = "waiting"
     DONE = "done"
     ENDED = "ended"
 
@@ -69,6 +76,15 @@ TRANSITIONS: Final[dict[TurnState, dict[type[Event], TurnState]]] = {
     },
     TurnState.SETTLING: {
         ToolStarted: TurnState.SETTLING,
+        ToolReturned: TurnState.SETTLING,
+        ApprovalRequested: TurnState.SETTLING,
+        ApprovalDecided: TurnState.SETTLING,
+        TurnSuspended: TurnState.WAITING,
+        CancelRequested: TurnState.SETTLING,
+        **_ALWAYS,
+    },
+    TurnState.WAITING: {
+        ApprovalDecided: TurnState.SETTLING,
         ToolReturned: TurnState.SETTLING,
         CancelRequested: TurnState.SETTLING,
         **_ALWAYS,
@@ -99,10 +115,20 @@ class AskBackend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunTools(msgspec.Struct, frozen=True, kw_only=True):
-    """Run these calls, all at the same time. Those in `started` have their intent in the log already."""
+    """Run these calls, all at the same time, as far as they may be run.
+
+    Attributes:
+        started: those that have their intent in the log already.
+        decided: what people have decided about some of them; a denied one gets its result without being run.
+    """
 
     calls: tuple[ToolCallPart, ...]
     started: frozenset[str]
+    decided: dict[str, ApprovalDecided] = {}
+
+
+class Suspend(msgspec.Struct, frozen=True, kw_only=True):
+    """Write that the turn waits for people, and let go of it."""
 
 
 class FinishTurn(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +140,7 @@ class FinishTurn(msgspec.Struct, frozen=True, kw_only=True):
     hint: str = ""
 
 
-Action = AskBackend | RunTools | FinishTurn
+Action = AskBackend | RunTools | Suspend | FinishTurn
 
 _WEATHER: Final = frozenset({"backend_unavailable"})
 """Failures that pass by themselves: repeated with backoff, as long as nobody has seen a delta."""
@@ -129,8 +155,9 @@ class Turn:
     Attributes:
         step, attempt: of the latest step; 0 before the first.
         assembly: the parts of the latest attempt.
-        calls: the calls of the latest step, in order.
+        calls: the calls of the latest step.
         cancelled: somebody asked for the end.
+        takes_back: whoever asked wants the turn out of the session as well.
         usage: what the running attempt has used, as far as the provider told; nothing between steps.
     """
 
@@ -140,18 +167,22 @@ class Turn:
         self.step = 0
         self.attempt = 0
         self.assembly = Assembly()
-        self.calls: tuple[ToolCallPart, ...] = ()
+        self.calls = Calls()
         self.cancelled = False
+        self.takes_back = False
         self.outcome: TurnOutcome | None = None
         self.usage = Usage()
         self._limits = limits
-        self._started: dict[str, ToolStarted] = {}
-        self._settled: set[str] = set()
         self._reason: FinishReason = "stop"
         self._failure: StepFailed | None = None
         self._asked = ("", "")
         self._quiet_failures = 0
         self._seen_failures = 0
+
+    @property
+    def may_be_joined(self) -> bool:
+        """Whether a further message can be read by the model now: between steps, unless the provider has only paused."""
+        return self.state is TurnState.READY and (self._reason != "pause" or not self.step)
 
     def allows(self, event: Event) -> bool:
         """Returns whether `event` may come next."""
@@ -160,10 +191,10 @@ class Turn:
         match event:
             case StepStarted():
                 return (event.step, event.attempt) == self._next_attempt()
-            case ToolStarted():
-                return event.call_id in self._unsettled() and event.call_id not in self._started
-            case ToolReturned():
-                return event.call_id in self._unsettled()
+            case ToolStarted() | ToolReturned() | ApprovalRequested() | ApprovalDecided():
+                return self.calls.allows(event)
+            case TurnSuspended():
+                return event.turn_id == self.turn_id and not self.calls.runnable and not self.cancelled
             case CancelRequested() | TurnStarted() | TurnEnded():
                 return event.turn_id == self.turn_id
             case _:
@@ -180,30 +211,28 @@ class Turn:
                 self.assembly.add(event.items)
                 self.usage = counted(self.usage, event.usage)
             case StepFinished():
-                self.calls = self.assembly.calls()
+                self.calls = Calls(self.assembly.calls())
                 self._reason = event.reason
                 self.usage = Usage()
             case StepFailed():
                 self.usage = Usage()
                 self._count(event)
-            case ToolStarted():
-                self._started[event.call_id] = event
-            case ToolReturned():
-                self._settled.add(event.call_id)
+            case ToolStarted() | ToolReturned() | ApprovalRequested() | ApprovalDecided():
+                self.calls.apply(event)
             case CancelRequested():
                 self.cancelled = True
+                self.takes_back = self.takes_back or event.takes_back
             case TurnEnded():
                 self.outcome = event.outcome
             case _:
                 pass
-        if self.state is TurnState.SETTLING and not self._unsettled():
-            self.state = TurnState.READY if self.calls or self._reason == "pause" else TurnState.DONE
+        if self.state is TurnState.SETTLING and not self.calls.open:
+            self.state = TurnState.READY if self.calls.all or self._reason == "pause" else TurnState.DONE
 
     def shadow(self) -> Turn:
         """Returns a copy on which events can be tried out. It shares the assembly: progress must not be applied to it."""
         shadow = copy.copy(self)
-        shadow._started = dict(self._started)  # noqa: SLF001 - a copy of myself
-        shadow._settled = set(self._settled)  # noqa: SLF001 - a copy of myself
+        shadow.calls = self.calls.copied()
         return shadow
 
     def next_action(self, config: SessionConfig) -> Action | None:
@@ -214,29 +243,27 @@ class Turn:
             case TurnState.READY:
                 return self._next_step(config) if self._failure is None else self._after_failure(config, self._failure)
             case TurnState.SETTLING:
-                unsettled = self._unsettled()
-                return RunTools(
-                    calls=tuple(call for call in self.calls if call.call_id in unsettled),
-                    started=frozenset(self._started),
-                )
+                return self._run_tools()
             case TurnState.DONE:
                 return FinishTurn(outcome="completed")
-            case TurnState.IDLE | TurnState.STREAMING | TurnState.ENDED:
+            case TurnState.IDLE | TurnState.STREAMING | TurnState.WAITING | TurnState.ENDED:
                 return None
 
     def intents(self) -> tuple[ToolStarted, ...]:
         """Returns the calls that were started and have no result: after a crash, nobody knows what they did."""
-        return tuple(started for call_id, started in self._started.items() if call_id not in self._settled)
+        return self.calls.started
 
     def unsettled_calls(self) -> tuple[ToolCallPart, ...]:
         """Returns the calls of the step that have no result yet."""
-        unsettled = self._unsettled()
-        return tuple(call for call in self.calls if call.call_id in unsettled)
+        return self.calls.open
 
-    def _unsettled(self) -> set[str]:
-        if self.state is not TurnState.SETTLING:
-            return set()
-        return {call.call_id for call in self.calls} - self._settled
+    def _run_tools(self) -> Action:
+        calls = self.calls.runnable
+        if not calls:
+            return Suspend()
+        decided = {call.call_id: decision for call in calls if (decision := self.calls.decision(call.call_id))}
+        started = frozenset(intent.call_id for intent in self.calls.started)
+        return RunTools(calls=calls, started=started, decided=decided)
 
     def _next_attempt(self) -> tuple[int, int]:
         return (self.step + 1, 1) if self._failure is None else (self.step, self.attempt + 1)
@@ -248,11 +275,9 @@ class Turn:
         self._asked = (event.backend, event.model)
         self.step, self.attempt = event.step, event.attempt
         self.assembly = Assembly()
-        self.calls = ()
+        self.calls = Calls()
         self.usage = Usage()
         self._failure = None
-        self._started.clear()
-        self._settled.clear()
 
     def _count(self, failure: StepFailed) -> None:
         self._failure = failure

@@ -10,8 +10,10 @@ from typing import Literal
 
 import msgspec
 
+from greenroom.config import Overlap
+from greenroom.core.overlap import position
 from greenroom.core.session import SessionState, StepState, TurnHistory
-from greenroom.events import TurnOutcome
+from greenroom.events import Decision, MessageAccepted, Question, TurnOutcome
 from greenroom.messages import (
     FilePart,
     OpaquePart,
@@ -23,8 +25,24 @@ from greenroom.messages import (
 )
 
 
+class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person was asked about a call; `decision` is `None` as long as it waits.
+
+    Attributes:
+        question: `run`: may it be run. `run_again`: nobody knows whether it took effect; shall it be run once more.
+        arguments: what the person has made of the arguments, if anything.
+        reason: what the person said about it.
+    """
+
+    approval_id: str
+    question: Question
+    decision: Decision | None = None
+    arguments: str | None = None
+    reason: str = ""
+
+
 class ToolCallView(msgspec.Struct, frozen=True, kw_only=True, tag="tool_call", tag_field="type"):
-    """A call and what came of it; `outcome` is `None` while it runs."""
+    """A call and what came of it; `outcome` is `None` while it runs or waits."""
 
     call_id: str
     name: str
@@ -32,6 +50,7 @@ class ToolCallView(msgspec.Struct, frozen=True, kw_only=True, tag="tool_call", t
     outcome: Outcome | None = None
     content: str = ""
     duration_ms: int = 0
+    approval: ApprovalView | None = None
 
 
 ViewPart = TextPart | ReasoningPart | RefusalPart | FilePart | ToolCallView
@@ -44,6 +63,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         at_ms: when it was accepted or begun, milliseconds since 1970.
         outcome: of the turn, on its answer; `None` while it runs, and on a person's message.
         model: that answered, as `backend:model`.
+        joined_turn_id: on a person's message that another turn answers: that turn.
     """
 
     message_id: str
@@ -55,6 +75,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str = ""
     error: str = ""
     model: str = ""
+    joined_turn_id: str = ""
 
     @property
     def text(self) -> str:
@@ -71,30 +92,26 @@ def history(state: SessionState, *, without: StepState | None = None) -> list[Me
     """
     messages: list[Message] = []
     for turn in state.turns:
-        messages.append(_said(turn))
+        messages.append(_said(turn.message, at_ms=turn.accepted.at_ms))
+        messages.extend(
+            _said(joined.accepted.message, at_ms=joined.accepted.at_ms, joined_turn_id=turn.turn_id)
+            for joined in turn.joined
+        )
         steps = [step for step in turn.steps if step is not without]
         if steps or turn.ended is not None:
             messages.append(_answer(turn, steps))
-    messages.extend(
-        Message(
-            message_id=accepted.message.message_id,
-            turn_id=accepted.message.turn_id,
-            role="user",
-            parts=accepted.message.parts,
-            at_ms=accepted.at_ms,
-        )
-        for accepted in state.queue
-    )
+    messages.extend(_said(accepted.message, at_ms=accepted.at_ms) for accepted in state.queue)
     return messages
 
 
-def _said(turn: TurnHistory) -> Message:
+def _said(message: MessageAccepted, *, at_ms: int, joined_turn_id: str = "") -> Message:
     return Message(
-        message_id=turn.message.message_id,
-        turn_id=turn.turn_id,
+        message_id=message.message_id,
+        turn_id=message.turn_id,
         role="user",
-        parts=turn.message.parts,
-        at_ms=turn.message_at_ms,
+        parts=message.parts,
+        at_ms=at_ms,
+        joined_turn_id=joined_turn_id,
     )
 
 
@@ -130,8 +147,90 @@ def _parts(step: StepState) -> list[ViewPart]:
                         outcome=returned.outcome if returned else None,
                         content=returned.content if returned else "",
                         duration_ms=returned.duration_ms if returned else 0,
+                        approval=_approval(step, part.call_id),
                     )
                 )
             case OpaquePart():
                 pass
     return parts
+
+
+class QueuedMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that waits for its turn.
+
+    Attributes:
+        position: how many turns come before its own.
+        overlap: under which policy it came.
+    """
+
+    turn_id: str
+    message_id: str
+    position: int
+    parts: tuple[TextPart | FilePart, ...]
+    at_ms: int
+    overlap: Overlap
+
+
+def queued_messages(state: SessionState) -> list[QueuedMessage]:
+    """Returns the messages that wait, the next one first."""
+    return [
+        QueuedMessage(
+            turn_id=accepted.message.turn_id,
+            message_id=accepted.message.message_id,
+            position=position(state, accepted.message.turn_id),
+            parts=accepted.message.parts,
+            at_ms=accepted.at_ms,
+            overlap=accepted.message.overlap,
+        )
+        for accepted in state.queue
+    ]
+
+
+class PendingApproval(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person is asked, with all it takes to decide.
+
+    Attributes:
+        name: of the tool.
+        arguments: JSON, as the model wrote them, or as a person has changed them before.
+        question: `run`: may it be run. `run_again`: nobody knows whether it took effect; shall it be run once more.
+    """
+
+    approval_id: str
+    turn_id: str
+    call_id: str
+    name: str
+    arguments: str
+    question: Question
+
+
+def pending_approvals(state: SessionState) -> list[PendingApproval]:
+    """Returns what waits for a person, in the order of the calls."""
+    if state.turn is None:
+        return []
+    arguments = {call.call_id: call.arguments for call in state.turn.calls.open}
+    return [
+        PendingApproval(
+            approval_id=asked.approval_id,
+            turn_id=state.turn.turn_id,
+            call_id=asked.call_id,
+            name=asked.name,
+            arguments=arguments[asked.call_id],
+            question=asked.question,
+        )
+        for asked in state.turn.calls.asked
+    ]
+
+
+def _approval(step: StepState, call_id: str) -> ApprovalView | None:
+    questions = [asked for asked in step.approvals.values() if asked.call_id == call_id]
+    if not questions:
+        return None
+    asked = questions[-1]
+    decided = step.decisions.get(asked.approval_id)
+    return ApprovalView(
+        approval_id=asked.approval_id,
+        question=asked.question,
+        decision=decided.decision if decided else None,
+        arguments=step.arguments.get(call_id),
+        reason=decided.reason if decided else "",
+    )

@@ -22,7 +22,11 @@ from greenroom.core.session import SessionState, TurnHistory
 from greenroom.core.transcript import tool_name
 from greenroom.errors import GreenroomError
 from greenroom.events import (
+    ApprovalDecided,
+    ApprovalRequested,
     Event,
+    MessageAccepted,
+    MessageJoined,
     NoticeGiven,
     SessionRewound,
     StepFailed,
@@ -31,6 +35,7 @@ from greenroom.events import (
     ToolReturned,
     TurnEnded,
     TurnStarted,
+    TurnSuspended,
 )
 from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted, TextPart, Usage
 from greenroom.protocols.agui_messages import all_messages, messages_before, messages_until
@@ -39,6 +44,10 @@ from greenroom.protocols.ids import call_parent_id, part_id, result_id
 PROTOCOL_VERSION: Final = "1.0"
 
 _encoder: Final = msgspec.json.Encoder()
+_QUESTIONS: Final = {
+    "run": "May {name} be run?",
+    "run_again": "{name} was interrupted, and nobody knows whether it took effect. Shall it be run again?",
+}
 
 
 def error_event(error: GreenroomError) -> str:
@@ -82,10 +91,12 @@ class AguiProjection:
         self._has_shown = False
         self._open: dict[int, _Open] = {}
         self._usage: list[dict[str, Any]] = []
+        self._asked: dict[str, ApprovalRequested] = {}
+        self._is_suspended = False
 
     def is_running(self, turn_id: str) -> bool:
-        """Returns whether the turn's run was opened at the reader and not ended."""
-        return self._is_running and self._turn_id == turn_id
+        """Returns whether the turn's run was opened at the reader and not ended; one that is suspended goes on later."""
+        return (self._is_running or self._is_suspended) and self._turn_id == turn_id
 
     def error(self, error: GreenroomError) -> Sequence[str]:
         """Returns the last event of a stream that cannot go on."""
@@ -120,7 +131,9 @@ class AguiProjection:
                 self._count(payload.usage)
                 return self._step_ended()
             case ToolReturned():
+                self._asked.pop(payload.call_id, None)
                 return (
+                    *self._resumed(),
                     encoded(
                         {
                             "type": "TOOL_CALL_RESULT",
@@ -131,12 +144,11 @@ class AguiProjection:
                         }
                     ),
                 )
-            case NoticeGiven():
-                value = {"code": payload.code, "text": payload.text}
-                return (encoded({"type": "CUSTOM", "name": "greenroom.notice", "value": value}),)
+            case ApprovalRequested() | ApprovalDecided() | TurnSuspended() | MessageJoined() | NoticeGiven():
+                return self._about_people(payload)
             case TurnEnded():
                 self._count(payload.usage)
-                return (*self._step_ended(), self._run_ended(payload))
+                return (*self._resumed(), *self._step_ended(), self._run_ended(payload))
             case _:
                 return ()
 
@@ -176,8 +188,11 @@ class AguiProjection:
             events.extend(self._step_started(started))
             for part in running.open_parts():
                 events.extend(self._part_started(part))
+        self._asked = {asked.call_id: asked for asked in state.turn.calls.asked} if state.turn is not None else {}
         if turn.ended is not None:
             events.append(self._run_ended(turn.ended))
+        elif state.is_waiting:
+            events.append(self._suspended())
         return events
 
     # --- parts ----------------------------------------------------------------------------------------------------------
@@ -211,7 +226,7 @@ class AguiProjection:
     # --- steps and runs -------------------------------------------------------------------------------------------------
 
     def _run_started(self) -> str:
-        self._is_running = True
+        self._is_running, self._is_suspended = True, False
         version = {} if self._is_legacy else {"protocolVersion": PROTOCOL_VERSION}
         return encoded({"type": "RUN_STARTED", "threadId": self._thread_id, "runId": self._turn_id, **version})
 
@@ -227,6 +242,73 @@ class AguiProjection:
         snapshot = encoded({"type": "MESSAGES_SNAPSHOT", "messages": messages})
         return self._run_started(), snapshot, self._run_ended(TurnEnded(turn_id=turn_id, outcome="completed"))
 
+    def _about_people(
+        self, event: ApprovalRequested | ApprovalDecided | TurnSuspended | MessageJoined | NoticeGiven
+    ) -> Sequence[str]:
+        """Returns what people are asked, told or have said."""
+        match event:
+            case NoticeGiven():
+                value = {"code": event.code, "text": event.text}
+                return (encoded({"type": "CUSTOM", "name": "greenroom.notice", "value": value}),)
+            case ApprovalRequested() | ApprovalDecided():
+                return (*self._resumed(), self._approval(event))
+            case TurnSuspended():
+                return (self._suspended(),)
+            case MessageJoined():
+                return self._joined(event)
+
+    def _suspended(self) -> str:
+        """Returns the end of a run that waits for people; what they decide begins the rest of the turn."""
+        self._is_running, self._is_suspended = False, True
+        interrupts = [
+            {
+                "id": asked.approval_id,
+                "reason": "tool_approval",
+                "message": _QUESTIONS[asked.question].format(name=asked.name),
+                "toolCallId": asked.call_id,
+            }
+            for asked in self._asked.values()
+        ]
+        outcome = {"type": "interrupt", "interrupts": interrupts}
+        finished = {"type": "RUN_FINISHED", "threadId": self._thread_id, "runId": self._turn_id, "outcome": outcome}
+        return encoded({**finished, "usage": self._usage} if self._usage else finished)
+
+    def _resumed(self) -> Sequence[str]:
+        if not self._is_suspended:
+            return ()
+        self._usage = []
+        return (self._run_started(),)
+
+    def _approval(self, event: ApprovalRequested | ApprovalDecided) -> str:
+        value: dict[str, Any] = {"approvalId": event.approval_id, "toolCallId": event.call_id}
+        match event:
+            case ApprovalRequested():
+                self._asked[event.call_id] = event
+                name = "greenroom.approval_requested"
+                value |= {"toolName": tool_name(event.name), "question": event.question}
+            case ApprovalDecided():
+                self._asked.pop(event.call_id, None)
+                name = "greenroom.approval_decided"
+                value |= {"decision": event.decision, "reason": event.reason}
+        return encoded({"type": "CUSTOM", "name": name, "value": value})
+
+    def _joined(self, joined: MessageJoined) -> Sequence[str]:
+        """Returns the message that joins the run, for readers that did not send it."""
+        state = self._find_state() if self._shows_messages else None
+        turns = state.turns if state is not None else ()
+        messages = [each.accepted.message for turn in turns for each in turn.joined]
+        message = next((message for message in messages if message.turn_id == joined.turn_id), None)
+        return self._said(message) if message is not None else ()
+
+    def _said(self, message: MessageAccepted) -> Sequence[str]:
+        own = {"messageId": message.message_id}
+        text = "\n".join(part.text for part in message.parts if isinstance(part, TextPart))
+        return (
+            encoded({"type": "TEXT_MESSAGE_START", **own, "role": "user"}),
+            encoded({"type": "TEXT_MESSAGE_CONTENT", **own, "delta": text}),
+            encoded({"type": "TEXT_MESSAGE_END", **own}),
+        )
+
     def _turn_started(self, started: TurnStarted) -> Sequence[str]:
         self._turn_id, self._usage, self._open, self._step = started.turn_id, [], {}, None
         events = [self._run_started()]
@@ -235,11 +317,7 @@ class AguiProjection:
         if turn is None:
             return events
         if all(isinstance(part, TextPart) for part in turn.message.parts):
-            own = {"messageId": turn.message.message_id}
-            text = "\n".join(part.text for part in turn.message.parts if isinstance(part, TextPart))
-            events.append(encoded({"type": "TEXT_MESSAGE_START", **own, "role": "user"}))
-            events.append(encoded({"type": "TEXT_MESSAGE_CONTENT", **own, "delta": text}))
-            events.append(encoded({"type": "TEXT_MESSAGE_END", **own}))
+            events.extend(self._said(turn.message))
         else:
             events.append(self._snapshot_before(1))
         return events
@@ -268,7 +346,7 @@ class AguiProjection:
         return events
 
     def _run_ended(self, ended: TurnEnded) -> str:
-        self._is_running = False
+        self._is_running = self._is_suspended = False
         usage = {"usage": self._usage} if self._usage else {}
         match ended.outcome:
             case "cancelled" if self._is_legacy:

@@ -14,6 +14,7 @@ from typing import Any
 from greenroom.core.session import SessionState, StepState, TurnHistory
 from greenroom.core.step import Assembly
 from greenroom.core.transcript import tool_name
+from greenroom.events import MessageAccepted
 from greenroom.messages import (
     FilePart,
     OpaquePart,
@@ -29,12 +30,8 @@ def messages_before(state: SessionState, turn_id: str, step: int) -> list[dict[s
     """Returns all messages up to step number `step` of the turn, without it: they never change again."""
     messages: list[dict[str, Any]] = []
     for turn in state.turns:
-        messages.append(_user(turn))
         is_last = turn.turn_id == turn_id
-        for past in turn.steps:
-            if is_last and past.number >= step:
-                break
-            messages.extend(_step(turn, past))
+        messages.extend(_turn(turn, before_step=step if is_last else None))
         if is_last:
             break
     return messages
@@ -45,9 +42,7 @@ def messages_until(state: SessionState, seq: int) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     for turn in state.turns:
         if turn.seq < seq:
-            messages.append(_user(turn))
-            for step in turn.steps:
-                messages.extend(_step(turn, step))
+            messages.extend(_turn(turn))
     return messages
 
 
@@ -60,15 +55,29 @@ def all_messages(state: SessionState, running: Assembly | None = None) -> list[d
     """
     messages: list[dict[str, Any]] = []
     for turn in state.turns:
-        messages.append(_user(turn))
-        for step in turn.steps:
-            is_last = turn is state.turns[-1] and step is turn.steps[-1]
-            messages.extend(_step(turn, step, running if is_last else None))
+        messages.extend(_turn(turn, running=running if turn is state.turns[-1] else None))
     return messages
 
 
-def _user(turn: TurnHistory) -> dict[str, Any]:
-    return {"id": turn.message.message_id, "role": "user", "content": content_of(turn.message.parts)}
+def _turn(
+    turn: TurnHistory, *, before_step: int | None = None, running: Assembly | None = None
+) -> list[dict[str, Any]]:
+    """Returns the messages of a turn, with those that joined it where the model reads them."""
+    messages = [_user(turn.message), *_joined(turn, 0)]
+    for step in turn.steps:
+        if before_step is not None and step.number >= before_step:
+            break
+        messages.extend(_step(turn, step, running if step is turn.steps[-1] else None))
+        messages.extend(_joined(turn, step.number))
+    return messages
+
+
+def _joined(turn: TurnHistory, after_step: int) -> list[dict[str, Any]]:
+    return [_user(joined.accepted.message) for joined in turn.joined if joined.after_step == after_step]
+
+
+def _user(message: MessageAccepted) -> dict[str, Any]:
+    return {"id": message.message_id, "role": "user", "content": content_of(message.parts)}
 
 
 def content_of(parts: Sequence[TextPart | FilePart]) -> str | list[dict[str, Any]]:

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.core.session import SessionState, StepState, TurnHistory, added
+from greenroom.core.session import SessionState, StepState, TurnHistory
+from greenroom.core.tally import added
 from greenroom.core.transcript import tool_name
 from greenroom.errors import GreenroomError
 from greenroom.events import (

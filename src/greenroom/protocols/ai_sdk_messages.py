@@ -40,7 +40,7 @@ def ui_messages(state: SessionState) -> list[dict[str, Any]]:
     """
     messages: list[dict[str, Any]] = []
     for turn in state.turns:
-        metadata = {"turnId": turn.turn_id, "seq": turn.message_seq, "createdAt": turn.message_at_ms}
+        metadata = {"turnId": turn.turn_id, "seq": turn.accepted.seq, "createdAt": turn.accepted.at_ms}
         messages.append(_said(turn.message.message_id, turn.message.parts, metadata))
         if turn.ended is not None:
             messages.append(_answer(turn))

@@ -18,9 +18,13 @@ from greenroom.core.session import SessionState
 from greenroom.core.view import Message, history
 from greenroom.errors import GreenroomError
 from greenroom.events import (
+    ApprovalDecided,
+    ApprovalRequested,
     CancelRequested,
     Event,
     MessageAccepted,
+    MessageEdited,
+    MessageJoined,
     MessageWithdrawn,
     NoticeGiven,
     SessionClaimed,
@@ -36,6 +40,7 @@ from greenroom.events import (
     ToolStarted,
     TurnEnded,
     TurnStarted,
+    TurnSuspended,
 )
 from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted
 
@@ -43,15 +48,20 @@ SHOWN: Final[dict[type, tuple[str, ...]]] = {
     SessionUpdated: ("config_version", "restores"),
     SessionLabelled: ("labels",),
     SessionRewound: ("turn_id",),
-    MessageAccepted: ("message_id", "turn_id", "parts"),
+    MessageAccepted: ("message_id", "turn_id", "parts", "overlap"),
     MessageWithdrawn: ("turn_id",),
+    MessageEdited: ("turn_id", "parts"),
+    MessageJoined: ("turn_id", "joined_turn_id"),
     TurnStarted: ("turn_id",),
     StepStarted: ("step", "attempt", "backend", "model"),
     StepFinished: ("reason", "usage"),
     StepFailed: ("code", "message", "hint", "retry_after_s"),
     ToolStarted: ("call_id", "name", "effect"),
     ToolReturned: ("call_id", "name", "outcome", "content", "duration_ms"),
-    CancelRequested: ("turn_id",),
+    ApprovalRequested: ("approval_id", "call_id", "name", "question"),
+    ApprovalDecided: ("approval_id", "call_id", "decision", "arguments", "reason"),
+    TurnSuspended: ("turn_id",),
+    CancelRequested: ("turn_id", "takes_back"),
     NoticeGiven: ("code", "text"),
     TurnEnded: ("turn_id", "outcome", "code", "message", "hint"),
 }

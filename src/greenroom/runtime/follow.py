@@ -43,7 +43,7 @@ class Follower(Generic[S]):
     Args:
         snapshot: makes what a reader needs to begin in the middle, from the state and the items that are shown but not written.
             Called between two entries; must not wait.
-        until_idle: end when everything was read and no turn is open or waits.
+        until_idle: end when everything was read and nothing is done, or waits to be done, before a person does something.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Follower(Generic[S]):
 
     async def _taken(self, live: LiveSession, reader: Reader) -> Sequence[Entry]:
         """Waits for entries; for an idle session that waits for another process, only a moment, then looks again."""
-        if not self._until_idle or live.state.is_busy or not reader.is_empty:
+        if not self._until_idle or live.state.is_at_work or not reader.is_empty:
             return await reader.take()
         try:
             async with asyncio.timeout(_LOOK_AGAIN_S):
@@ -119,8 +119,8 @@ class Follower(Generic[S]):
             return ()
 
     async def _is_done(self, live: LiveSession, reader: Reader) -> bool:
-        """Returns whether the session is idle, stays idle, and everything was taken."""
-        if live.state.is_busy or not reader.is_empty:
+        """Returns whether the session is idle or waits for a person, stays so, and everything was taken."""
+        if live.state.is_at_work or not reader.is_empty:
             return False
         # A message that another process has left in the inbox will be answered.
         waiting = await self._registry.store.inbox.pending(self._session_id)
@@ -128,7 +128,7 @@ class Follower(Generic[S]):
             return False
         # One that has just left it is in the log, which we may not have followed yet.
         await self._registry.freshen(live)
-        return not live.state.is_busy and reader.is_empty
+        return not live.state.is_at_work and reader.is_empty
 
     async def _caught_up(self, head: int, position: Cursor, tail: Sequence[Entry]) -> AsyncIterator[Sequence[Entry]]:
         registry = self._registry

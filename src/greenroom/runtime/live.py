@@ -235,7 +235,7 @@ class LiveSession:
                 events = decide(self.state)
                 batch = [*self._taken(), *events] if events else ()
                 return await self._append(batch, epoch=self.state.epoch) if batch else ()
-            if self.state.is_busy and not take_over:
+            if self.state.is_at_work and not take_over:
                 raise Conflict(self.session_id, expected_seq=self.state.seq, actual_seq=self.state.seq)
             events = decide(self.state)
             if not events and not take_over:

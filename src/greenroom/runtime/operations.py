@@ -8,23 +8,16 @@ Rule: nothing changes unless all of it does.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
 
-import msgspec
-
-from greenroom.config import Overlap, Patch, SessionConfig, SessionLabels
+from greenroom.config import Patch, SessionConfig, SessionLabels
 from greenroom.core.bundle import copied_records
-from greenroom.core.cursor import Cursor, parse_cursor
 from greenroom.core.index import search_texts
 from greenroom.core.session import SessionState, replayed
-from greenroom.errors import Conflict, InvalidArgument, LimitExceeded, LogUnavailable, SessionNotFound, TurnInProgress
+from greenroom.errors import Conflict, InvalidArgument, LogUnavailable, SessionNotFound, TurnInProgress
 from greenroom.events import (
-    CancelRequested,
     Event,
-    MessageAccepted,
     Parent,
     Record,
     SessionCreated,
@@ -33,39 +26,17 @@ from greenroom.events import (
     SessionUpdated,
 )
 from greenroom.interfaces import IndexUpdate, SearchText
-from greenroom.runtime.clock import backoff_s, new_id
+from greenroom.runtime.attempts import attempted
+from greenroom.runtime.clock import new_id
 from greenroom.runtime.live import LiveSession
 from greenroom.runtime.registry import Registry
-from greenroom.runtime.watch import Watch, cancellation, is_known, known_turn_id
-
-T = TypeVar("T")
-
-_ATTEMPTS_MAX: Final = 20
-
-
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """An accepted message: it is durable, and will be answered.
-
-    Attributes:
-        position: how many turns come before its own; 0 means that it is answered now.
-        cursor: position from which `attach` shows the turn.
-        is_repeat: the idempotency key was known; nothing was added.
-    """
-
-    session_id: str
-    turn_id: str
-    message_id: str
-    position: int
-    cursor: str
-    is_repeat: bool = False
 
 
 class Operations:
     """Changes of sessions."""
 
-    def __init__(self, registry: Registry, watch: Watch) -> None:
+    def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._watch = watch
 
     async def create(self, session_id: str, *, user_id: str, config: SessionConfig, labels: SessionLabels) -> bool:
         """Creates the session; returns `False` if one of that id exists already.
@@ -103,75 +74,6 @@ class Operations:
             return events
 
         await self._changed(session_id, decide)
-
-    async def send(self, session_id: str, message: MessageAccepted, *, overlap: Overlap | None) -> Receipt:
-        """Accepts a message and sees to it that it is answered.
-
-        Raises:
-            SessionNotFound: no such session.
-            TurnInProgress: `reject`, and a turn is open or waits.
-            LimitExceeded: too many messages wait already.
-        """
-        known: list[str] = []
-
-        def decide(state: SessionState) -> Sequence[Event]:
-            known.clear()
-            if is_known(state, message):
-                known.append(known_turn_id(state, message))
-                return ()
-            self._check_overlap(state, overlap)
-            return (message,)
-
-        async def attempt(live: LiveSession) -> Receipt:
-            if not await self._registry.may_write(live):
-                await live.refresh()
-                if live.state.is_busy and not live.is_mine:
-                    self._check_overlap(live.state, overlap)
-                    if is_known(live.state, message):
-                        return _repeat(live.state, known_turn_id(live.state, message))
-                    posted = await self._watch.post(live, message)
-                    position = 1 + len(live.state.queue)
-                    cursor = Cursor(live.state.seq, 0, live.state.epoch)
-                    return _receipt(live.state, posted, cursor=cursor, position=position)
-            if live.is_mine and live.state.is_busy:
-                await self._watch.take_in(live)  # what came first by another way is first in the queue
-            records = await live.change(decide)
-            self._registry.wake(live)
-            if known:
-                return _repeat(live.state, known[0])
-            position = len(live.state.queue) - (live.state.turn is None)
-            accepted = records[-1]
-            cursor = Cursor(accepted.seq, 0, accepted.epoch)
-            return _receipt(live.state, message, cursor=cursor, position=position)
-
-        try:
-            return await self._attempted(session_id, attempt)
-        except LogUnavailable:
-            # Unknown whether written: the log knows, and a message that is in it is not added again.
-            return await self._attempted(session_id, attempt)
-
-    async def cancel(self, session_id: str) -> bool:
-        """Stops the open turn, or withdraws the one that is about to start; returns whether there was one.
-
-        Raises:
-            SessionNotFound: no such session.
-        """
-
-        async def attempt(live: LiveSession) -> bool:
-            may_write = await self._registry.may_write(live)
-            if not may_write:
-                await live.refresh()
-            turn_id = _current(live.state)
-            if turn_id is None:
-                return False
-            if not may_write:
-                await self._watch.post(live, CancelRequested(turn_id=turn_id))
-                return True
-            await live.change(lambda state: cancellation(state, turn_id))
-            self._registry.stop_turn(session_id)
-            return True
-
-        return await self._attempted(session_id, attempt)
 
     async def rewind(self, session_id: str, turn_id: str) -> None:
         """Takes a turn and all after it out of the session.
@@ -274,7 +176,7 @@ class Operations:
             if await self._registry.store.index.get(session_id) is None:
                 raise SessionNotFound(session_id)
             return
-        if live.state.is_busy and live.is_mine:
+        if live.state.is_at_work and live.is_mine:
             raise TurnInProgress("a session cannot be put to sleep while it answers", hint="cancel the turn first")
         await self._registry.leave(session_id)
 
@@ -303,19 +205,6 @@ class Operations:
                 return live.state
         return replayed(session_id, await self.records(session_id), limits=self._registry.limits)
 
-    async def find_turn(self, session_id: str, turn_id: str) -> Cursor:
-        """Returns the position from which a turn shows: where its message was accepted.
-
-        Raises:
-            SessionNotFound: no such session.
-            InvalidArgument: no such turn, or one that was taken back.
-        """
-        state = await self.peek(session_id)
-        try:
-            return parse_cursor(_repeat(state, turn_id).cursor)
-        except InvalidArgument as error:
-            raise InvalidArgument(f"there is no turn {turn_id!r}", hint="history() shows the turns") from error
-
     # --- how a change is made -------------------------------------------------------------------------------------------
 
     async def _changed(self, session_id: str, decide: Callable[[SessionState], Sequence[Event]]) -> None:
@@ -327,20 +216,7 @@ class Operations:
             await live.change(decide)
             self._registry.wake(live)
 
-        await self._attempted(session_id, attempt)
-
-    async def _attempted(self, session_id: str, attempt: Callable[[LiveSession], Awaitable[T]]) -> T:
-        for number in range(1, _ATTEMPTS_MAX + 1):
-            async with self._registry.using(session_id) as live:
-                try:
-                    return await attempt(live)
-                except Conflict:
-                    # Somebody else wrote. A session that was thrown away is opened anew; one that is only behind catches up.
-                    if not live.is_broken:
-                        await live.refresh()
-            # Processes that want the same session at the same time must not keep in step.
-            await asyncio.sleep(backoff_s(number, base_s=0.002, longest_s=0.1))
-        raise LogUnavailable(f"session {session_id!r} changes hands too quickly", hint="try again")
+        await attempted(self._registry, session_id, attempt)
 
     async def _append_new(self, session_id: str, records: Sequence[Record]) -> None:
         changes = await self._registry.store.foreign_changes()
@@ -359,54 +235,3 @@ class Operations:
             index=IndexUpdate(summary=state.tally.summary(), texts=tuple(texts)),
         )
         self._registry.adopt(state, seen_changes=changes)
-
-    def _check_overlap(self, state: SessionState, overlap: Overlap | None) -> None:
-        if not state.is_busy:
-            return
-        if (overlap or state.config.overlap) == "reject":
-            raise TurnInProgress(
-                "the session is answering", hint="wait for the end, cancel it, or use overlap='enqueue'"
-            )
-        if len(state.queue) >= self._registry.limits.queue_max:
-            raise LimitExceeded(f"{len(state.queue)} messages wait already", hint="wait until some are answered")
-
-
-def _current(state: SessionState) -> str | None:
-    if state.turn is not None:
-        return state.turn.turn_id
-    return state.queue[0].message.turn_id if state.queue else None
-
-
-def _receipt(state: SessionState, message: MessageAccepted, *, cursor: Cursor, position: int) -> Receipt:
-    return Receipt(
-        session_id=state.session_id,
-        turn_id=message.turn_id,
-        message_id=message.message_id,
-        position=max(0, position),
-        cursor=str(cursor),
-    )
-
-
-def _repeat(state: SessionState, turn_id: str) -> Receipt:
-    waiting = [accepted.message.turn_id for accepted in state.queue]
-    if turn_id in waiting:
-        place = waiting.index(turn_id)
-        accepted = state.queue[place]
-        message, position = accepted.message, place + (state.turn is not None)
-        cursor = Cursor(accepted.seq, 0, accepted.epoch)
-    else:
-        turn = next((turn for turn in state.turns if turn.turn_id == turn_id), None)
-        if turn is None:
-            raise InvalidArgument(
-                "the message of this idempotency key, or turn id, was taken back", hint="send it with a new one"
-            )
-        message, position = turn.message, 0
-        cursor = Cursor(turn.message_seq, 0, turn.message_epoch)
-    return Receipt(
-        session_id=state.session_id,
-        turn_id=turn_id,
-        message_id=message.message_id,
-        position=position,
-        cursor=str(cursor),
-        is_repeat=True,
-    )

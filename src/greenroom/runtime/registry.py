@@ -117,7 +117,7 @@ class Registry:
     def wake(self, live: LiveSession) -> None:
         """Starts a runner if there is something to do and nobody does it."""
         session_id = live.session_id
-        if session_id in self._runners or live.is_broken or self._is_closed or not live.state.is_busy:
+        if session_id in self._runners or live.is_broken or self._is_closed or not live.state.is_at_work:
             return
         runner = Runner(
             live,
@@ -141,12 +141,13 @@ class Registry:
             self._runners[session_id][0].stop_turn()
 
     async def may_write(self, live: LiveSession) -> bool:
-        """Returns whether this process may write: the session is ours, idle, or its owner is gone (then it is recovered).
+        """Returns whether this process may write: the session is ours, nothing is done in it, or its owner is gone (then it is
+        recovered).
 
         Raises:
             Conflict: somebody else was quicker; open the session anew.
         """
-        if live.is_mine or not live.state.is_busy:
+        if live.is_mine or not live.state.is_at_work:
             return True
         if await self.store.is_alive(live.state.tally.owner):
             return False
@@ -160,7 +161,7 @@ class Registry:
             SessionNotFound: it was deleted.
             EventLogError: the log cannot be read.
         """
-        if live.is_mine and live.state.is_busy:
+        if live.is_mine and live.state.is_at_work:
             return  # as long as we live, nobody takes over a turn of ours
         changes = await self.store.foreign_changes()
         if changes != live.seen_changes:
@@ -216,8 +217,8 @@ class Registry:
         live = self.adopt(replayed(session_id, records, limits=self.limits), seen_changes=changes)
         try:
             state = live.state
-            # Busy, and in the name of this process, but not in its memory: thrown away after an error of the log.
-            if state.is_busy and (live.is_mine or not await self.store.is_alive(state.tally.owner)):
+            # At work, and in the name of this process, but not in its memory: thrown away after an error of the log.
+            if state.is_at_work and (live.is_mine or not await self.store.is_alive(state.tally.owner)):
                 await self._take_over(live)
         except BaseException:
             live.throw_away()
@@ -275,7 +276,8 @@ class Registry:
             self._make_room()
 
     def _is_idle(self, live: LiveSession) -> bool:
-        return not live.users and not len(live.feed) and live.session_id not in self._runners and not live.state.is_busy
+        is_used = live.users or len(live.feed) or live.session_id in self._runners
+        return not is_used and not live.state.is_at_work
 
 
 def _nothing() -> None:

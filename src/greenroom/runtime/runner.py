@@ -14,15 +14,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from greenroom.core.prompt import system_prompt, turn_context
-from greenroom.core.recovery import settled
-from greenroom.core.session import SessionState, StartTurn
+from greenroom.core.recovery import ending, unknown_outcome
+from greenroom.core.session import JoinMessages, SessionState, StartTurn
 from greenroom.core.step import Intake
 from greenroom.core.transcript import render
-from greenroom.core.turn import AskBackend, FinishTurn, RunTools, TurnState
+from greenroom.core.turn import AskBackend, FinishTurn, RunTools, Suspend, TurnState
 from greenroom.errors import BackendGarbled, BackendUnavailable, EventLogError, GreenroomError
 from greenroom.events import (
     Event,
     MessageAccepted,
+    MessageJoined,
     NoticeGiven,
     StepFailed,
     StepFinished,
@@ -32,6 +33,7 @@ from greenroom.events import (
     TurnEnded,
     TurnOutcome,
     TurnStarted,
+    TurnSuspended,
 )
 from greenroom.interfaces import BackendRequest, Store, Tool, ToolContext
 from greenroom.limits import Limits
@@ -40,7 +42,7 @@ from greenroom.runtime.clock import Clock, backoff_s, date_of
 from greenroom.runtime.families import Families
 from greenroom.runtime.live import LiveSession
 from greenroom.runtime.tasks import Tasks
-from greenroom.runtime.tool_calls import refusal, run_call
+from greenroom.runtime.tool_calls import run_call, verdict
 from greenroom.runtime.workspace import Workspaces
 
 logger: Final = logging.getLogger("greenroom")
@@ -76,12 +78,12 @@ class Runner:
         self._intake: Intake | None = None
 
     async def run(self) -> None:
-        """Performs actions until the session is idle.
+        """Performs actions until the session is idle, or waits for a person.
 
         Raises:
             EventLogError: the log failed; the session was thrown away and its open turn is left to recovery.
         """
-        while self._live.state.is_busy:
+        while self._live.state.is_at_work:
             await self._run_turn()
             await self._take_in(self._live)
 
@@ -143,9 +145,7 @@ class Runner:
             # A step that has ended by itself has said what it used.
             cut = usage if turn.state is TurnState.STREAMING else Usage()
             end = TurnEnded(turn_id=turn.turn_id, outcome=outcome, code=code, message=message, hint=hint, usage=cut)
-            if turn.cancelled:
-                end = TurnEnded(turn_id=turn.turn_id, outcome="cancelled", usage=cut)
-            return *settled(turn), end
+            return ending(turn, end)
 
         await self._live.change(ends)
 
@@ -160,6 +160,10 @@ class Runner:
                     await self._ask_backend(action)
                 case RunTools() as action:
                     await self._run_tools(action)
+                case JoinMessages():
+                    await self._live.change(joining)
+                case Suspend():
+                    await self._live.change(suspension)
                 case FinishTurn() as action:
                     await self._end(action.outcome, code=action.code, message=action.message, hint=action.hint)
                     return
@@ -181,7 +185,10 @@ class Runner:
 
         def start(state: SessionState) -> Sequence[Event]:
             is_next = state.turn is None and state.queue and state.queue[0].message.turn_id == message.turn_id
-            return (started, step) if is_next else ()  # it was stopped or taken back meanwhile
+            if not is_next:
+                return ()  # it was stopped or taken back meanwhile
+            joins = (MessageJoined(turn_id=joined, joined_turn_id=message.turn_id) for joined in state.joining())
+            return started, *joins, step
 
         if await self._live.change(start):
             await self._stream(config.backend)
@@ -250,9 +257,15 @@ class Runner:
 
     async def _run_tools(self, action: RunTools) -> None:
         config = self._live.state.config
+        turn = self._live.state.turn
+        assert turn is not None, "it asked for the tools"
         tools = self._families.tools(config.tools)
-        refused = {call.call_id: answer for call in action.calls if (answer := refusal(call, tools)) is not None}
-        wanted = [call for call in action.calls if call.call_id not in refused]
+        settled = {
+            call.call_id: event
+            for call in action.calls
+            if (event := verdict(call, tools, action=action, calls=turn.calls, rules=config.approval)) is not None
+        }
+        wanted = [call for call in action.calls if call.call_id not in settled]
         intents: list[Event] = [
             ToolStarted(
                 call_id=call.call_id,
@@ -263,7 +276,7 @@ class Runner:
             for call in wanted
             if call.call_id not in action.started
         ]
-        await self._live.write(*intents, *refused.values())
+        await self._live.write(*intents, *settled.values())
         slots = asyncio.Semaphore(self._limits.tools_concurrent_max)
         try:
             async with asyncio.TaskGroup() as group:
@@ -274,15 +287,16 @@ class Runner:
             raise failures.exceptions[0] from failures
 
     async def _run_tool(self, call: ToolCallPart, tool: Tool, slots: asyncio.Semaphore) -> None:
+        config = self._live.state.config
         async with slots:
             returned: ToolReturned = await run_call(
-                call,
-                tool,
-                self._context(call),
-                timeout_s=self._live.state.config.tool_timeout_s,
-                limits=self._limits,
+                call, tool, self._context(call), timeout_s=config.tool_timeout_s, limits=self._limits
             )
-        await self._live.write(returned)
+        turn = self._live.state.turn
+        if returned.outcome == "unknown" and tool.effect == "once" and turn is not None:
+            await self._live.write(unknown_outcome(turn, call, config, returned))
+        else:
+            await self._live.write(returned)
 
     # --- what actions need ----------------------------------------------------------------------------------------------
 
@@ -327,3 +341,18 @@ class Runner:
 
     def _idempotency_key(self, call: ToolCallPart) -> str:
         return f"{self._live.session_id}/{call.call_id}"
+
+
+def joining(state: SessionState) -> Sequence[Event]:
+    """Returns what is written when messages join the open turn, as the queue is now."""
+    action = state.next_action()
+    if state.turn is None or not isinstance(action, JoinMessages):
+        return ()
+    return [MessageJoined(turn_id=turn_id, joined_turn_id=state.turn.turn_id) for turn_id in action.turn_ids]
+
+
+def suspension(state: SessionState) -> Sequence[Event]:
+    """Returns what is written when nothing is left to do but to wait; nothing, if a decision has come meanwhile."""
+    turn = state.turn
+    is_due = turn is not None and isinstance(state.next_action(), Suspend)
+    return (TurnSuspended(turn_id=turn.turn_id),) if turn is not None and is_due else ()

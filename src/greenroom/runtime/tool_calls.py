@@ -14,7 +14,11 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.events import ToolReturned
+from greenroom.config import ApprovalRule
+from greenroom.core.approval import denied_by_person, denied_by_rule, ruling
+from greenroom.core.calls import Calls
+from greenroom.core.turn import RunTools
+from greenroom.events import ApprovalRequested, ToolReturned
 from greenroom.interfaces import Tool, ToolContext, ToolError
 from greenroom.limits import Limits
 from greenroom.messages import Outcome, ToolCallPart
@@ -24,7 +28,53 @@ logger: Final = logging.getLogger("greenroom")
 _NAMES_SHOWN: Final = 40
 
 
-def refusal(call: ToolCallPart, tools: Mapping[str, Tool]) -> ToolReturned | None:
+def verdict(
+    call: ToolCallPart,
+    tools: Mapping[str, Tool],
+    *,
+    action: RunTools,
+    calls: Calls,
+    rules: Mapping[str, ApprovalRule],
+) -> ToolReturned | ApprovalRequested | None:
+    """Returns what is written about a call instead of running it: its result, or that a person is asked. `None`: run it.
+
+    Args:
+        call: the call.
+        tools: what there is, by name.
+        action: that the call is a part of.
+        calls: of the step.
+        rules: pattern of tool names -> rule.
+    """
+    decided, was_started = action.decided.get(call.call_id), call.call_id in action.started
+    if decided is not None and decided.decision == "deny":
+        return denied_by_person(call, decided, was_started=was_started)
+    refused = _refusal(call, tools)
+    if refused is not None or was_started or decided is not None:
+        return refused
+    tool = tools[call.name]
+    match ruling(rules, call.name, needs_approval=tool.needs_approval):
+        case "allow":
+            return None
+        case "deny":
+            return denied_by_rule(call)
+        case "ask":
+            return _misfit(call, tool) or ApprovalRequested(
+                approval_id=calls.next_approval_id(call.call_id), call_id=call.call_id, name=call.name
+            )
+
+
+def _misfit(call: ToolCallPart, tool: Tool) -> ToolReturned | None:
+    """Returns the result of a call that nobody needs to be asked about: its arguments do not fit."""
+    arguments = parsed_arguments(call)
+    assert isinstance(arguments, dict), "refused before"
+    try:
+        tool.check(arguments)
+    except ToolError as error:
+        return _returned(call, "error", str(error))
+    return None
+
+
+def _refusal(call: ToolCallPart, tools: Mapping[str, Tool]) -> ToolReturned | None:
     """Returns the result of a call that cannot be run at all, or `None` if it can be tried."""
     if call.name not in tools:
         known = ", ".join(sorted(tools)[:_NAMES_SHOWN]) or "none"

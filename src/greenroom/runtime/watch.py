@@ -15,18 +15,25 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from greenroom.core.session import SessionState
-from greenroom.errors import Conflict, GreenroomError, SessionNotFound
-from greenroom.events import CancelRequested, Event, MessageAccepted, MessageWithdrawn, TurnEnded, TurnStarted
+from greenroom.core.overlap import arrival, cancellation, is_known, withdrawal
+from greenroom.errors import Conflict, GreenroomError, LogUnavailable, SessionNotFound
+from greenroom.events import (
+    ApprovalDecided,
+    CancelRequested,
+    MessageAccepted,
+    MessageEdited,
+    MessageWithdrawn,
+)
 from greenroom.runtime.live import LiveSession
 from greenroom.runtime.registry import Registry
 
 logger: Final = logging.getLogger("greenroom")
 
 _POLL_S: Final = 0.1
+_PATIENCE: Final = 100
 
-InboxEvent = MessageAccepted | CancelRequested
-T = TypeVar("T", MessageAccepted, CancelRequested)
+InboxEvent = MessageAccepted | MessageEdited | MessageWithdrawn | CancelRequested | ApprovalDecided
+T = TypeVar("T", bound=InboxEvent)
 _inbox_decoder: Final = msgspec.json.Decoder(InboxEvent)
 _encoder: Final = msgspec.json.Encoder()
 
@@ -59,6 +66,21 @@ class Watch:
         self.start()
         return event
 
+    async def has_taken(self, live: LiveSession, event: MessageEdited | MessageWithdrawn) -> bool:
+        """Waits until the owner has taken a change of the queue, or is gone; returns whether it came in time.
+
+        Raises:
+            LogUnavailable: the owner neither answers nor is gone; the change still waits for it.
+        """
+        seq = live.state.seq
+        for _ in range(_PATIENCE):
+            if not await self._registry.store.inbox.pending(live.session_id):
+                records = await self._registry.store.log.read(live.session_id, after_seq=seq)
+                return any(record.event == event for record in records)
+            await asyncio.sleep(_POLL_S / 2)
+            await self._look_safely(live)
+        raise LogUnavailable("the process that is answering does not react", hint="look again later")
+
     async def look(self, live: LiveSession) -> None:
         """Brings one session up to date, takes in its inbox if it is ours, and takes it over if its owner is gone."""
         await self._registry.freshen(live)
@@ -77,8 +99,8 @@ class Watch:
             changes = await self._registry.store.foreign_changes()
             changed, self._seen = changes != self._seen, changes
             for live in self._registry:
-                is_foreign = not live.is_mine and len(live.feed) > 0
-                if is_foreign or (changed and live.state.is_busy):
+                is_followed = self._is_followed(live)
+                if is_followed or (changed and live.state.is_at_work):
                     await self._look_safely(live)
             for session_id in tuple(self._posted):
                 await self._see_through(session_id)
@@ -114,45 +136,27 @@ class Watch:
     async def _take(self, live: LiveSession, event: InboxEvent) -> None:
         match event:
             case MessageAccepted():
-                await live.change(lambda state: () if is_known(state, event) else (event,))
+                # It was checked when it was accepted, and acknowledged: now it is taken, whatever has changed.
+                await live.change(lambda state: () if is_known(state, event) else arrival(state, event))
+            case MessageEdited() | MessageWithdrawn():
+                await live.change(lambda state: (event,) if withdrawal(state, event.turn_id) else ())
             case CancelRequested():
                 await live.change(lambda state: cancellation(state, event.turn_id))
-                self._registry.stop_turn(live.session_id)
+            case ApprovalDecided():
+                await live.change(lambda state: (event,) if state.allows((event,)) else ())
+        self._registry.stop_turn(live.session_id)
 
     def _has_reason(self) -> bool:
         return (
-            bool(self._posted)
-            or self._registry.has_runners
-            or any(len(live.feed) and not live.is_mine for live in self._registry)
+            bool(self._posted) or self._registry.has_runners or any(self._is_followed(live) for live in self._registry)
         )
+
+    @staticmethod
+    def _is_followed(live: LiveSession) -> bool:
+        """Returns whether somebody here reads what another process writes, or may write: a person's decision comes anywhere."""
+        return len(live.feed) > 0 and (not live.is_mine or live.state.is_waiting)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._task = None
         if not task.cancelled() and (failure := task.exception()) is not None:
             logger.error("watching other processes failed", exc_info=failure)
-
-
-def is_known(state: SessionState, message: MessageAccepted) -> bool:
-    """Returns whether the message is in the log already, itself or under its idempotency key."""
-    return state.knows_turn(message.turn_id) or (
-        bool(message.idempotency_key) and message.idempotency_key in state.keys
-    )
-
-
-def known_turn_id(state: SessionState, message: MessageAccepted) -> str:
-    """Returns the turn of a message that is known."""
-    return state.keys.get(message.idempotency_key, message.turn_id)
-
-
-def cancellation(state: SessionState, turn_id: str) -> list[Event]:
-    """Returns the events that stop a turn: one that is over stays as it is, one that waits behind others is withdrawn.
-
-    One that is about to start ends as it would a moment later: its message stays, with a cancelled answer.
-    """
-    if state.turn is not None and state.turn.turn_id == turn_id:
-        return [] if state.turn.cancelled else [CancelRequested(turn_id=turn_id)]
-    if state.turn is None and state.queue and state.queue[0].message.turn_id == turn_id:
-        return [TurnStarted(turn_id=turn_id), TurnEnded(turn_id=turn_id, outcome="cancelled")]
-    if any(accepted.message.turn_id == turn_id for accepted in state.queue):
-        return [MessageWithdrawn(turn_id=turn_id)]
-    return []

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from greenroom.protocols.native import message_json
-from greenroom.runtime.operations import Receipt
+from greenroom.runtime.exchange import Receipt
 from greenroom.server import bodies
 from greenroom.server.answers import Answer, Empty, Json
 from greenroom.server.attachments import attachment

@@ -16,11 +16,12 @@ from greenroom.core.cursor import parse_cursor
 from greenroom.core.session import SessionState
 from greenroom.core.view import Message
 from greenroom.errors import InvalidArgument, SessionNotFound
+from greenroom.events import Decision
 from greenroom.interfaces import SearchHit, WorkspaceFolder
 from greenroom.manager import AgentManager
 from greenroom.message_input import AttachmentInput, accepted_message
 from greenroom.protocols.projection import ProtocolName
-from greenroom.runtime.operations import Receipt
+from greenroom.runtime.exchange import Receipt
 from greenroom.server.defaults import Defaults
 from greenroom.session_data import session_data
 from greenroom.streams import Frame
@@ -201,7 +202,7 @@ class Sessions:
         self,
         session_id: str,
         approval_id: str,
-        decision: str,
+        decision: Decision,
         *,
         arguments: Mapping[str, Any] | None,
         reason: str | None,

@@ -1,4 +1,4 @@
-"""Toolsets out of toolsets: with a prefix, with fewer tools, with other names.
+"""Toolsets out of toolsets: with a prefix, with fewer tools, with other names, with a person who is asked first.
 
     filtered(prefixed(Calendar(), "work_"), ["work_list_events"], name="WorkCalendar")
 
@@ -78,6 +78,28 @@ def filtered(
     return _Wrapped(source, name, choose)
 
 
+def approval_required(
+    source: ToolSource, names: Collection[str] | Callable[[Tool], bool] | None = None, *, name: str | None = None
+) -> ToolSource:
+    """Returns the source with tools about which a person is asked before they run: those that `names` says, or all.
+
+    Raises:
+        InvalidArgument: from `tools()`: a name in `names` that the source does not have.
+    """
+    if isinstance(names, str):
+        raise InvalidArgument(f"approval_required(..., {names!r}) is one text, not names", hint=f"write [{names!r}]")
+    if names is None or callable(names):
+        applies = names or (lambda _: True)
+        return _Wrapped(source, name, lambda tools: [_Guarded(tool) if applies(tool) else tool for tool in tools])
+    guarded = dict.fromkeys(names)
+
+    def guard(tools: Sequence[Tool]) -> Sequence[Tool]:
+        _check_known(guarded, tools, source)
+        return [_Guarded(tool) if tool.spec.name in guarded else tool for tool in tools]
+
+    return _Wrapped(source, name, guard)
+
+
 class _Wrapped:
     """A source whose tools pass through a function."""
 
@@ -116,26 +138,52 @@ class _Wrapped:
         await self._source.close()
 
 
-class _Renamed:
-    """A tool under another name."""
+class _Around:
+    """A tool around another one, and the same but for what a subclass says."""
 
-    def __init__(self, tool: Tool, name: str) -> None:
+    def __init__(self, tool: Tool) -> None:
         self._tool = tool
-        self._name = name
 
     def __repr__(self) -> str:
-        return f"<tool {self._name!r} around {self._tool!r}>"
+        return f"<tool {self.spec.name!r} around {self._tool!r}>"
 
     @property
     def spec(self) -> ToolSpec:
-        return msgspec.structs.replace(self._tool.spec, name=self._name)
+        return self._tool.spec
 
     @property
     def effect(self) -> Effect:
         return self._tool.effect
 
+    @property
+    def needs_approval(self) -> bool:
+        return self._tool.needs_approval
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        self._tool.check(arguments)
+
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> str:
         return await self._tool.call(arguments, context)
+
+
+class _Renamed(_Around):
+    """A tool under another name."""
+
+    def __init__(self, tool: Tool, name: str) -> None:
+        super().__init__(tool)
+        self._name = name
+
+    @property
+    def spec(self) -> ToolSpec:
+        return msgspec.structs.replace(self._tool.spec, name=self._name)
+
+
+class _Guarded(_Around):
+    """A tool about which a person is asked first."""
+
+    @property
+    def needs_approval(self) -> bool:
+        return True
 
 
 def _check_tool_name(name: str) -> None:

@@ -42,14 +42,22 @@ _METHOD_FORM: Final = "write `async def method(self, ...)` with @tool directly a
 class _Mark(msgspec.Struct, frozen=True):
     effect: Effect
     name: str | None
+    needs_approval: bool
 
 
 @overload
 def tool(method: _Method, /) -> _Method: ...
 @overload
-def tool(*, effect: Effect = "once", name: str | None = None) -> Callable[[_Method], _Method]: ...
 def tool(
-    method: _Method | None = None, /, *, effect: Effect = "once", name: str | None = None
+    *, effect: Effect = "once", name: str | None = None, needs_approval: bool = False
+) -> Callable[[_Method], _Method]: ...
+def tool(
+    method: _Method | None = None,
+    /,
+    *,
+    effect: Effect = "once",
+    name: str | None = None,
+    needs_approval: bool = False,
 ) -> _Method | Callable[[_Method], _Method]:
     """Makes an async method of a `Toolset` something that a model can call.
 
@@ -58,6 +66,7 @@ def tool(
         effect: what a second run of the same call would do, after a crash in the middle of the first. `pure`: it only looks.
             `idempotent`: nothing more than the first. `once`: harm, or nobody knows; such a call is never run again.
         name: what the model calls it; the method's own name if left out.
+        needs_approval: a person is asked before it runs, unless the session's `approval` has a pattern for it.
 
     Raises:
         TypeError: it does not stand on a function.
@@ -66,7 +75,7 @@ def tool(
     def mark(method: _Method) -> _Method:
         if not isinstance(method, FunctionType | staticmethod | classmethod):
             raise TypeError(f"@tool stands on {type(method).__name__} {method!r}: {_METHOD_FORM}")
-        setattr(method, _MARK, _Mark(effect, name))
+        setattr(method, _MARK, _Mark(effect, name, needs_approval))
         return method
 
     return mark if method is None else mark(method)
@@ -135,6 +144,19 @@ class BoundTool:
         """What a second run would do."""
         return self._definition.effect
 
+    @property
+    def needs_approval(self) -> bool:
+        """Whether a person is asked before it runs."""
+        return self._definition.needs_approval
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        """Accepts arguments that fit.
+
+        Raises:
+            ToolError: they do not; says everything that is wrong with them.
+        """
+        self._definition.signature.fitted(arguments)
+
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> str:
         """Checks the arguments, runs the method, and returns its result as text.
 
@@ -169,6 +191,7 @@ class _Definition(msgspec.Struct, frozen=True, kw_only=True):
     function: Callable[..., Awaitable[Any]]
     spec: ToolSpec
     effect: Effect
+    needs_approval: bool
     signature: Signature
 
 
@@ -226,7 +249,9 @@ def _definition(cls: type[Toolset], attribute: str, value: Any, mark: _Mark, nam
     signature = read_signature(value, names, where)
     description, about = _documentation(value, name)
     spec = ToolSpec(name=name, description=description, parameters=signature.schema(about))
-    return _Definition(function=value, spec=spec, effect=mark.effect, signature=signature)
+    return _Definition(
+        function=value, spec=spec, effect=mark.effect, needs_approval=bool(mark.needs_approval), signature=signature
+    )
 
 
 def _documentation(function: Callable[..., Any], name: str) -> tuple[str, dict[str, str]]:

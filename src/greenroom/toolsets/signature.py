@@ -73,7 +73,15 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ToolError: the arguments do not fit; says everything that is wrong with them.
         """
-        bound: dict[str, Any] = dict.fromkeys(self.context_names, context)
+        return dict.fromkeys(self.context_names, context) | self.fitted(arguments)
+
+    def fitted(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the arguments as the types that the method declares.
+
+        Raises:
+            ToolError: they do not fit; says everything that is wrong with them.
+        """
+        bound: dict[str, Any] = {}
         wrong: list[str] = []
         for parameter in self.parameters:
             if parameter.name in arguments:

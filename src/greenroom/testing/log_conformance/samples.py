@@ -13,9 +13,13 @@ import msgspec
 
 from greenroom.config import SessionConfig, SessionLabels
 from greenroom.events import (
+    ApprovalDecided,
+    ApprovalRequested,
     CancelRequested,
     Event,
     MessageAccepted,
+    MessageEdited,
+    MessageJoined,
     MessageWithdrawn,
     NoticeGiven,
     Parent,
@@ -33,6 +37,7 @@ from greenroom.events import (
     ToolStarted,
     TurnEnded,
     TurnStarted,
+    TurnSuspended,
 )
 from greenroom.interfaces import IndexUpdate, Note, SearchText, SessionSummary, Store
 from greenroom.messages import FilePart, PartDelta, PartEnded, PartStarted, Sidecar, TextPart, Usage
@@ -101,6 +106,7 @@ def every_event() -> tuple[Event, ...]:
             ),
             custom_prompt="be brief",
             idempotency_key="send-1",
+            overlap="interrupt",
         ),
         TurnStarted(turn_id="t-1", context="today"),
         StepStarted(step=1, attempt=1, backend="claude", model="m"),
@@ -117,10 +123,17 @@ def every_event() -> tuple[Event, ...]:
         StepFinished(reason="tool_calls", raw_reason="tool_use", usage=usage, response_id="r-1"),
         ToolStarted(call_id="call-1", name="roll_dice", effect="once", idempotency_key="key-1"),
         ToolReturned(call_id="call-1", name="roll_dice", outcome="error", content="no dice", duration_ms=12),
+        ApprovalRequested(approval_id="call-1.1", call_id="call-1", name="roll_dice", question="run_again"),
+        ApprovalDecided(
+            approval_id="call-1.1", call_id="call-1", decision="approve", arguments='{"sides": 6}', reason="go on"
+        ),
+        TurnSuspended(turn_id="t-1"),
         NoticeGiven(code="demo", text="a small model"),
-        CancelRequested(turn_id="t-1"),
+        CancelRequested(turn_id="t-1", takes_back=True),
         TurnEnded(turn_id="t-1", outcome="failed", code="x", message="y", hint="z"),
         MessageWithdrawn(turn_id="t-2"),
+        MessageEdited(turn_id="t-3", parts=(TextPart(text="look again"),)),
+        MessageJoined(turn_id="t-3", joined_turn_id="t-1"),
         SessionRewound(turn_id="t-1"),
     )
 

@@ -1,0 +1,123 @@
+"""The tool calls of one step, on their way to results.
+
+A call is asked for (if a person has to decide about it), started (the intent), and returned. Every call returns once; what comes
+before that depends on the tool and on the session's rules, which the runtime looks up.
+
+Rule: a call about which a person is asked is not started; one that was started is not started again, unless a person said so.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Self
+
+from greenroom.events import ApprovalDecided, ApprovalRequested, ToolReturned, ToolStarted
+from greenroom.messages import ToolCallPart
+
+CallEvent = ToolStarted | ToolReturned | ApprovalRequested | ApprovalDecided
+
+
+class Calls:
+    """The calls of a step and how far each is.
+
+    Attributes:
+        all: as the model wrote them, in order.
+    """
+
+    def __init__(self, calls: Sequence[ToolCallPart] = ()) -> None:
+        self.all = tuple(calls)
+        self._open = {call.call_id for call in calls}
+        self._started: dict[str, ToolStarted] = {}
+        self._asked: dict[str, ApprovalRequested] = {}
+        self._decided: dict[str, ApprovalDecided] = {}
+        self._arguments: dict[str, str] = {}
+        self._questions: dict[str, int] = {}
+
+    def copied(self) -> Self:
+        """Returns a copy on which events can be tried out."""
+        copied = copy.copy(self)
+        copied._open = set(self._open)  # noqa: SLF001 - a copy of myself
+        for name in ("_started", "_asked", "_decided", "_arguments", "_questions"):
+            setattr(copied, name, dict(getattr(self, name)))
+        return copied
+
+    def allows(self, event: CallEvent) -> bool:
+        """Returns whether `event` may come next."""
+        call_id = event.call_id
+        if call_id not in self._open:
+            return False
+        match event:
+            case ToolStarted():
+                return call_id not in self._started and call_id not in self._asked and not self.is_denied(call_id)
+            case ToolReturned():
+                return True
+            case ApprovalRequested():
+                is_of_started = event.question == "run_again"
+                return (
+                    call_id not in self._asked
+                    and is_of_started == (call_id in self._started)
+                    and event.approval_id == self.next_approval_id(call_id)
+                )
+            case ApprovalDecided():
+                asked = self._asked.get(call_id)
+                return asked is not None and asked.approval_id == event.approval_id
+
+    def apply(self, event: CallEvent) -> None:
+        """Believes `event`, which must be allowed."""
+        call_id = event.call_id
+        match event:
+            case ToolStarted():
+                self._started[call_id] = event
+            case ToolReturned():
+                self._open.discard(call_id)
+                self._asked.pop(call_id, None)
+            case ApprovalRequested():
+                self._asked[call_id] = event
+                self._questions[call_id] = self._questions.get(call_id, 0) + 1
+            case ApprovalDecided():
+                asked = self._asked.pop(call_id)
+                self._decided[call_id] = event
+                if event.arguments is not None:
+                    self._arguments[call_id] = event.arguments
+                if asked.question == "run_again" and event.decision == "approve":
+                    del self._started[call_id]  # the next run has an intent of its own
+
+    @property
+    def open(self) -> tuple[ToolCallPart, ...]:
+        """The calls without a result, with the arguments that count."""
+        return tuple(self._effective(call) for call in self.all if call.call_id in self._open)
+
+    @property
+    def runnable(self) -> tuple[ToolCallPart, ...]:
+        """The calls that nobody has to be asked about any more."""
+        return tuple(call for call in self.open if call.call_id not in self._asked)
+
+    @property
+    def started(self) -> tuple[ToolStarted, ...]:
+        """The intents of calls without a result: after a crash, nobody knows what they did."""
+        return tuple(started for call_id, started in self._started.items() if call_id in self._open)
+
+    @property
+    def asked(self) -> tuple[ApprovalRequested, ...]:
+        """The approvals that are waited for."""
+        return tuple(self._asked.values())
+
+    def decision(self, call_id: str) -> ApprovalDecided | None:
+        """Returns what was decided last about a call."""
+        return self._decided.get(call_id)
+
+    def next_approval_id(self, call_id: str) -> str:
+        """Returns the id of the next question about a call: no call id has a dot in it, so it is unique in the session."""
+        return f"{call_id}.{self._questions.get(call_id, 0) + 1}"
+
+    def is_denied(self, call_id: str) -> bool:
+        """Returns whether a person does not want the call to be run, or to be run again."""
+        decided = self._decided.get(call_id)
+        return decided is not None and decided.decision == "deny"
+
+    def _effective(self, call: ToolCallPart) -> ToolCallPart:
+        arguments = self._arguments.get(call.call_id)
+        if arguments is None:
+            return call
+        return ToolCallPart(call_id=call.call_id, name=call.name, arguments=arguments)
