@@ -53,8 +53,9 @@ check: lint types ## lint, types and the quick tests: before each commit
 test-long: model ## the tests that take minutes: kill -9, soak, simulation
 	$(pytest) -n $(JOBS) -m long --timeout 3600
 
-bench: $(installed) ## measure, beside the floor and the SDKs (WRITE=docs/benchmarks.md keeps the table)
-	$(bin)/python -m benchmarks $(if $(WRITE),--write $(WRITE))
+# All of it goes into docs/; a part or a quick look is only printed.
+bench: $(installed) ## measure beside the floor, the SDKs and peers, into docs/ (ONLY="burst paced" and QUICK=1 only print)
+	$(bin)/python -m benchmarks $(if $(ONLY)$(QUICK),,--write docs) $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 lock: ## renew constraints.txt: the newest versions within the bounds
 	scripts/lock $(PYTHON)

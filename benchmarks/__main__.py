@@ -1,6 +1,6 @@
-"""Runs the benchmarks, each in a process of its own, and prints one table: `python -m benchmarks [NAME ...]`.
+"""Measures, each measurement in a process of its own, and reports: `python -m benchmarks`.
 
-Rule: a benchmark that fails is printed as failed and fails the run; no number is ever left over from an earlier one.
+Rule: a measurement that fails is reported as failed and fails the run; no number is ever left over from an earlier one.
 """
 
 from __future__ import annotations
@@ -8,87 +8,85 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from datetime import UTC, datetime
-from importlib import import_module
-from itertools import groupby
+import tempfile
+import time
 from pathlib import Path
 
 import msgspec
 
-from benchmarks.measure import Row, machine
-
-BENCHMARKS = ("inprocess", "create_session", "idle_memory", "stored_sessions", "imports")
-SECONDS_MAX = 150
-"""Of one benchmark: an alarm. On a quiet machine all of them together take less than three minutes."""
-
-
-def measured(name: str) -> list[Row]:
-    """Returns the rows of a benchmark, run in a process of its own: memory, imports and the event loop are not shared."""
-    command = [sys.executable, "-m", "benchmarks", "--json", name]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=SECONDS_MAX)
-    return msgspec.json.decode(done.stdout, type=list[Row])
+from benchmarks.measure import FULL, QUICK, Row
+from benchmarks.plot import svg
+from benchmarks.registry import BY_NAME, MEASUREMENTS, Measurement
+from benchmarks.report import markdown
+from benchmarks.results import Results
 
 
-def table(rows: list[Row]) -> str:
-    """Returns the rows as Markdown, one table for each group."""
-    parts: list[str] = []
-    for group, members in groupby(rows, key=lambda row: row.group):
-        lines = [f"### {group[0].upper()}{group[1:]}", "", "| what | | x floor | target | |", "|---|--:|--:|--:|---|"]
-        floor = 0.0
-        for row in members:
-            floor = row.value if row.is_floor else floor
-            lines.append(
-                f"| {row.name} | {_number(row.value)} {row.unit} | {_ratio(row, floor)} | {_target(row)} | {row.note} |"
-            )
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts)
+def measured(measurement: Measurement, *, is_quick: bool) -> list[Row]:
+    """Returns the rows of a measurement, in a process of its own: memory, imports and the event loop are not shared.
+
+    Raises:
+        subprocess.SubprocessError: it failed, or took far too long.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        path = Path(folder) / "rows.json"
+        command = [sys.executable, "-m", "benchmarks", "--rows", str(path), "--only", measurement.name]
+        command += ["--quick"] if is_quick else []
+        subprocess.run(command, check=True, timeout=measurement.seconds_max)
+        return msgspec.json.decode(path.read_bytes(), type=list[Row])
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def all_measured(chosen: list[Measurement], *, is_quick: bool) -> Results:
+    """Measures what was chosen, one after the other."""
+    results = Results.begin(is_quick=is_quick)
+    for measurement in chosen:
+        print(f"... {measurement.name}: {measurement.about}", file=sys.stderr, flush=True)
+        began_s = time.monotonic()
+        try:
+            results.rows += measured(measurement, is_quick=is_quick)
+        except subprocess.SubprocessError as error:
+            results.failures.append(f"{measurement.name} FAILED: {type(error).__name__}: see above")
+        results.seconds[measurement.name] = round(time.monotonic() - began_s, 1)
+        print(f"    took {results.seconds[measurement.name]:.0f} s", file=sys.stderr, flush=True)
+    return results
 
 
-def _ratio(row: Row, floor: float) -> str:
-    return f"{row.value / floor:.1f}" if floor and row.unit in {"us", "ms"} and not row.is_floor else ""
+def write(results: Results, folder: Path) -> None:
+    """Writes report, picture and results into a folder."""
+    picture = svg(results)
+    (folder / "benchmarks.svg").write_text(picture, encoding="utf-8")
+    (folder / "benchmarks.md").write_text(markdown(results, plot="benchmarks.svg"), encoding="utf-8")
+    results.save(folder / "benchmarks.json")
 
 
-def _target(row: Row) -> str:
-    if row.target is None:
-        return ""
-    is_met = row.value >= row.target if row.unit == "/s" else row.value <= row.target
-    return f"{'>=' if row.unit == '/s' else '<='} {_number(row.target)} {'met' if is_met else 'MISSED'}"
+def options() -> argparse.Namespace:
+    """Reads the command line."""
+    listed = "\n".join(f"  {m.name:16} {m.seconds:4} s  {m.about}" for m in MEASUREMENTS)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"{__doc__}\n\nMeasurements:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(BY_NAME), help="measure only these")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: to see that everything runs")
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="keep benchmarks.md, .svg and .json there")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="report results that --write kept; measure nothing")
+    parser.add_argument("--rows", type=Path, metavar="FILE", help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 def main() -> int:
-    """Runs what was asked for; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}, floor; default: all but floor"
-    )
-    parser.add_argument("--write", type=Path, metavar="FILE", help="also write the table to this Markdown file")
-    parser.add_argument("--json", action="store_true", help="run in this process and print the rows as JSON")
-    options = parser.parse_args()
-    names = options.names or BENCHMARKS
-    if unknown := sorted(set(names) - {*BENCHMARKS, "floor"}):
-        parser.error(f"unknown benchmarks {', '.join(unknown)}; there are {', '.join(BENCHMARKS)} and floor")
-    if options.json:
-        rows = [row for name in names for row in import_module(f"benchmarks.{name}").rows()]
-        sys.stdout.buffer.write(msgspec.json.encode(rows))
+    """Does what was asked for; returns the exit code."""
+    asked = options()
+    chosen = [measurement for measurement in MEASUREMENTS if measurement.name in (asked.only or BY_NAME)]
+    if asked.rows:
+        (measurement,) = chosen
+        asked.rows.write_bytes(msgspec.json.encode(measurement.rows(QUICK if asked.quick else FULL)))
         return 0
-    about = machine()
-    rows, failed = [], []
-    for name in names:
-        print(f"... {name}", file=sys.stderr, flush=True)
-        try:
-            rows += measured(name)
-        except (subprocess.SubprocessError, msgspec.MsgspecError) as error:
-            failed.append(f"{name} FAILED: {error}")
-    today = datetime.now(tz=UTC).date()
-    text = "\n\n".join([f"# Benchmarks\n\n{today}, {about}. Loopback; medians; one run.", table(rows), *failed])
-    print(text)
-    if options.write and not failed:
-        options.write.write_text(f"{text}\n", encoding="utf-8")
-    return 1 if failed else 0
+    results = Results.load_from(asked.again) if asked.again else all_measured(chosen, is_quick=asked.quick)
+    print(markdown(results))
+    if asked.write:
+        write(results, asked.write)
+    return 1 if results.failures else 0
 
 
 if __name__ == "__main__":

@@ -3,11 +3,16 @@
 The path of the base URL says what to play, so that any client can be pointed at it without knowing it:
 
 * `/burst/N/...`: N deltas as fast as the socket takes them;
-* `/paced/N/MS/...`: N deltas, one each MS milliseconds.
+* `/paced/N/MS/...`: N deltas, one each MS milliseconds;
+* `/middle/N/MS/...`: half of N deltas as fast as the socket takes them, then the others, one each MS milliseconds;
+* `/stats`: how late the provider itself was with its paced deltas since it was last asked (`stats`).
 
-Below it stand `/v1/chat/completions` (OpenAI) and `/v1/messages` (Claude). Each delta is 5 characters long. Paced ones are time
+Below them stand `/v1/chat/completions` (OpenAI) and `/v1/messages` (Claude). Each delta is 5 characters long. Paced ones are time
 stamps in base 36: microseconds of the monotonic clock, which all processes of a machine share, modulo a minute. Whoever
 receives one knows how late it is (`lateness_s`), also after it was merged with its neighbours.
+
+Python on uvloop takes some 10 to 20 us for a paced delta: a fifth of a core at 200 streams of 50 a second. Its own lateness is
+printed beside what was measured with it.
 
 Rule: nothing is rendered while a stream plays but the five characters of a stamp.
 """
@@ -20,17 +25,23 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, cast
+from urllib.request import urlopen
 
-import uvloop
+from benchmarks.measure import run
 
 STAMP_CHARS: Final = 5
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PAIRS: Final = [a + b for a in _DIGITS for b in _DIGITS]
 _WRAP_US: Final = len(_DIGITS) ** STAMP_CHARS  # 60.466 s
-_FRAMES_PER_WRITE: Final = 16
+_WORDS: Final = (
+    b"about after again began being below could every first found great house large never other place".split()
+)
+_FRAMES_PER_WRITE: Final = len(_WORDS)
 """A burst arrives in pieces of about 4 KB, as from a busy proxy: neither one delta nor all of them per read."""
 
 _HEAD: Final = (
@@ -66,7 +77,11 @@ class Dialect:
         start, end = _chunk(delta).split(b"#####")
         self._start, self._end = start, end
         self.after = b"".join(map(_chunk, after)) + b"0\r\n\r\n"
-        self.burst_frame = start + b"hello" + end
+        self._burst = [start + word + end for word in _WORDS]
+
+    def burst(self, count: int) -> bytes:
+        """Returns some deltas, of which no two neighbours are the same: a client may take a repetition for an error."""
+        return b"".join(self._burst[:count])
 
     def frame(self) -> bytes:
         """Returns a delta that carries the time."""
@@ -110,7 +125,7 @@ def _claude() -> Dialect:
         "id": "msg_fake",
         "type": "message",
         "role": "assistant",
-        "model": "claude-sonnet-4-5",
+        "model": "claude-sonnet-5-5",
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
@@ -138,10 +153,38 @@ _OPENAI: Final = _openai()
 _CLAUDE: Final = _claude()
 
 
+class Lateness:
+    """How late paced deltas were written, counted in steps of a tenth of a millisecond."""
+
+    STEP_S = 0.0001
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+
+    def add(self, late_s: float) -> None:
+        """Counts a delta."""
+        self._counts[int(late_s / self.STEP_S)] += 1
+
+    def take(self) -> dict[str, float]:
+        """Returns number, median and 99th percentile, and begins anew."""
+        counts, self._counts = self._counts, Counter()
+        total = counts.total()
+        found = {"deltas": float(total), "cpu_s": time.process_time()}
+        for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):
+            left = total * share
+            for step in sorted(counts):
+                left -= counts[step]
+                found[name] = step * self.STEP_S * 1e3
+                if left <= 0:
+                    break
+        return found
+
+
 class Connection(asyncio.Protocol):
     """One client. Keeps the connection for the next request, as providers do."""
 
-    def __init__(self) -> None:
+    def __init__(self, lateness: Lateness) -> None:
+        self._lateness = lateness
         self._received = b""
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -178,21 +221,28 @@ class Connection(asyncio.Protocol):
         match path:
             case ["burst", count, *_]:
                 self._write(_HEAD + dialect.before)
-                self._burst(dialect, int(count))
+                self._burst(dialect, int(count), dialect.after)
+            case ["middle", count, ms, *_]:
+                self._write(_HEAD + dialect.before)
+                self._burst(dialect, int(count) // 2, b"")
+                self._paced(dialect, int(count) - int(count) // 2, int(ms) / 1000, self._loop.time() + int(ms) / 1000)
+            case ["stats"]:
+                body = json.dumps(self._lateness.take()).encode()
+                self._write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
             case ["paced", count, ms, *_]:
                 self._write(_HEAD + dialect.before)
                 self._paced(dialect, int(count), int(ms) / 1000, self._loop.time() + int(ms) / 1000)
             case _:
                 self._write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
 
-    def _burst(self, dialect: Dialect, left: int) -> None:
+    def _burst(self, dialect: Dialect, left: int, after: bytes) -> None:
         # A write of its own per turn of the loop: a transport would merge them, and the reader see one flood.
         count = min(left, _FRAMES_PER_WRITE)
-        self._write(dialect.burst_frame * count)
+        self._write(dialect.burst(count))
         if left > count:
-            self._loop.call_soon(self._burst, dialect, left - count)
-        else:
-            self._write(dialect.after)
+            self._loop.call_soon(self._burst, dialect, left - count, after)
+        elif after:
+            self._write(after)
 
     def _paced(self, dialect: Dialect, left: int, every_s: float, due_s: float) -> None:
         # Due times are added up, so that a late delta does not delay the ones after it.
@@ -202,6 +252,7 @@ class Connection(asyncio.Protocol):
             self._write(dialect.after)
 
     def _beat(self, dialect: Dialect, left: int, every_s: float, due_s: float) -> None:
+        self._lateness.add(time.monotonic() - due_s)  # the loop's own clock stands still during its turn
         self._write(dialect.frame())
         self._paced(dialect, left - 1, every_s, due_s + every_s)
 
@@ -213,7 +264,7 @@ class Connection(asyncio.Protocol):
 async def serve() -> None:
     """Serves on a free port of loopback, prints it, and ends when standard input does: with the process that started it."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(partial(Connection, Lateness()), "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.buffer.read)
     server.close()
@@ -236,11 +287,16 @@ def provider() -> Iterator[str]:
             child.wait(timeout=10)
 
 
+def stats(url: str) -> dict[str, float]:
+    """Returns how late the provider was since the last call: `deltas`, `p50_ms`, `p99_ms`; and `cpu_s` since it began."""
+    with urlopen(f"{url}/stats", timeout=10) as answer:  # `url` is a provider's of this process
+        return cast("dict[str, float]", json.load(answer))
+
+
 def main() -> None:
     """Runs the provider until standard input ends."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve())
+    run(serve())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What many stored sessions cost: opening the store, a page, one session, a search. And what writing costs.
 
 The sessions are made through the store itself: a title, six records and two texts each, of words that are as unevenly frequent
-as those of a language (Zipf), for a hundred users of which one has half of everything. `python -m benchmarks.stored_sessions
---sessions 1000000 --keep FOLDER` makes a million, once, and measures them again at every later call.
+as those of a language (Zipf), for a hundred users of which one has half of everything. `python -m benchmarks.stored_sessions --keep FOLDER` makes a million,
+once, and measures them again at every later call; `--sessions 100000` is quicker.
 
 Rule: every answer that is measured is also looked at: a search that finds nothing is fast and wrong.
 """
@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from itertools import accumulate
 from pathlib import Path
 
-from benchmarks.measure import Row, quantiles_ms
+from benchmarks.measure import FULL, Row, Sizes, quantiles_ms
 from greenroom.config import SessionConfig, SessionLabels
 from greenroom.events import (
     MessageAccepted,
@@ -36,7 +36,6 @@ from greenroom.logs.sqlite import SqliteStore
 from greenroom.messages import PartDelta, PartStarted, TextPart
 
 GROUP = "stored sessions"
-SESSIONS = 100_000
 WRITERS = 256
 ROUNDS = 50
 SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
@@ -241,7 +240,12 @@ async def looked_at(path: Path, sessions: int, size_mb: float) -> list[Row]:
         return [first, *[row async for row in asked(store, sessions)]]
 
 
-def rows(sessions: int = SESSIONS, folder: Path | None = None) -> list[Row]:
+def rows(sizes: Sizes) -> list[Row]:
+    """Returns the measurements of a database that is not kept."""
+    return rows_of(sizes.stored)
+
+
+def rows_of(sessions: int, folder: Path | None = None) -> list[Row]:
     """Returns the measurements, of a database in `folder`, which is kept, or of one that is not."""
     with tempfile.TemporaryDirectory() as temporary:
         path = (folder or Path(temporary)) / f"sessions-{sessions}.db"
@@ -257,10 +261,10 @@ def rows(sessions: int = SESSIONS, folder: Path | None = None) -> list[Row]:
 def main() -> None:
     """Measures as many sessions as asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stored_sessions", description=__doc__)
-    parser.add_argument("--sessions", type=int, default=SESSIONS)
+    parser.add_argument("--sessions", type=int, default=FULL.stored)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the database there, and use it again")
     options = parser.parse_args()
-    for row in rows(options.sessions, options.keep):
+    for row in rows_of(options.sessions, options.keep):
         target = f"(target {row.target:g})" if row.target is not None else ""
         sys.stdout.write(f"{row.name:50} {row.value:10,.2f} {row.unit} {target} {row.note}\n")
 
