@@ -44,10 +44,10 @@ class Sizes:
     chunks: int = 2_000
     rounds: int = 5
     streams: int = 200
-    paced_chunks: int = 100
+    paced_chunks: int = 80
     paced_rounds: int = 3
     turns: int = 50
-    sessions: int = 200
+    sessions: int = 100
     created: int = 2_000
     stored: int = 1_000_000
     many: int = 1_000

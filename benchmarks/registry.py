@@ -38,14 +38,14 @@ class Measurement:
 
 
 MEASUREMENTS: Final = (
-    Measurement("burst", "one answer as fast as it comes: CPU per chunk", 70),
+    Measurement("burst", "one answer as fast as it comes: CPU per chunk", 80),
     Measurement("paced", "200 sessions at 50 deltas a second each: CPU per chunk, lateness", 240),
-    Measurement("turns", "time to the first delta, CPU of a short turn", 40),
+    Measurement("turns", "time to the first delta, CPU of a short turn", 50),
     Measurement("create_session", "a new session, in memory and durable", 40),
-    Measurement("idle_memory", "what a session keeps in memory", 90),
-    Measurement("rejoin", "coming back in the middle of a long answer", 15),
+    Measurement("idle_memory", "what a session keeps in memory", 100),
+    Measurement("rejoin", "coming back in the middle of a long answer", 12),
     Measurement("many_streams", "1,000 concurrent streams: memory, lateness", 15),
-    Measurement("http_paced", "200 clients over HTTP at 50 deltas a second each, beside peers on FastAPI", 240),
+    Measurement("http_paced", "200 clients over HTTP at 50 deltas a second each, beside peers on FastAPI", 190),
     Measurement("http_turns", "over HTTP: time to the first token, rejoin", 15),
     Measurement("http_many", "over HTTP: 1,000 concurrent streams, 1,000 readers that stop reading", 40),
     Measurement("imports", "import, `greenroom --help`, installed size", 70),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,5 +83,11 @@ def _ran(command: list[str], folder: Path) -> None:
                 child.wait()
         if code:
             errors.seek(0)
-            lines = [line.strip() for line in errors if line.strip()] or ["it said nothing"]
-            raise Failed(f"exit {code}: {lines[-1][:200]}")
+            raise Failed(f"exit {code}: {complaint(errors.read())}")
+
+
+def complaint(log: str) -> str:
+    """Returns the last line of a log that names an error, else the last one."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()] or ["it said nothing"]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (named or lines)[-1][:200]

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.contenders.contract import MODEL, Store
 from benchmarks.contenders.environments import NotInstalled
-from benchmarks.contenders.orders import OFFLINE, ROOT, Failed, interpreter
+from benchmarks.contenders.orders import OFFLINE, ROOT, Failed, complaint, interpreter
 from benchmarks.contenders.roster import Entry
 from benchmarks.serving.apps import Framework, ServerOrder
 
@@ -45,6 +45,7 @@ class Server:
         create_bodies: of the first of those, by the backend that the session shall have.
         message_body: of the second.
         mark: what stands before the text of a delta in its streams.
+        log: what the server complained about.
         headers: of all requests.
     """
 
@@ -56,12 +57,17 @@ class Server:
     message_body: str
     events: str = ""
     mark: bytes = b'"delta":"'
+    log: Path | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
     def cpu_s(self) -> float:
         """Returns the CPU time of the process with all its threads."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def complaint(self) -> str:
+        """Returns what its log says last."""
+        return _complaint(self.log) if self.log else ""
 
     def memory_mb(self, what: str = "VmRSS") -> float:
         """Returns the memory of the process now; `VmHWM` is the most that it had."""
@@ -96,6 +102,7 @@ def greenroom(url: str, *, claude_url: str = "") -> Iterator[Server]:
                 message="/v1/sessions/{}/messages",
                 message_body='{"message":"go"}',
                 events="/v1/sessions/{}/events",
+                log=Path(folder) / "errors",
                 headers={"authorization": f"Bearer {token}"},
             )
 
@@ -116,7 +123,15 @@ def app(entry: Entry, store: Store, framework: Framework, url: str) -> Iterator[
         command = [python, "-m", "benchmarks.serving.apps", order.text()]
         with _running(command, Path(folder), OFFLINE) as child:
             port = int(_first_line(child, Path(folder)))
-            yield Server(port, child.pid, "/sessions", {"openai": "{}"}, "/sessions/{}/messages", "{}")
+            yield Server(
+                port=port,
+                pid=child.pid,
+                create="/sessions",
+                create_bodies={"openai": "{}"},
+                message="/sessions/{}/messages",
+                message_body="{}",
+                log=Path(folder) / "errors",
+            )
 
 
 @contextlib.contextmanager
@@ -152,7 +167,8 @@ def _first_line(child: subprocess.Popen[str], folder: Path) -> str:
     assert child.stdout is not None
     if line := child.stdout.readline().strip():
         return line
-    complaints = [
-        text for text in (folder / "errors").read_text(encoding="utf-8", errors="replace").splitlines() if text
-    ]
-    raise Failed(f"the server did not start: {(complaints or ['it said nothing'])[-1][:200]}")
+    raise Failed(f"the server did not start: {_complaint(folder / 'errors')}")
+
+
+def _complaint(log: Path) -> str:
+    return complaint(log.read_text(encoding="utf-8", errors="replace"))
