@@ -231,6 +231,14 @@ def _openai(settings: Settings) -> Backend:
     return OpenAIBackend(api_key=settings.openai.api_key, base_url=settings.openai.base_url, limits=settings.limits)
 
 
+def _openai_responses(settings: Settings) -> Backend:
+    from greenroom.backends.openai_responses import OpenAIResponsesBackend
+
+    # The same account and address as Chat Completions: another way to ask the same provider.
+    openai = settings.openai
+    return OpenAIResponsesBackend(api_key=openai.api_key, base_url=openai.base_url, limits=settings.limits)
+
+
 def _claude(settings: Settings) -> Backend:
     from greenroom.backends.claude import ClaudeBackend
 
@@ -263,13 +271,14 @@ def _scripted(_: Settings) -> Backend:
 
 _BACKENDS: Final[Mapping[str, BackendFactory]] = {
     "openai": _openai,
+    "openai-responses": _openai_responses,
     "claude": _claude,
     "local": _local,
     "ollama": _ollama,
     "scripted": _scripted,
 }
 _FREE: Final = frozenset({"local", "ollama", "scripted"})
-_PRICE_PROVIDERS: Final = {"openai": "openai", "claude": "anthropic"}
+_PRICE_PROVIDERS: Final = {"openai": "openai", "openai-responses": "openai", "claude": "anthropic"}
 
 
 def _toolset_makers(given: Sequence[type[Toolset] | ToolSource]) -> Mapping[str, Callable[[], ToolSource]]:

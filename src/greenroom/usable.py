@@ -105,6 +105,7 @@ async def candidates(settings: Settings, environment: Mapping[str, str] = os.env
     """Returns everything that could answer, in the order of preference."""
     return (
         openai(settings, environment),
+        openai_responses(settings, environment),
         claude(settings, environment),
         await ollama(environment),
         await asyncio.to_thread(local, settings),
@@ -116,6 +117,12 @@ def openai(settings: Settings, environment: Mapping[str, str] = os.environ) -> C
     base_url = settings.openai.base_url or environment.get("OPENAI_BASE_URL", "")
     key = _key_source(settings.openai, environment, "OPENAI_API_KEY")
     return _provider("OpenAI", "openai", key=key, base_url=base_url, official=_OPENAI_HOST, variable="OPENAI_API_KEY")
+
+
+def openai_responses(settings: Settings, environment: Mapping[str, str] = os.environ) -> Candidate:
+    """Returns whether OpenAI can be asked by its Responses API: with the same key, at the same address."""
+    candidate = openai(settings, environment)
+    return msgspec.structs.replace(candidate, label="OpenAI Responses", backend="openai-responses")
 
 
 def claude(settings: Settings, environment: Mapping[str, str] = os.environ) -> Candidate:

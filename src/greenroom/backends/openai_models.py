@@ -41,6 +41,8 @@ class ModelTraits(msgspec.Struct, frozen=True, kw_only=True):
         call_ids: what it accepts as the id of a tool call.
         wants_reasoning_back: refuses a turn with tool calls whose reasoning is not sent back, were it empty.
         description_max: most characters of a tool's description, or `None`.
+        is_openai: it is OpenAI's own.
+        gives_encrypted_reasoning: gives its reasoning in a form that only it can read, and takes it back (Responses only).
     """
 
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -51,6 +53,8 @@ class ModelTraits(msgspec.Struct, frozen=True, kw_only=True):
     call_ids: CallIds = "any"
     wants_reasoning_back: bool = False
     description_max: int | None = None
+    is_openai: bool = False
+    gives_encrypted_reasoning: bool = False
 
 
 @lru_cache(maxsize=256)
@@ -59,7 +63,9 @@ def traits_of(model: str) -> ModelTraits:
     name = model.lower().rpartition("/")[2].removeprefix("ft:")
     if match := _REASONING.match(name):
         if "-chat" in name:
-            return ModelTraits(max_tokens_field="max_completion_tokens", description_max=_OPENAI_DESCRIPTION_MAX)
+            return ModelTraits(
+                max_tokens_field="max_completion_tokens", description_max=_OPENAI_DESCRIPTION_MAX, is_openai=True
+            )
         o_series, version = match["o"] is not None, match["version"]
         return ModelTraits(
             max_tokens_field="max_completion_tokens",
@@ -68,14 +74,17 @@ def traits_of(model: str) -> ModelTraits:
             takes_parallel_tool_calls=not o_series,
             efforts=_O_EFFORTS if o_series else _GPT_5_EFFORTS if version == "5" else _LATER_EFFORTS,
             description_max=_OPENAI_DESCRIPTION_MAX,
+            is_openai=True,
+            gives_encrypted_reasoning=True,
         )
     if _NOT_REASONING.match(name):
-        return ModelTraits(description_max=_OPENAI_DESCRIPTION_MAX)
+        return ModelTraits(description_max=_OPENAI_DESCRIPTION_MAX, is_openai=True)
     return ModelTraits(
         efforts=_ALL_EFFORTS,
         call_ids="nine_characters" if _MISTRAL.search(name) else "any",
         # Distilled models bear the name of their teacher; other companies serve them, with other rules.
         wants_reasoning_back="deepseek" in name and "distill" not in name,
+        gives_encrypted_reasoning=name.startswith("grok"),
     )
 
 

@@ -146,19 +146,21 @@ class StrictOpenAI:
         if request.headers.get("authorization") != f"Bearer {self.key}":
             said = request.headers.get("authorization", "").removeprefix("Bearer ")
             message = f"Incorrect API key provided: {said}. You can find your API key at https://platform.openai.com."
-            return _refusal(Refused(status=401, message=message, kind="invalid_request_error", code="invalid_api_key"))
+            return refusal_of(
+                Refused(status=401, message=message, kind="invalid_request_error", code="invalid_api_key")
+            )
         try:
             body = msgspec.json.decode(await request.read(), type=dict[str, Any])
         except msgspec.MsgspecError as error:
             said = f"We could not parse the JSON body of your request: {error}"
-            return _refusal(Refused(status=400, message=said, kind="invalid_request_error"))
+            return refusal_of(Refused(status=400, message=said, kind="invalid_request_error"))
         if broken := refusals(body):
             self.refused += broken
-            return _refusal(Refused(status=400, message=" ".join(broken), kind="invalid_request_error"))
+            return refusal_of(Refused(status=400, message=" ".join(broken), kind="invalid_request_error"))
         self.bodies.append(body)
         match self._next_step(body):
             case Refused() as refused:
-                return _refusal(refused)
+                return refusal_of(refused)
             case Reply() as reply:
                 return await self._play(request, reply, str(body["model"]))
 
@@ -228,7 +230,8 @@ def _pieces(text: str) -> Iterator[str]:
         yield text[start : start + _DELTA_CHARACTERS]
 
 
-def _refusal(refused: Refused) -> web.Response:
+def refusal_of(refused: Refused) -> web.Response:
+    """Returns the answer with the error."""
     error = {"message": refused.message, "type": refused.kind, "param": None, "code": refused.code}
     return web.Response(
         status=refused.status,

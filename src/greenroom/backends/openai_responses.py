@@ -1,0 +1,94 @@
+"""The backend `openai-responses`: OpenAI's Responses API, and every other server that speaks it.
+
+A refusal that is about a convenience does not end a conversation: whoever may not have summaries of the reasoning gets the answer
+without them, and a reasoning that the provider cannot decrypt any more (the account or the address is another one now) is left out.
+Such a request was refused as a whole, so it is not asked twice.
+
+Rule: a composition, nothing else: `openai_responses_request` and `openai_responses_decoder` know the dialect, `transport` the way.
+The SDK is not imported with this module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from greenroom.backends.openai_client import OPENAI_URL, OpenAIConnection, StreamedAnswer, host_of
+from greenroom.backends.openai_responses_decoder import DIALECT, ResponsesDecoder
+from greenroom.backends.openai_responses_request import encode, notices
+from greenroom.backends.transport import ByteStream, open_stream
+from greenroom.errors import BackendRejected, BackendUnauthorized
+from greenroom.interfaces import BackendRequest, Notice
+from greenroom.limits import DEFAULT_LIMITS, Limits
+from greenroom.messages import StreamItem
+
+_NO_SUMMARY: Final = re.compile(r"must be verified to generate reasoning summar|'reasoning\.summary'")
+_NO_REASONING: Final = re.compile(r"encrypted content .{0,200}could not be (verified|decrypted)", re.IGNORECASE)
+
+
+class OpenAIResponsesBackend:
+    """Asks a server for Responses. One instance serves any number of sessions over shared connections."""
+
+    dialect: str = DIALECT
+    default_model: str | None = "gpt-5"
+
+    def __init__(
+        self, *, api_key: str | None = None, base_url: str | None = None, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        """Takes what is needed later; does nothing yet.
+
+        Args:
+            api_key: `None` reads `OPENAI_API_KEY` at the first request.
+            base_url: `None` reads `OPENAI_BASE_URL` at the first request, else it is OpenAI's own.
+            limits: bounds of an answer.
+        """
+        self._limits = limits
+        self._connection = OpenAIConnection(api_key=api_key, base_url=base_url, limits=limits)
+        self._may_have_summaries = True
+
+    @asynccontextmanager
+    async def stream(self, request: BackendRequest) -> AsyncIterator[AsyncIterator[Sequence[StreamItem]]]:
+        """Asks for one step; see `Backend.stream`.
+
+        Raises:
+            BackendUnavailable, BackendRejected, BackendUnauthorized, ContextTooLong, BackendGarbled: on entering or while
+                iterating.
+            LimitExceeded: while iterating: the answer is larger than the limits allow.
+        """
+        async with AsyncExitStack() as opened:
+            chunks = await self._opened(request, opened)
+            decoder = ResponsesDecoder(self._connection.client().endpoint, model=request.model, limits=self._limits)
+            yield StreamedAnswer(chunks, decoder)
+            if decoder.is_ended:
+                await chunks.drain()
+
+    def notices(self, request: BackendRequest) -> Sequence[Notice]:
+        """Returns which settings and files of the request its model will not be given."""
+        return notices(request)
+
+    async def close(self) -> None:
+        """Closes the connections. Idempotent."""
+        await self._connection.close()
+
+    async def _opened(self, request: BackendRequest, opened: AsyncExitStack) -> ByteStream:
+        client = self._connection.client()
+        # Only OpenAI itself is known to take the key; it routes requests of one session to the same cache.
+        is_openai = host_of(client.endpoint.base_url) == host_of(OPENAI_URL)
+        cache_key = request.session_id if is_openai else ""
+        with_reasoning = True
+        while True:
+            with_summary = self._may_have_summaries
+            body = encode(request, prompt_cache_key=cache_key, with_summary=with_summary, with_reasoning=with_reasoning)
+            try:
+                return await opened.enter_async_context(open_stream(client, "/responses", body))
+            except BackendUnauthorized:
+                raise
+            except BackendRejected as refused:
+                if with_summary and _NO_SUMMARY.search(refused.message):
+                    self._may_have_summaries = False
+                elif with_reasoning and _NO_REASONING.search(refused.message):
+                    with_reasoning = False
+                else:
+                    raise

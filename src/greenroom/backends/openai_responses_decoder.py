@@ -1,0 +1,473 @@
+"""The answer of the Responses dialect, from bytes to stream items, without I/O.
+
+Theory of operation: a response is made of output items (`Item`), and these of texts (`Text`), each of which becomes a part. An
+item is announced, grows by deltas and is then said again as a whole; at the end the response is said again as a whole. What is
+whole is the truth about everything but text that was already passed on: so an answer is complete also where a server leaves
+announcements or deltas out, or sends nothing but the end. Items are told apart by their id, which some gateways change from event to
+event, and by their place in the output, which some servers leave out or repeat: whichever of the two is known.
+
+The answer ends with `response.completed`, `response.incomplete` or `response.failed`; whatever comes later is ignored.
+
+Rule: be liberal in what comes and strict in what leaves: items are well formed and texts valid Unicode, whatever a server sends;
+and an error never takes away the items before it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.backends.faults import Endpoint, Fault, classified, fault_of
+from greenroom.backends.openai_responses_items import UNCLAIMED, Item, TextKey, texts_of
+from greenroom.backends.openai_responses_texts import Text, Texts
+from greenroom.backends.sse import DONE, SseSplitter
+from greenroom.backends.unicode_text import valid_json, valid_unicode
+from greenroom.errors import BackendError, BackendGarbled, GreenroomError
+from greenroom.limits import DEFAULT_LIMITS, Limits
+from greenroom.messages import (
+    FinishReason,
+    PartKind,
+    Sidecar,
+    StreamEnded,
+    StreamItem,
+    Usage,
+)
+
+DIALECT: Final = "openai-responses"
+"""Name that the sidecars of this dialect carry."""
+
+_SHOWN_MAX: Final = 200
+
+
+class _Event(msgspec.Struct, gc=False):
+    # `Any` throughout: one odd field must not cost the answer, and msgspec decodes it at the same speed.
+    type: Any = ""
+    item_id: Any = None
+    output_index: Any = None
+    content_index: Any = 0
+    summary_index: Any = 0
+    delta: Any = None
+    text: Any = None
+    refusal: Any = None
+    arguments: Any = None
+    item: Any = None
+    part: Any = None
+    annotation: Any = None
+    response: Any = None
+    error: Any = None
+    message: Any = None
+    code: Any = None
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    """What the events of one kind of text are about."""
+
+    item: str
+    name: str
+    part: PartKind
+
+
+_TEXT: Final = _Kind("message", "text", "text")
+_REFUSAL: Final = _Kind("message", "refusal", "refusal")
+_SUMMARY: Final = _Kind("reasoning", "summary", "reasoning")
+_REASONING: Final = _Kind("reasoning", "reasoning", "reasoning")
+_ARGUMENTS: Final = _Kind("function_call", "arguments", "tool_call")
+
+_DELTAS: Final = {
+    "response.output_text.delta": _TEXT,
+    "response.refusal.delta": _REFUSAL,
+    "response.reasoning_summary_text.delta": _SUMMARY,
+    "response.reasoning_text.delta": _REASONING,
+    "response.function_call_arguments.delta": _ARGUMENTS,
+}
+_DONES: Final = {kind.removesuffix("delta") + "done": about for kind, about in _DELTAS.items()}
+
+_ENDS: Final = {
+    "response.completed": "completed",
+    "response.incomplete": "incomplete",
+    "response.failed": "failed",
+    "response.cancelled": "cancelled",
+}
+_REASONS: Final[dict[str, FinishReason]] = {"max_output_tokens": "length", "content_filter": "refusal"}
+
+_BLAMING: Final = frozenset({"bio_policy", "data_residency_mismatch", "misalignment_policy_violation"})
+_BLAMING_PREFIXES: Final = ("image_", "empty_image", "failed_to_download", "unsupported_image")
+"""Codes of failed responses that are about what was asked, though their names do not say so to `faults`."""
+
+_events: Final = msgspec.json.Decoder(_Event)
+
+
+class ResponsesDecoder:
+    """Decodes one answer.
+
+    Invariant: every part that was started is ended before `StreamEnded`, which is the last item of all.
+
+    Attributes:
+        failure: what broke the answer off. `feed` and `close` raise it at once, or, if there are items before it, with the
+            next call.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, model: str = "", limits: Limits = DEFAULT_LIMITS) -> None:
+        """`model` is the one that was asked for: sidecars are bound to it."""
+        self.failure: GreenroomError | None = None
+        self._endpoint = endpoint
+        self._asked_model = model
+        self._splitter = SseSplitter()
+        self._texts = Texts(limits, provider=endpoint.provider)
+        self._outputs: list[Item] = []
+        self._by_id: dict[str, Item] = {}
+        self._by_index: dict[int, Item] = {}
+        self._response_id = ""
+        self._answered_by = ""
+        self._usage: Usage | None = None
+        self._is_ended = False
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether `StreamEnded` was returned: nothing that follows matters."""
+        return self._is_ended
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the model has finished: the end of this dialect brings everything at once."""
+        return self._is_ended
+
+    def feed(self, chunk: bytes) -> list[StreamItem]:
+        """Takes the next bytes and returns the items that they complete.
+
+        Raises:
+            BackendGarbled: the bytes are not of this dialect.
+            BackendError: the provider reported an error; classified.
+            LimitExceeded: the answer is larger than `Limits` allow.
+        """
+        if self.failure is None and not self._is_ended:
+            try:
+                for payload in self._splitter.feed(chunk):
+                    self._take(payload)
+                self._texts.flush()
+            except GreenroomError as error:
+                self._fail(error)
+        return self._released()
+
+    def close(self) -> list[StreamItem]:
+        """Ends the stream and returns the last items.
+
+        Raises:
+            BackendGarbled: the answer is not complete.
+            BackendError, LimitExceeded: as `feed`.
+        """
+        if self.failure is None and not self._is_ended:
+            try:
+                for payload in self._splitter.close():
+                    self._take(payload)
+            except BackendGarbled:
+                pass  # Half an event. That the answer broke off says more.
+            except GreenroomError as error:
+                self._fail(error)
+        if self.failure is None and not self._is_ended:
+            ended = "in the middle" if self._outputs or self._response_id else "before it began"
+            self._fail(BackendGarbled(f"the answer of {self._endpoint.provider} ended {ended}"))
+        return self._released()
+
+    def _fail(self, error: GreenroomError) -> None:
+        self.failure = error
+        # What came before the error in the same read is shown; no bound is held any more, there is one failure already.
+        self._texts.emit()
+
+    def _released(self) -> list[StreamItem]:
+        items = self._texts.items
+        if items:
+            self._texts.items = []
+        elif self.failure is not None:
+            raise self.failure
+        return items
+
+    # --- events, the frequent one first ---------------------------------------------------------------------------------
+
+    def _take(self, payload: bytes) -> None:
+        if self._is_ended:
+            return
+        try:
+            event = _events.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            if payload.strip() == DONE:
+                return  # Some servers say it after the end, and it is no end without one.
+            event = self._mended(payload)
+        kind = _str(event.type)
+        if (about := _DELTAS.get(kind)) is None:
+            self._take_rare(kind, event)
+        elif event.delta:
+            item = self._item(event, about.item)
+            if item.is_ended:
+                raise self._garbled("more of an output item that has ended")
+            self._texts.grow(self._text(item, (about.name, _number(event, about)), about.part), event.delta)
+
+    def _take_rare(self, kind: str, event: _Event) -> None:
+        if (about := _DONES.get(kind)) is not None:
+            whole = event.arguments if about is _ARGUMENTS else event.refusal if about is _REFUSAL else event.text
+            self._settle(event, about, whole)
+        elif (end := _ENDS.get(kind)) is not None:
+            self._finish(end, event)
+        elif kind == "error" or (event.error and event.response is None):
+            raise self._reported(event.error or {"code": event.code, "message": event.message})
+        else:
+            match kind:
+                case "response.output_item.added":
+                    self._add(event)
+                case "response.output_item.done":
+                    self._complete(event)
+                case "response.output_text.annotation.added":
+                    self._annotate(event)
+                case "response.created" | "response.in_progress" | "response.queued":
+                    self._begin(event)
+                case _:
+                    pass  # The progress of the provider's own tools, and what is yet to be invented.
+
+    def _begin(self, event: _Event) -> None:
+        before = self._response_id
+        self._note(event.response)
+        if event.type == "response.created" and before and self._response_id != before and self._outputs:
+            # A gateway asked a second time because its provider failed. What has been passed on cannot be taken back here,
+            # and a call that stands in both answers would be run twice: whoever asked has to ask again.
+            raise self._garbled("a second response in the middle of the first")
+
+    def _add(self, event: _Event) -> None:
+        raw = self._raw_of(event)
+        if _str(raw.get("id")) not in self._by_id:
+            self._open(raw, self._index(event))
+
+    def _complete(self, event: _Event) -> None:
+        raw = self._raw_of(event)
+        index = self._index(event)
+        item = self._known(_str(raw.get("id")), index, raw["type"]) or self._open(raw, index)
+        if not item.is_ended:
+            item.say(raw)
+            self._end(item, is_whole=True)
+
+    def _settle(self, event: _Event, about: _Kind, whole: Any) -> None:
+        item = self._item(event, about.item, is_late=True)
+        if not item.is_ended and whole and (isinstance(whole, str) or about is _ARGUMENTS):
+            self._texts.settle(self._text(item, (about.name, _number(event, about)), about.part), whole)
+
+    def _annotate(self, event: _Event) -> None:
+        item = self._item(event, "message", is_late=True)
+        if not item.is_ended:
+            self._texts.spend(len(msgspec.json.encode(event.annotation)))
+            item.annotations.setdefault(_number(event, _TEXT), []).append(event.annotation)
+
+    # --- which item, which text -----------------------------------------------------------------------------------------
+
+    def _raw_of(self, event: _Event) -> dict[str, Any]:
+        raw = event.item
+        if not isinstance(raw, dict) or not isinstance(raw.get("type"), str):
+            raise self._garbled("an output item without a type")
+        return raw
+
+    def _index(self, event: _Event) -> int | None:
+        index = event.output_index
+        if not isinstance(index, int) or isinstance(index, bool):
+            return None
+        if index < 0:
+            raise self._garbled(f"the output index {index}")
+        return index
+
+    def _known(self, item_id: str, index: int | None, type_: str, *, is_late: bool = False) -> Item | None:
+        """Returns the item that is meant. One that has ended is meant if its id says so, or by what is said again of it."""
+        item = self._by_id.get(item_id) if item_id else None
+        if item is not None and item.type == type_:
+            return item
+        if index is not None:
+            item = self._by_index.get(index)
+        elif not item_id:
+            item = next((item for item in reversed(self._outputs) if item.type == type_), None)
+        if item is None or item.type != type_:
+            return None
+        return item if is_late or not item.is_ended else None
+
+    def _item(self, event: _Event, type_: str, *, is_late: bool = False) -> Item:
+        """Returns the item that an event is about, announced or not."""
+        item_id = _str(event.item_id)
+        if not item_id.isascii():
+            item_id = valid_unicode(item_id)
+        index = self._index(event)
+        return self._known(item_id, index, type_, is_late=is_late) or self._open({"type": type_, "id": item_id}, index)
+
+    def _open(self, raw: dict[str, Any], index: int | None) -> Item:
+        self._texts.check_count(len(self._outputs))
+        item = Item(raw)
+        self._outputs.append(item)
+        if item.item_id:
+            self._by_id[item.item_id] = item
+        if index is not None:
+            self._by_index[index] = item
+        if item.is_opaque:
+            item.unclaimed = self._started(item, "opaque")
+        elif item.type == "reasoning":
+            item.unclaimed = self._started(item, "reasoning")
+        return item
+
+    def _text(self, item: Item, key: TextKey, kind: PartKind) -> Text:
+        text = item.texts.get(key)
+        if text is None:
+            text, item.unclaimed = item.unclaimed, None
+            if text is None:
+                if kind == "reasoning":
+                    # One after the other; what goes back does so with the last one.
+                    self._end_texts(item, is_last=False)
+                text = self._started(item, kind)
+            item.texts[key] = text
+        return text
+
+    def _started(self, item: Item, kind: PartKind) -> Text:
+        text = Text(kind)
+        if kind != "tool_call" or _str(item.raw.get("name")):
+            self._begin_part(item, text)
+        return text
+
+    def _begin_part(self, item: Item, text: Text) -> None:
+        if text.kind == "tool_call":
+            call_id = _str(item.raw.get("call_id")) or item.item_id
+            self._texts.begin(text, call_id=call_id, name=_str(item.raw.get("name")))
+        else:
+            self._texts.begin(text)
+
+    # --- ends -----------------------------------------------------------------------------------------------------------
+
+    def _end(self, item: Item, *, is_whole: bool) -> None:
+        """Ends an item, of which `raw` says all; `is_whole`: the provider says so, too."""
+        is_whole = is_whole and item.is_finished
+        for key, kind, whole in texts_of(item.raw):
+            if key in item.texts or whole or kind == "tool_call":
+                text = self._text(item, key, kind)
+                if text.part is None:
+                    self._begin_part(item, text)
+                # Without arguments: a text that is no JSON would look like a mistake of the model.
+                is_bare = kind == "tool_call" and is_whole and not text.has_spoken
+                self._texts.settle(text, (whole or "{}") if is_bare else whole)
+        item.is_ended = True
+        self._end_texts(item, is_last=is_whole)
+        item.raw = {}
+
+    def _end_texts(self, item: Item, *, is_last: bool) -> None:
+        ending = item.open_texts()
+        if item.unclaimed is not None:
+            ending.append((UNCLAIMED, item.unclaimed))
+            item.unclaimed = None
+        for key, text in ending:
+            data = item.to_send_back(key) if is_last else None
+            self._texts.end(text, self._sidecar(data) if data else None)
+
+    def _sidecar(self, data: dict[str, Any]) -> Sidecar:
+        return Sidecar(backend=DIALECT, model=self._asked_model, data=msgspec.Raw(msgspec.json.encode(data)))
+
+    def _finish(self, end: str, event: _Event) -> None:
+        response = event.response if isinstance(event.response, dict) else {}
+        self._note(response)
+        if (status := response.get("status")) in _ENDS.values():
+            end = str(status)
+        if end in {"failed", "cancelled"}:
+            raise self._reported(response.get("error") or event.error or {"message": f"the response is {end}"})
+        self._take_output(response.get("output"))
+        for item in self._outputs:
+            if not item.is_ended:
+                # Announced, but never said as a whole: there is nothing that could go back.
+                item.raw = {name: value for name, value in item.raw.items() if name in {"type", "name", "call_id"}}
+                self._end(item, is_whole=end == "completed")
+        details = response.get("incomplete_details")
+        why = _str(details.get("reason")) if isinstance(details, dict) and end == "incomplete" else ""
+        self._texts.flush()
+        self._is_ended = True
+        self._texts.items.append(
+            StreamEnded(
+                reason=self._reason(end, why),
+                raw_reason=why or end,
+                usage=self._usage,
+                model=self._answered_by,
+                response_id=self._response_id,
+            )
+        )
+
+    def _take_output(self, output: Any) -> None:
+        """Takes from the whole output what has not been said before."""
+        raws = (
+            [raw for raw in output if isinstance(raw, dict) and isinstance(raw.get("type"), str)]
+            if isinstance(output, list)
+            else []
+        )
+        # Ids and places may be others than in the events; what is missing tells by its number.
+        missing = Counter(raw["type"] for raw in raws)
+        missing.subtract(item.type for item in self._outputs)
+        for raw in raws:
+            kind = raw["type"]
+            item = self._by_id.get(_str(raw.get("id")))
+            if item is None or item.type != kind:
+                item = next((item for item in self._outputs if item.type == kind and not item.is_ended), None)
+            if item is None and missing[kind] > 0:
+                missing[kind] -= 1
+                item = self._open(raw, None)
+            if item is not None and not item.is_ended:
+                item.say(raw)
+                self._end(item, is_whole=True)
+
+    def _reason(self, end: str, why: str) -> FinishReason:
+        if end == "incomplete":
+            return _REASONS.get(why, "other")
+        kinds = {text.kind for item in self._outputs for text in item.texts.values()}
+        return "tool_calls" if "tool_call" in kinds else "refusal" if "refusal" in kinds else "stop"
+
+    # --- what the events have in common ---------------------------------------------------------------------------------
+
+    def _mended(self, payload: bytes) -> _Event:
+        """Returns an event that msgspec refuses: it holds half of a surrogate pair, or is nothing that can be read at all."""
+        try:
+            event = msgspec.convert(json.loads(payload), _Event)
+            # The other half of a delta's may come with the next one; nothing else has a next one.
+            return event if event.type in _DELTAS else msgspec.convert(valid_json(payload), _Event)
+        except (ValueError, RecursionError) as error:
+            shown = payload[:_SHOWN_MAX].decode("utf-8", "backslashreplace")
+            raise self._garbled(f"an event that cannot be read: {shown!r}") from error
+
+    def _note(self, response: Any) -> None:
+        if not isinstance(response, dict):
+            return
+        self._response_id = _str(response.get("id"))[:_SHOWN_MAX] or self._response_id
+        self._answered_by = _str(response.get("model"))[:_SHOWN_MAX] or self._answered_by
+        if isinstance(usage := response.get("usage"), dict):
+            self._usage = usage_of(usage)
+
+    def _reported(self, error: Any) -> BackendError:
+        fault = fault_of(error)
+        if fault.code in _BLAMING or fault.code.startswith(_BLAMING_PREFIXES):
+            fault = Fault(words=fault.words, status=fault.status, kind="invalid_request_error", code=fault.code)
+        return classified(fault, self._endpoint)
+
+    def _garbled(self, what: str) -> BackendGarbled:
+        return BackendGarbled(f"{self._endpoint.provider} sent {what}")
+
+
+def usage_of(usage: dict[str, Any]) -> Usage:
+    """Returns the tokens that a `usage` object counts."""
+    return Usage(
+        input_tokens=_count(usage, "input_tokens"),
+        output_tokens=_count(usage, "output_tokens"),
+        cached_input_tokens=_count(usage.get("input_tokens_details"), "cached_tokens"),
+        cache_write_input_tokens=_count(usage.get("input_tokens_details"), "cache_write_tokens"),
+        reasoning_tokens=_count(usage.get("output_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def _count(counts: Any, name: str) -> int:
+    value = counts.get(name) if isinstance(counts, dict) else None
+    return int(value) if isinstance(value, int | float) and 0 <= value < 2**53 else 0
+
+
+def _number(event: _Event, about: _Kind) -> int:
+    number = event.summary_index if about is _SUMMARY else event.content_index
+    return number if isinstance(number, int) and about is not _ARGUMENTS else 0
+
+
+def _str(value: Any) -> str:
+    return value if isinstance(value, str) else ""

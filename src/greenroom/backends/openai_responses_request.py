@@ -1,0 +1,341 @@
+"""A request for one step, as the body of the Responses API.
+
+Nothing is stored at the provider (`store: false`): the history is sent as a whole, and the reasoning of the model goes back
+encrypted, as it came. What the API enforces, and `greenroom.testing.strict_responses` with it: a reasoning is followed by the item that it
+led to, an item that a reasoning led to does not come without it, calls and results pair by `call_id`, ids begin as the API's own,
+reasoning models take other settings (`openai_models`). So an assistant message is rendered as a whole: what cannot go back takes
+along what would be refused without it.
+
+Rule: a pure function of the request. The same history gives the same JSON, byte for byte, and a longer history begins with it:
+prompt caches live from that. Hence settings come first, the input last, and how a message is written depends on nothing that
+comes after it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.backends.openai_models import ModelTraits, traits_of
+from greenroom.backends.openai_responses_decoder import DIALECT
+from greenroom.backends.openai_tool_calls import is_json_object
+from greenroom.interfaces import BackendRequest, Notice
+from greenroom.messages import (
+    AssistantMessage,
+    AssistantPart,
+    FilePart,
+    OpaquePart,
+    ReasoningPart,
+    RefusalPart,
+    Sidecar,
+    TextPart,
+    ToolCallPart,
+    ToolMessage,
+    ToolSpec,
+    UserMessage,
+    UserPart,
+)
+
+Item = dict[str, Any]
+
+PROMPT_CACHE_KEY_MAX: Final = 64
+"""Characters that OpenAI takes as `prompt_cache_key`."""
+
+ANSWER_TOKENS_MIN: Final = 16
+"""What OpenAI takes at least as `max_output_tokens`."""
+
+_ENCRYPTED: Final = "reasoning.encrypted_content"
+_TEXT_TYPES: Final = frozenset({"application/json", "application/xml", "application/yaml", "application/x-ndjson"})
+_IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+_OFFICE: Final = "application/vnd.openxmlformats-officedocument."
+_DOCUMENTS: Final = frozenset(
+    {
+        "application/pdf",
+        "application/msword",
+        "application/rtf",
+        "application/vnd.ms-excel",
+        "application/vnd.ms-powerpoint",
+        "application/vnd.oasis.opendocument.text",
+        f"{_OFFICE}presentationml.presentation",
+        f"{_OFFICE}spreadsheetml.sheet",
+        f"{_OFFICE}wordprocessingml.document",
+    }
+)
+_UNANSWERED: Final = frozenset({"mcp_approval_request", "local_shell_call", "computer_call"})
+"""What a provider asks its user for. Nobody here answers, and without an answer it is refused."""
+_ID_PREFIXES: Final = {"message": "msg", "function_call": "fc"}
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+def encode(
+    request: BackendRequest, *, prompt_cache_key: str = "", with_summary: bool = True, with_reasoning: bool = True
+) -> dict[str, Any]:
+    """Returns the JSON body of the request.
+
+    Args:
+        request: what is asked.
+        prompt_cache_key: for OpenAI itself; other servers may refuse it.
+        with_summary: ask for summaries of the reasoning, where the model gives any.
+        with_reasoning: send back the reasoning of before.
+    """
+    traits = traits_of(request.model)
+    body: dict[str, Any] = {"model": request.model, "stream": True, "store": False}
+    if prompt_cache_key:
+        body["prompt_cache_key"] = prompt_cache_key[:PROMPT_CACHE_KEY_MAX]
+    if traits.gives_encrypted_reasoning:
+        body["include"] = [_ENCRYPTED]
+    if reasoning := _reasoning(request, traits, with_summary=with_summary):
+        body["reasoning"] = reasoning
+    if request.max_tokens is not None:
+        body["max_output_tokens"] = max(request.max_tokens, _answer_tokens_min(traits))
+    if traits.takes_sampling:
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        if request.top_p is not None:
+            body["top_p"] = request.top_p
+    if request.tools:
+        body["tools"] = [_tool(spec) for spec in request.tools]
+        if request.parallel_tool_calls is not None and traits.takes_parallel_tool_calls:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
+    if system := request.system.text:
+        body["instructions"] = system
+    body["input"] = list(_input(request, with_reasoning=with_reasoning))
+    return body
+
+
+def notices(request: BackendRequest) -> Sequence[Notice]:
+    """Returns which settings of the request the model will not honour, and which file of the latest message it is not shown."""
+    traits, model = traits_of(request.model), request.model
+    ignored = {
+        "temperature": request.temperature is not None and not traits.takes_sampling,
+        "top_p": request.top_p is not None and not traits.takes_sampling,
+        "reasoning_effort": request.reasoning_effort not in {None, "none"} and traits.efforts is None,
+        "parallel_tool_calls": bool(request.parallel_tool_calls) and not traits.takes_parallel_tool_calls,
+    }
+    given = [
+        Notice(code=f"{name}_ignored", text=f"{model} does not take {name}: the setting is not sent")
+        for name, is_ignored in ignored.items()
+        if is_ignored
+    ]
+    never = {"stop": bool(request.stop), "thinking_budget_tokens": request.thinking_budget_tokens is not None}
+    given += [
+        Notice(code=f"{name}_ignored", text=f"the Responses API does not take {name}: the setting is not sent")
+        for name, is_set in never.items()
+        if is_set
+    ]
+    effort = request.reasoning_effort
+    if effort is not None and traits.efforts is not None and (sent := traits.efforts[effort]) != effort:
+        text = f"{model} does not take the reasoning effort {effort!r}: {sent!r} is sent instead"
+        given.append(Notice(code="reasoning_effort_changed", text=text))
+    if request.max_tokens is not None and request.max_tokens < (least := _answer_tokens_min(traits)):
+        text = f"{model} takes no max_tokens below {least}: {least} is sent instead"
+        given.append(Notice(code="max_tokens_changed", text=text))
+    said = next((message for message in reversed(request.messages) if isinstance(message, UserMessage)), None)
+    given += [
+        Notice(
+            code="attachment_not_shown",
+            text=f"{_label(part)} is nothing that the Responses API can show: the model is told its name",
+        )
+        for part in (said.parts if said is not None else ())
+        if isinstance(part, FilePart) and _shown(part) is None
+    ]
+    return given
+
+
+def _answer_tokens_min(traits: ModelTraits) -> int:
+    return ANSWER_TOKENS_MIN if traits.is_openai else 1
+
+
+def _reasoning(request: BackendRequest, traits: ModelTraits, *, with_summary: bool) -> dict[str, Any]:
+    reasoning: dict[str, Any] = {}
+    if request.reasoning_effort is not None and traits.efforts is not None:
+        reasoning["effort"] = traits.efforts[request.reasoning_effort]
+    if with_summary and traits.is_openai and traits.efforts is not None:
+        reasoning["summary"] = "auto"
+    return reasoning
+
+
+def _tool(spec: ToolSpec) -> dict[str, Any]:
+    # Strict unless one says otherwise, and a strict schema may not have optional parameters.
+    tool: dict[str, Any] = {"type": "function", "name": spec.name, "parameters": spec.parameters, "strict": False}
+    return tool | ({"description": spec.description} if spec.description else {})
+
+
+# --- the input ----------------------------------------------------------------------------------------------------------
+
+
+def _input(request: BackendRequest, *, with_reasoning: bool) -> Iterator[Item]:
+    # Content of user messages between which there is nothing that can be sent: templates of open models insist on alternation.
+    waiting: list[dict[str, Any]] = []
+    for message in request.messages:
+        match message:
+            case UserMessage(parts=parts):
+                waiting += [_user_part(part) for part in parts]
+            case AssistantMessage(parts=parts):
+                items = _assistant_items(parts, request.model, with_reasoning=with_reasoning)
+                if items and waiting:
+                    yield _user(waiting)
+                    waiting = []
+                yield from items
+            case ToolMessage(results=results):
+                for result in results:
+                    yield {"type": "function_call_output", "call_id": result.call_id, "output": result.content}
+    if waiting:
+        yield _user(waiting)
+
+
+def _user(parts: list[dict[str, Any]]) -> Item:
+    return {"type": "message", "role": "user", "content": parts}
+
+
+def _user_part(part: UserPart) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return _input_text(part.text)
+    return _shown(part) or _input_text(f"[{_label(part)}: {len(part.data)} bytes that cannot be shown here]")
+
+
+def _input_text(text: str) -> dict[str, Any]:
+    return {"type": "input_text", "text": text}
+
+
+def _shown(part: FilePart) -> dict[str, Any] | None:
+    """Returns the content that shows the file, or `None` if the API has none for it."""
+    media_type = part.media_type.partition(";")[0].strip().lower().replace("image/jpg", "image/jpeg")
+    if media_type.startswith("text/") or media_type in _TEXT_TYPES:
+        # Every server takes text; few take it as a file.
+        return _input_text(f"File {part.name or 'without a name'}:\n{part.data.decode('utf-8', 'replace')}")
+    if not part.data:
+        return None
+    url = f"data:{media_type};base64,{base64.b64encode(part.data).decode()}"
+    if media_type in _IMAGES:
+        return {"type": "input_image", "detail": "auto", "image_url": url}
+    if media_type in _DOCUMENTS:
+        return {"type": "input_file", "filename": part.name or "file", "file_data": url}
+    return None
+
+
+def _label(part: FilePart) -> str:
+    return f"{part.name or 'a file'} ({part.media_type or 'of unknown type'})"
+
+
+# --- what the model said ------------------------------------------------------------------------------------------------
+
+
+class _Rendered(msgspec.Struct):
+    """An item of an assistant message on its way into the input.
+
+    Attributes:
+        is_own: the same model made it, and it goes back as it came.
+        is_kept: it goes back at all.
+    """
+
+    item: Item
+    is_own: bool
+    is_kept: bool = True
+
+
+def _assistant_items(parts: Sequence[AssistantPart], model: str, *, with_reasoning: bool) -> list[Item]:
+    owns = [_own(part, model) for part in parts]
+    opaque = [own for part, own in zip(parts, owns, strict=True) if own is not None and isinstance(part, OpaquePart)]
+    rendered: list[_Rendered] = []
+    is_reasoning_lost = False
+    for part, own in zip(parts, owns, strict=True):
+        match part:
+            case ReasoningPart():
+                # Of several summaries, the last one has the item.
+                is_reasoning_lost = own is None or not with_reasoning
+                if own is not None:
+                    rendered.append(_Rendered(own, is_own=True, is_kept=with_reasoning))
+            case TextPart(text=text) | RefusalPart(text=text):
+                if text.strip():
+                    _add_text(rendered, text, None if is_reasoning_lost else own)
+            case ToolCallPart():
+                rendered.append(_call(part, None if is_reasoning_lost else own))
+            case OpaquePart():
+                if own is not None:
+                    is_kept = not is_reasoning_lost and _is_answered(own, opaque)
+                    rendered.append(_Rendered(own, is_own=True, is_kept=is_kept))
+    _leave_out_loose_reasoning(rendered)
+    return [each.item for each in rendered if each.is_kept]
+
+
+def _own(part: AssistantPart, model: str) -> Item | None:
+    """Returns the item in a part's sidecar that this model made."""
+    sidecar: Sidecar | None = None if isinstance(part, RefusalPart) else part.sidecar
+    if sidecar is None or sidecar.backend != DIALECT or sidecar.model != model:
+        return None
+    try:
+        item = _OBJECT.decode(sidecar.data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Sidecars also come with imported sessions; one that is no item must not cost the conversation.
+        return None
+    return item if isinstance(item.get("type"), str) else None
+
+
+def _add_text(rendered: list[_Rendered], text: str, own: Item | None) -> None:
+    content: dict[str, Any] = {"type": "output_text", "text": text, "annotations": []}
+    if own is None or own["type"] != "message":
+        # The long form: llama.cpp knows no other, and OpenAI takes it without an id.
+        rendered.append(_Rendered({"type": "message", "role": "assistant", "content": [content]}, is_own=False))
+        return
+    extras = own.pop("content", None)
+    content |= extras if isinstance(extras, dict) else {}
+    last = rendered[-1] if rendered else None
+    if last is not None and last.is_own and own.get("id") and last.item.get("id") == own["id"]:
+        last.item["content"].append(content)
+    else:
+        item = {"role": "assistant", **_with_fitting_id(own), "content": [content]}
+        rendered.append(_Rendered(item, is_own=True))
+
+
+def _call(part: ToolCallPart, own: Item | None) -> _Rendered:
+    arguments = part.arguments if part.arguments.strip() else "{}"
+    if not is_json_object(arguments):
+        # What the model wrote stays readable for it, in a form that every server accepts.
+        arguments = msgspec.json.encode({"invalid_json": part.arguments}).decode()
+    is_own = own is not None and own["type"] == "function_call"
+    kept = _with_fitting_id(own) if own is not None and is_own else {}
+    item = {**kept, "type": "function_call", "call_id": part.call_id, "name": part.name, "arguments": arguments}
+    return _Rendered(item, is_own=is_own)
+
+
+def _with_fitting_id(item: Item) -> Item:
+    """Returns the item without an id that OpenAI would refuse: servers of its dialect, which made it up, do not miss it."""
+    if not str(item.get("id", "")).startswith(_ID_PREFIXES[item["type"]]):
+        item.pop("id", None)
+    return item
+
+
+def _is_answered(item: Item, others: Sequence[Item]) -> bool:
+    """Whether a provider's own tool call has its output in the same message, and an output its call."""
+    kind: str = item["type"]
+    if kind in _UNANSWERED:
+        return False
+    if (call_id := item.get("call_id")) is None:
+        return True
+    # `shell_call` and `shell_call_output`, `tool_search_call` and `tool_search_output`.
+    is_output = kind.endswith("_output")
+    tool = kind.removesuffix("_output").removesuffix("_call")
+    wanted = {f"{tool}_call", tool} if is_output else {f"{tool}_call_output", f"{tool}_output"}
+    return any(other.get("call_id") == call_id and other["type"] in wanted for other in others)
+
+
+def _leave_out_loose_reasoning(rendered: list[_Rendered]) -> None:
+    """Leaves out each reasoning that does not stand before the item that it led to, and what cannot be without it."""
+    following: _Rendered | None = None
+    for each in reversed(rendered):
+        if each.item["type"] == "reasoning":
+            each.is_kept = each.is_kept and following is not None and following.is_own and following.is_kept
+        following = each
+    is_lost = False
+    for each in rendered:
+        kind = each.item["type"]
+        if kind == "reasoning":
+            is_lost = not each.is_kept
+        elif is_lost and kind in _ID_PREFIXES:
+            each.item.pop("id", None)
+        elif is_lost:
+            each.is_kept = False
