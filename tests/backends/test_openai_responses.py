@@ -6,8 +6,10 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from backends.wire import END, EVENTS, HANG, chunked, serve
@@ -15,7 +17,14 @@ from greenroom.backends.openai_client import NO_KEY
 from greenroom.backends.openai_responses import OpenAIResponsesBackend
 from greenroom.backends.scripted import Call, Cut, Gate, Refuse, Say, Think
 from greenroom.core.step import Assembly
-from greenroom.errors import BackendError, BackendGarbled, BackendRejected, BackendUnauthorized, BackendUnavailable
+from greenroom.errors import (
+    BackendError,
+    BackendGarbled,
+    BackendRejected,
+    BackendUnauthorized,
+    BackendUnavailable,
+    LimitExceeded,
+)
 from greenroom.interfaces import Backend, BackendRequest
 from greenroom.limits import Limits
 from greenroom.messages import (
@@ -330,12 +339,65 @@ async def test_a_connection_that_breaks_behind_the_end(rest: list[bytes]) -> Non
 
 
 async def test_a_call_that_never_ends_is_cut_off() -> None:
-    piece = b'data: {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "%b"}\n\n' % (
-        b"x" * 900
-    )
-    begin = b'data: {"type": "response.output_item.added", "output_index": 0, "item": {"type": "function_call", "name": "f"}}\n\n'
-    error, _ = await failure_of([Bytes(begin + piece)], limits=Limits(tool_arguments_bytes_max=10_000))
-    assert isinstance(error, BackendGarbled)
+    item = {"type": "function_call", "name": "f", "call_id": "1"}
+    begin = {"type": "response.output_item.added", "output_index": 0, "item": item}
+    more = {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "x" * 900}
+    events = [b"data: %b\n\n" % msgspec.json.encode(event) for event in (begin, *[more] * 100)]
+    async with StrictResponses([[*map(Bytes, events), Gate()]]) as server:
+        backend = backend_for(server, limits=Limits(tool_arguments_bytes_max=10_000))
+        with pytest.raises(LimitExceeded):
+            await items_of(backend)
+        await server.left.wait()
+        await backend.close()
+
+
+# --- beside the official SDK --------------------------------------------------------------------------------------------
+
+
+async def read_by_the_sdk(base_url: str) -> tuple[str, str, list[tuple[str, str, str]], tuple[int, int]]:
+    """Returns what the official SDK reads from an answer: text, reasoning, calls, tokens."""
+    from openai import AsyncOpenAI
+
+    spoken: dict[str, str] = {"text": "", "reasoning": ""}
+    kinds = {
+        "response.output_text.delta": "text",
+        "response.reasoning_text.delta": "reasoning",
+        "response.reasoning_summary_text.delta": "reasoning",
+    }
+    calls: list[tuple[str, str, str]] = []
+    tokens = (0, 0)
+    async with AsyncOpenAI(api_key="key", base_url=base_url, max_retries=0) as client:
+        async for event in await client.responses.create(model="m", input="Hello", stream=True):
+            if event.type in kinds:
+                spoken[kinds[event.type]] += event.delta  # type: ignore[union-attr]
+            elif event.type == "response.output_item.done" and event.item.type == "function_call":
+                calls.append((event.item.call_id, event.item.name, event.item.arguments))
+            elif event.type == "response.completed" and event.response.usage is not None:
+                tokens = (event.response.usage.input_tokens, event.response.usage.output_tokens)
+    return spoken["text"], spoken["reasoning"], calls, tokens
+
+
+RECORDINGS = sorted((Path(__file__).parent / "recordings" / "openai-responses").glob("*.sse"))
+
+
+@pytest.mark.parametrize(
+    "recording", [path for path in RECORDINGS if "four-answers" not in path.name], ids=lambda path: path.stem
+)
+async def test_we_read_what_the_sdk_reads(recording: Path) -> None:
+    answer = EVENTS + chunked(recording.read_bytes()) + END
+    async with serve(answer, answer) as wire:
+        backend = OpenAIResponsesBackend(base_url=wire.base_url)
+        parts, end = put_together(await items_of(backend))
+        await backend.close()
+        theirs = await read_by_the_sdk(wire.base_url)
+    assert end is not None
+    assert end.usage is not None
+    by_kind = {
+        kind: "".join(part.text for part in parts if part.started.kind == kind) for kind in ("text", "reasoning")
+    }
+    calls = [(part.started.call_id, part.started.name, part.text) for part in parts if part.started.kind == "tool_call"]
+    tokens = (end.usage.input_tokens, end.usage.output_tokens)
+    assert (by_kind["text"], by_kind["reasoning"], calls, tokens) == theirs
 
 
 # --- keys and addresses -------------------------------------------------------------------------------------------------

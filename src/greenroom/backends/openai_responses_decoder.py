@@ -348,8 +348,15 @@ class ResponsesDecoder:
                 is_bare = kind == "tool_call" and is_whole and not text.has_spoken
                 self._texts.settle(text, (whole or "{}") if is_bare else whole)
         item.is_ended = True
+        item.is_orphan = self._is_orphan(item)
         self._end_texts(item, is_last=is_whole)
         item.raw = {}
+
+    def _is_orphan(self, item: Item) -> bool:
+        """Whether a reasoning that cannot go back led to the item."""
+        before = self._outputs[: self._outputs.index(item)]
+        reasoning = next((each for each in reversed(before) if each.type == "reasoning"), None)
+        return reasoning is not None and not reasoning.goes_back
 
     def _end_texts(self, item: Item, *, is_last: bool) -> None:
         ending = item.open_texts()
@@ -358,6 +365,7 @@ class ResponsesDecoder:
             item.unclaimed = None
         for key, text in ending:
             data = item.to_send_back(key) if is_last else None
+            item.goes_back = item.goes_back or data is not None
             self._texts.end(text, self._sidecar(data) if data else None)
 
     def _sidecar(self, data: dict[str, Any]) -> Sidecar:

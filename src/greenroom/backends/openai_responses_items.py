@@ -34,12 +34,25 @@ class Item:
     Attributes:
         raw: what the provider has told of it, the latest.
         is_said: it has told the whole of it.
+        is_orphan: a reasoning that cannot go back led to it: the provider would miss that by its id.
+        goes_back: something of it is to be sent back.
         texts: in the order of their beginning.
         unclaimed: a text that has begun before anybody knew which one it is.
         annotations: those that came one by one, by content part.
     """
 
-    __slots__ = ("annotations", "is_ended", "is_said", "item_id", "raw", "texts", "type", "unclaimed")
+    __slots__ = (
+        "annotations",
+        "goes_back",
+        "is_ended",
+        "is_orphan",
+        "is_said",
+        "item_id",
+        "raw",
+        "texts",
+        "type",
+        "unclaimed",
+    )
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self.raw = raw
@@ -50,6 +63,8 @@ class Item:
         self.annotations: dict[int, list[Any]] = {}
         self.is_said = False
         self.is_ended = False
+        self.is_orphan = False
+        self.goes_back = False
 
     def say(self, raw: dict[str, Any]) -> None:
         """Takes the item as the provider says it as a whole."""
@@ -77,7 +92,11 @@ class Item:
         """
         if not self.is_said or not self.is_finished or key[0] == "refusal":
             return None
+        if self.is_orphan and self.is_opaque:
+            return None
         kept = {name: value for name, value in self.raw.items() if value is not None}
+        if self.is_orphan and self.type != "reasoning":
+            kept.pop("id", None)
         match self.type:
             case "message":
                 return _message(kept, self._content(key[1]))

@@ -272,7 +272,11 @@ def _own(part: AssistantPart, model: str) -> Item | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         # Sidecars also come with imported sessions; one that is no item must not cost the conversation.
         return None
-    return item if isinstance(item.get("type"), str) else None
+    kind = item.get("type")
+    if not isinstance(kind, str) or isinstance(part, ReasoningPart) != (kind == "reasoning"):
+        return None
+    is_readable = kind != "reasoning" or item.get("encrypted_content") or item.get("content")
+    return item if is_readable else None
 
 
 def _add_text(rendered: list[_Rendered], text: str, own: Item | None) -> None:
@@ -320,7 +324,9 @@ def _is_answered(item: Item, others: Sequence[Item]) -> bool:
     is_output = kind.endswith("_output")
     tool = kind.removesuffix("_output").removesuffix("_call")
     wanted = {f"{tool}_call", tool} if is_output else {f"{tool}_call_output", f"{tool}_output"}
-    return any(other.get("call_id") == call_id and other["type"] in wanted for other in others)
+    place = next(place for place, other in enumerate(others) if other is item)
+    candidates = others[:place] if is_output else others[place + 1 :]
+    return any(other.get("call_id") == call_id and other["type"] in wanted for other in candidates)
 
 
 def _leave_out_loose_reasoning(rendered: list[_Rendered]) -> None:
