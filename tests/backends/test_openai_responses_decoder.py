@@ -26,7 +26,7 @@ from greenroom.errors import (
     LimitExceeded,
 )
 from greenroom.limits import DEFAULT_LIMITS, SSE_LINE_BYTES_MAX, Limits
-from greenroom.messages import PartDelta, PartStarted, StreamEnded, StreamItem, Usage
+from greenroom.messages import PartDelta, PartStarted, StreamEnded, StreamItem, Usage, UsageCounted
 from greenroom.testing.backend_conformance import Heard, put_together
 from source_tree import ROOT
 
@@ -672,6 +672,19 @@ def test_a_failure_comes_after_what_was_said(error: dict[str, Any], kind: type[B
         assert said("text", put_together(items)[0]) == "partial"
 
 
+def test_a_failure_says_what_was_used() -> None:
+    usage = {"input_tokens": 20, "output_tokens": 9}
+    items, error = decode([CREATED + delta("Hello") + response("failed", error={"code": "server_error"}, usage=usage)])
+    assert isinstance(error, BackendUnavailable)
+    assert items[-1] == UsageCounted(usage=Usage(input_tokens=20, output_tokens=9), model="m-1")
+    counted = {"input_tokens": 20, "output_tokens": 1}
+    reader = decoder()
+    assert reader.feed(response("in_progress", usage=counted) * 2) == [
+        UsageCounted(usage=Usage(input_tokens=20, output_tokens=1), model="m-1")
+    ]
+    assert reader.feed(response("in_progress", usage=counted)) == []
+
+
 @pytest.mark.parametrize("kind", ["failed", "cancelled"])
 def test_a_failure_without_a_reason_is_one(kind: str) -> None:
     _, error = decode([CREATED, response(kind)])
@@ -824,7 +837,7 @@ def test_arguments_have_a_size(begin: bytes) -> None:
 scraps = st.sampled_from(
     [
         CREATED, COMPLETED, response("incomplete", message("b")), response("completed", thought("s"), message("m"), call(), {"type": "odd", "id": "o"}),
-        response("failed"), event("response.created", response={"id": "resp_2"}), event("error", code="server_error", message="e"),
+        response("failed"), response("in_progress", usage={"input_tokens": 3}), event("response.created", response={"id": "resp_2"}), event("error", code="server_error", message="e"),
         added(0, **thought()), added(1, **message(content=[])), added(2, **call(arguments="")), added(2, **call(name="")), added(3, type="web_search_call", id="ws"),
         delta("a"), delta("b", 1), delta("c", None), delta("d", 1, item_id="msg_1"), delta("e", content_index=1), delta("r", of="refusal"),
         delta("s", of=SUMMARY), delta("t", of=SUMMARY, summary_index=1), delta("u", 1, of="reasoning_text"), delta("{", 2, of=ARGUMENTS), delta("}", 2, of=ARGUMENTS, item_id="fc_1"),

@@ -34,6 +34,7 @@ from greenroom.messages import (
     StreamEnded,
     StreamItem,
     Usage,
+    UsageCounted,
 )
 
 DIALECT: Final = "openai-responses"
@@ -123,6 +124,7 @@ class ResponsesDecoder:
         self._response_id = ""
         self._answered_by = ""
         self._usage: Usage | None = None
+        self._has_counted = False
         self._is_ended = False
 
     @property
@@ -179,6 +181,10 @@ class ResponsesDecoder:
 
     def _released(self) -> list[StreamItem]:
         items = self._texts.items
+        if self._has_counted and self._usage is not None and not self._is_ended:
+            # A response that failed says what it has used, too.
+            self._has_counted = False
+            items.append(UsageCounted(usage=self._usage, model=self._answered_by))
         if items:
             self._texts.items = []
         elif self.failure is not None:
@@ -444,7 +450,9 @@ class ResponsesDecoder:
         self._response_id = _str(response.get("id"))[:_SHOWN_MAX] or self._response_id
         self._answered_by = _str(response.get("model"))[:_SHOWN_MAX] or self._answered_by
         if isinstance(usage := response.get("usage"), dict):
-            self._usage = usage_of(usage)
+            counted = usage_of(usage)
+            self._has_counted = self._has_counted or counted not in {self._usage, Usage()}
+            self._usage = counted
 
     def _reported(self, error: Any) -> BackendError:
         fault = fault_of(error)
