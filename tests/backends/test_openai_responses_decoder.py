@@ -600,6 +600,7 @@ def test_what_follows_the_end_does_not_count() -> None:
     [
         {},
         {"type": 7},
+        {"type": ["\ud83d"]},
         {"type": "response.unheard_of", "output_index": "x"},
         {"type": "response.output_text.delta", "delta": ""},
         {"type": "response.output_text.delta", "delta": None},

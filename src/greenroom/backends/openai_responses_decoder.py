@@ -14,17 +14,28 @@ and an error never takes away the items before it.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import Any, Final
 
 import msgspec
 
 from greenroom.backends.faults import Endpoint, Fault, classified, fault_of
+from greenroom.backends.openai_responses_events import (
+    ARGUMENTS,
+    DELTAS,
+    DONES,
+    ENDS,
+    REFUSAL,
+    TEXT,
+    Event,
+    Kind,
+    number_of,
+    read,
+)
 from greenroom.backends.openai_responses_items import UNCLAIMED, Item, TextKey, texts_of
 from greenroom.backends.openai_responses_texts import Text, Texts
 from greenroom.backends.sse import DONE, SseSplitter
-from greenroom.backends.unicode_text import valid_json, valid_unicode
+from greenroom.backends.unicode_text import valid_unicode
 from greenroom.errors import BackendError, BackendGarbled, GreenroomError
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import (
@@ -41,64 +52,11 @@ DIALECT: Final = "openai-responses"
 """Name that the sidecars of this dialect carry."""
 
 _SHOWN_MAX: Final = 200
-
-
-class _Event(msgspec.Struct, gc=False):
-    # `Any` throughout: one odd field must not cost the answer, and msgspec decodes it at the same speed.
-    type: Any = ""
-    item_id: Any = None
-    output_index: Any = None
-    content_index: Any = 0
-    summary_index: Any = 0
-    delta: Any = None
-    text: Any = None
-    refusal: Any = None
-    arguments: Any = None
-    item: Any = None
-    part: Any = None
-    annotation: Any = None
-    response: Any = None
-    error: Any = None
-    message: Any = None
-    code: Any = None
-
-
-class _Kind(msgspec.Struct, frozen=True):
-    """What the events of one kind of text are about."""
-
-    item: str
-    name: str
-    part: PartKind
-
-
-_TEXT: Final = _Kind("message", "text", "text")
-_REFUSAL: Final = _Kind("message", "refusal", "refusal")
-_SUMMARY: Final = _Kind("reasoning", "summary", "reasoning")
-_REASONING: Final = _Kind("reasoning", "reasoning", "reasoning")
-_ARGUMENTS: Final = _Kind("function_call", "arguments", "tool_call")
-
-_DELTAS: Final = {
-    "response.output_text.delta": _TEXT,
-    "response.refusal.delta": _REFUSAL,
-    "response.reasoning_summary_text.delta": _SUMMARY,
-    "response.reasoning_text.delta": _REASONING,
-    "response.function_call_arguments.delta": _ARGUMENTS,
-}
-_DONES: Final = {kind.removesuffix("delta") + "done": about for kind, about in _DELTAS.items()}
-
-_ENDS: Final = {
-    "response.completed": "completed",
-    "response.incomplete": "incomplete",
-    "response.failed": "failed",
-    "response.cancelled": "cancelled",
-}
 _REASONS: Final[dict[str, FinishReason]] = {"max_output_tokens": "length", "content_filter": "refusal"}
 
 _BLAMING: Final = frozenset({"bio_policy", "data_residency_mismatch", "misalignment_policy_violation"})
 _BLAMING_PREFIXES: Final = ("image_", "empty_image", "failed_to_download", "unsupported_image")
 """Codes of failed responses that are about what was asked, though their names do not say so to `faults`."""
-
-_events: Final = msgspec.json.Decoder(_Event)
 
 
 class ResponsesDecoder:
@@ -121,6 +79,9 @@ class ResponsesDecoder:
         self._outputs: list[Item] = []
         self._by_id: dict[str, Item] = {}
         self._by_index: dict[int, Item] = {}
+        # Where the last delta belonged, and its text: most deltas follow one of the same text.
+        self._place: tuple[Any, ...] | None = None
+        self._place_text: Text | None = None
         self._response_id = ""
         self._answered_by = ""
         self._usage: Usage | None = None
@@ -197,25 +158,34 @@ class ResponsesDecoder:
         if self._is_ended:
             return
         try:
-            event = _events.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            event = read(payload)
+        except (ValueError, RecursionError) as error:
             if payload.strip() == DONE:
                 return  # Some servers say it after the end, and it is no end without one.
-            event = self._mended(payload)
+            shown = payload[:_SHOWN_MAX].decode("utf-8", "backslashreplace")
+            raise self._garbled(f"an event that cannot be read: {shown!r}") from error
+        place = (event.type, event.item_id, event.output_index, event.content_index, event.summary_index)
+        if place == self._place and self._place_text is not None:
+            if event.delta:
+                self._texts.grow(self._place_text, event.delta)
+            return
+        self._place = None
         kind = _str(event.type)
-        if (about := _DELTAS.get(kind)) is None:
+        if (about := DELTAS.get(kind)) is None:
             self._take_rare(kind, event)
         elif event.delta:
             item = self._item(event, about.item)
             if item.is_ended:
                 raise self._garbled("more of an output item that has ended")
-            self._texts.grow(self._text(item, (about.name, _number(event, about)), about.part), event.delta)
+            self._place_text = self._text(item, (about.name, number_of(event, about)), about.part)
+            self._place = place
+            self._texts.grow(self._place_text, event.delta)
 
-    def _take_rare(self, kind: str, event: _Event) -> None:
-        if (about := _DONES.get(kind)) is not None:
-            whole = event.arguments if about is _ARGUMENTS else event.refusal if about is _REFUSAL else event.text
+    def _take_rare(self, kind: str, event: Event) -> None:
+        if (about := DONES.get(kind)) is not None:
+            whole = event.arguments if about is ARGUMENTS else event.refusal if about is REFUSAL else event.text
             self._settle(event, about, whole)
-        elif (end := _ENDS.get(kind)) is not None:
+        elif (end := ENDS.get(kind)) is not None:
             self._finish(end, event)
         elif kind == "error" or (event.error and event.response is None):
             raise self._reported(event.error or {"code": event.code, "message": event.message})
@@ -232,7 +202,7 @@ class ResponsesDecoder:
                 case _:
                     pass  # The progress of the provider's own tools, and what is yet to be invented.
 
-    def _begin(self, event: _Event) -> None:
+    def _begin(self, event: Event) -> None:
         before = self._response_id
         self._note(event.response)
         if event.type == "response.created" and before and self._response_id != before and self._outputs:
@@ -240,12 +210,12 @@ class ResponsesDecoder:
             # and a call that stands in both answers would be run twice: whoever asked has to ask again.
             raise self._garbled("a second response in the middle of the first")
 
-    def _add(self, event: _Event) -> None:
+    def _add(self, event: Event) -> None:
         raw = self._raw_of(event)
         if _str(raw.get("id")) not in self._by_id:
             self._open(raw, self._index(event))
 
-    def _complete(self, event: _Event) -> None:
+    def _complete(self, event: Event) -> None:
         raw = self._raw_of(event)
         index = self._index(event)
         item = self._known(_str(raw.get("id")), index, raw["type"]) or self._open(raw, index)
@@ -253,26 +223,26 @@ class ResponsesDecoder:
             item.say(raw)
             self._end(item, is_whole=True)
 
-    def _settle(self, event: _Event, about: _Kind, whole: Any) -> None:
+    def _settle(self, event: Event, about: Kind, whole: Any) -> None:
         item = self._item(event, about.item, is_late=True)
-        if not item.is_ended and whole and (isinstance(whole, str) or about is _ARGUMENTS):
-            self._texts.settle(self._text(item, (about.name, _number(event, about)), about.part), whole)
+        if not item.is_ended and whole and (isinstance(whole, str) or about is ARGUMENTS):
+            self._texts.settle(self._text(item, (about.name, number_of(event, about)), about.part), whole)
 
-    def _annotate(self, event: _Event) -> None:
+    def _annotate(self, event: Event) -> None:
         item = self._item(event, "message", is_late=True)
         if not item.is_ended:
             self._texts.spend(len(msgspec.json.encode(event.annotation)))
-            item.annotations.setdefault(_number(event, _TEXT), []).append(event.annotation)
+            item.annotations.setdefault(number_of(event, TEXT), []).append(event.annotation)
 
     # --- which item, which text -----------------------------------------------------------------------------------------
 
-    def _raw_of(self, event: _Event) -> dict[str, Any]:
+    def _raw_of(self, event: Event) -> dict[str, Any]:
         raw = event.item
         if not isinstance(raw, dict) or not isinstance(raw.get("type"), str):
             raise self._garbled("an output item without a type")
         return raw
 
-    def _index(self, event: _Event) -> int | None:
+    def _index(self, event: Event) -> int | None:
         index = event.output_index
         if not isinstance(index, int) or isinstance(index, bool):
             return None
@@ -293,7 +263,7 @@ class ResponsesDecoder:
             return None
         return item if is_late or not item.is_ended else None
 
-    def _item(self, event: _Event, type_: str, *, is_late: bool = False) -> Item:
+    def _item(self, event: Event, type_: str, *, is_late: bool = False) -> Item:
         """Returns the item that an event is about, announced or not."""
         item_id = _str(event.item_id)
         if not item_id.isascii():
@@ -377,10 +347,10 @@ class ResponsesDecoder:
     def _sidecar(self, data: dict[str, Any]) -> Sidecar:
         return Sidecar(backend=DIALECT, model=self._asked_model, data=msgspec.Raw(msgspec.json.encode(data)))
 
-    def _finish(self, end: str, event: _Event) -> None:
+    def _finish(self, end: str, event: Event) -> None:
         response = event.response if isinstance(event.response, dict) else {}
         self._note(response)
-        if (status := response.get("status")) in _ENDS.values():
+        if (status := response.get("status")) in ENDS.values():
             end = str(status)
         if end in {"failed", "cancelled"}:
             raise self._reported(response.get("error") or event.error or {"message": f"the response is {end}"})
@@ -434,16 +404,6 @@ class ResponsesDecoder:
 
     # --- what the events have in common ---------------------------------------------------------------------------------
 
-    def _mended(self, payload: bytes) -> _Event:
-        """Returns an event that msgspec refuses: it holds half of a surrogate pair, or is nothing that can be read at all."""
-        try:
-            event = msgspec.convert(json.loads(payload), _Event)
-            # The other half of a delta's may come with the next one; nothing else has a next one.
-            return event if event.type in _DELTAS else msgspec.convert(valid_json(payload), _Event)
-        except (ValueError, RecursionError) as error:
-            shown = payload[:_SHOWN_MAX].decode("utf-8", "backslashreplace")
-            raise self._garbled(f"an event that cannot be read: {shown!r}") from error
-
     def _note(self, response: Any) -> None:
         if not isinstance(response, dict):
             return
@@ -478,11 +438,6 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 def _count(counts: Any, name: str) -> int:
     value = counts.get(name) if isinstance(counts, dict) else None
     return int(value) if isinstance(value, int | float) and 0 <= value < 2**53 else 0
-
-
-def _number(event: _Event, about: _Kind) -> int:
-    number = event.summary_index if about is _SUMMARY else event.content_index
-    return number if isinstance(number, int) and about is not _ARGUMENTS else 0
 
 
 def _str(value: Any) -> str:

@@ -238,11 +238,10 @@ class _Rendered(msgspec.Struct):
 
 
 def _assistant_items(parts: Sequence[AssistantPart], model: str, *, with_reasoning: bool) -> list[Item]:
-    owns = [_own(part, model) for part in parts]
-    opaque = [own for part, own in zip(parts, owns, strict=True) if own is not None and isinstance(part, OpaquePart)]
     rendered: list[_Rendered] = []
     is_reasoning_lost = False
-    for part, own in zip(parts, owns, strict=True):
+    for part in parts:
+        own = _own(part, model)
         match part:
             case ReasoningPart():
                 # Of several summaries, the last one has the item.
@@ -256,9 +255,8 @@ def _assistant_items(parts: Sequence[AssistantPart], model: str, *, with_reasoni
                 rendered.append(_call(part, None if is_reasoning_lost else own))
             case OpaquePart():
                 if own is not None:
-                    is_kept = not is_reasoning_lost and _is_answered(own, opaque)
-                    rendered.append(_Rendered(own, is_own=True, is_kept=is_kept))
-    _leave_out_loose_reasoning(rendered)
+                    rendered.append(_Rendered(own, is_own=True, is_kept=not is_reasoning_lost))
+    _leave_out_what_would_be_refused(rendered)
     return [each.item for each in rendered if each.is_kept]
 
 
@@ -313,20 +311,32 @@ def _with_fitting_id(item: Item) -> Item:
     return item
 
 
-def _is_answered(item: Item, others: Sequence[Item]) -> bool:
-    """Whether a provider's own tool call has its output in the same message, and an output its call."""
-    kind: str = item["type"]
-    if kind in _UNANSWERED:
-        return False
-    if (call_id := item.get("call_id")) is None:
-        return True
-    # `shell_call` and `shell_call_output`, `tool_search_call` and `tool_search_output`.
-    is_output = kind.endswith("_output")
-    tool = kind.removesuffix("_output").removesuffix("_call")
-    wanted = {f"{tool}_call", tool} if is_output else {f"{tool}_call_output", f"{tool}_output"}
-    place = next(place for place, other in enumerate(others) if other is item)
-    candidates = others[:place] if is_output else others[place + 1 :]
-    return any(other.get("call_id") == call_id and other["type"] in wanted for other in candidates)
+def _leave_out_what_would_be_refused(rendered: list[_Rendered]) -> None:
+    """Leaves out what cannot go back alone, and what cannot go back without that, until what is left holds together."""
+    while True:
+        count = sum(each.is_kept for each in rendered)
+        _leave_out_unanswered([each for each in rendered if each.is_kept])
+        _leave_out_loose_reasoning(rendered)
+        if count == sum(each.is_kept for each in rendered):
+            return
+
+
+def _leave_out_unanswered(rendered: list[_Rendered]) -> None:
+    """Leaves out a provider's own tool call without its output behind it, and an output without its call before it."""
+    for place, each in enumerate(rendered):
+        kind, call_id = each.item["type"], each.item.get("call_id")
+        if kind in _UNANSWERED:
+            each.is_kept = False
+        elif call_id is not None and kind != "function_call":
+            # `shell_call` and `shell_call_output`, `tool_search_call` and `tool_search_output`.
+            is_output = kind.endswith("_output")
+            tool = kind.removesuffix("_output").removesuffix("_call")
+            wanted = {f"{tool}_call", tool} if is_output else {f"{tool}_call_output", f"{tool}_output"}
+            others = rendered[:place] if is_output else rendered[place + 1 :]
+            each.is_kept = any(
+                other.is_kept and other.item.get("call_id") == call_id and other.item["type"] in wanted
+                for other in others
+            )
 
 
 def _leave_out_loose_reasoning(rendered: list[_Rendered]) -> None:
@@ -334,7 +344,7 @@ def _leave_out_loose_reasoning(rendered: list[_Rendered]) -> None:
     following: _Rendered | None = None
     for each in reversed(rendered):
         if each.item["type"] == "reasoning":
-            each.is_kept = each.is_kept and following is not None and following.is_own and following.is_kept
+            each.is_kept = each.is_kept and following is not None and _is_led_to(following)
         following = each
     is_lost = False
     for each in rendered:
@@ -345,3 +355,7 @@ def _leave_out_loose_reasoning(rendered: list[_Rendered]) -> None:
             each.item.pop("id", None)
         elif is_lost:
             each.is_kept = False
+
+
+def _is_led_to(item: _Rendered) -> bool:
+    return item.is_own and item.is_kept and not item.item["type"].endswith("_output")

@@ -8,8 +8,7 @@ Rule: what leaves is encodable as UTF-8, and joined it is what the whole text wo
 
 from __future__ import annotations
 
-import json
-from typing import Any, Final
+from typing import Final
 
 _HIGH_FIRST: Final = "\ud800"
 _HIGH_LAST: Final = "\udbff"
@@ -22,16 +21,6 @@ def valid_unicode(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def valid_json(payload: bytes) -> Any:
-    """Returns what only the standard library reads, half surrogate pairs and `NaN` among it, with all names and texts valid.
-
-    Raises:
-        ValueError: it is not JSON in UTF-8.
-        RecursionError: it is nested too deeply.
-    """
-    return json.loads(valid_unicode(json.dumps(json.loads(payload), ensure_ascii=False)))
 
 
 def bytes_of(text: str) -> int:

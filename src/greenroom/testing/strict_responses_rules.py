@@ -14,7 +14,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from greenroom.testing.strict_openai_rules import is_openai_model, is_reasoning_model
@@ -391,27 +391,27 @@ def _thought(item: dict[str, Any], at: str, *, is_openai: bool) -> Iterator[str]
 def _pairing(body: dict[str, Any]) -> Iterator[str]:
     items = items_of(body)
     called: set[str] = set()
-    waiting: list[str] = []
+    waiting: dict[str, str] = {}
     for index, item in enumerate(items):
         kind = type_of(item)
         if kind.endswith("_output"):
             call_id = str(item.get("call_id"))
             if call_id in waiting:
-                waiting.remove(call_id)
+                del waiting[call_id]
             elif "call_id" in item and item["call_id"] is not None:
                 # OpenAI says "No tool call found for function call output with call_id call_1."
                 yield f"No tool call found for function call output with call_id {call_id}."
             continue
-        if kind != "function_call" and waiting and kind == "message":
-            # DeepSeek and chat templates: the results follow the calls at once.
+        if kind == "message" and "function_call" in waiting.values():
+            # DeepSeek and chat templates: the results of functions follow the calls at once.
             yield from _unanswered(waiting)
-            waiting = []
+            waiting = {}
         if kind.endswith("_call") and item.get("call_id"):
             call_id = str(item["call_id"])
             if call_id in called:
                 yield f"Duplicate call_id {call_id!r} at input[{index}]."
             called.add(call_id)
-            waiting.append(call_id)
+            waiting[call_id] = kind
         # OpenAI says "Item 'rs_1' of type 'reasoning' was provided without its required following item."
         after = type_of(items[index + 1]) if index + 1 < len(items) else ""
         if kind == "reasoning" and (not after or after.endswith("_output") or items[index + 1].get("role") == "user"):
@@ -422,7 +422,7 @@ def _pairing(body: dict[str, Any]) -> Iterator[str]:
     yield from _unanswered(waiting)
 
 
-def _unanswered(call_ids: list[str]) -> Iterator[str]:
+def _unanswered(call_ids: Iterable[str]) -> Iterator[str]:
     # OpenAI says "No tool output found for function call call_1."
     for call_id in call_ids:
         yield f"No tool output found for function call {call_id}."
