@@ -60,6 +60,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Who may talk to the server.
 
     Attributes:
+        access_log: write a line for each request.
         api_keys: secrets and whose they are.
         jwt: which signed tokens are accepted.
         hosts: names, beside its own, under which the server is reached, for example behind a proxy; `*` for any.
@@ -70,6 +71,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     jwt: JwtSettings | None = None
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    access_log: bool = True
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -21,9 +21,11 @@ def serve(place: Place, *, host: str | None, port: int | None, opens: bool) -> i
         GreenroomError: whatever keeps it from being done.
     """
     settings = settings_of(place, host=host, port=port)
+    from greenroom.server.logs import log_to_stderr
     from greenroom.server.serving import token_of
 
     token = token_of(settings)
+    log_to_stderr(settings, token)
     run_fast(_serve(settings, token, opens=opens))
     return OK
 

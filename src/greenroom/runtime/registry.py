@@ -231,7 +231,11 @@ class Registry:
             step = state.turns[-1].steps[-1]
             spent = await self.families.priced(state.turn.usage, backend=step.backend, model=step.model)
         await live.take_over(lambda state: recovery_events(state, spent=spent))
-        logger.info("session %s: recovered a turn that its owner left open", live.session_id)
+        logger.info(
+            "session %s: recovered a turn that its owner left open",
+            live.session_id,
+            extra={"session_id": live.session_id},
+        )
         self.wake(live)
 
     # --- forgetting -----------------------------------------------------------------------------------------------------
@@ -250,7 +254,12 @@ class Registry:
         if failure is not None:
             # The log keeps the turn open: whoever opens the session next goes on with it.
             if not live.is_broken:
-                logger.error("session %s: its runner failed; left to recovery", session_id, exc_info=failure)
+                logger.error(
+                    "session %s: its runner failed; left to recovery",
+                    session_id,
+                    exc_info=failure,
+                    extra={"session_id": session_id},
+                )
             live.throw_away()
         # A message may have come after the runner's last look; and an opened successor may have waited for its end. Who
         # cancelled the runner of a sound session wants it to end: the manager closes, or the event loop.

@@ -83,6 +83,7 @@ async def join(call: Call) -> Answer:
         session_id = query.thread_id or call.place.runs.find(call.sessions.user_id, query.run_id)
         if session_id is None:
             raise Refusal(404, "run_not_found", f"no run {query.run_id[:100]!r}", hint="name its threadId too")
+        await call.sessions.check_turn(session_id, query.run_id)
         batches = await call.sessions.attach(session_id, call.last_event_id, protocol="ag-ui", turn_id=query.run_id)
         return call.stream(batches, protocol="ag-ui")
     if query.thread_id is None:

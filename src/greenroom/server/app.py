@@ -204,6 +204,8 @@ class App:
         )
         if access_logger.isEnabledFor(logging.INFO):
             where = quote(scope["path"], safe="/-._~")
+            if "x-turn-id" in answer.headers:
+                told = {**told, "turn_id": answer.headers["x-turn-id"]}
             extra = {**told, "status": answer.status, "took_ms": round(took_s * 1000, 1)}
             access_logger.info("%s %s %d", scope["method"], where, answer.status, extra=extra)
 

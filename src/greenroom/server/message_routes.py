@@ -49,6 +49,8 @@ async def events(call: Call) -> Answer:
     """Follows a session from a position on, until it is idle."""
     query = call.query
     cursor = call.last_event_id or query.cursor
+    if query.turn_id is not None:
+        await call.sessions.check_turn(call.session_id, query.turn_id)
     batches = await call.sessions.attach(
         call.session_id, cursor, protocol=query.protocol, turn_id=query.turn_id, joins=cursor is None
     )

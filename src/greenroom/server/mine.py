@@ -173,6 +173,17 @@ class Sessions:
         await self.check(session_id)
         return await self._manager.peek(session_id)
 
+    async def check_turn(self, session_id: str, turn_id: str) -> None:
+        """Accepts the id of a turn that the session has.
+
+        Raises:
+            InvalidArgument: it has none of that id, or has it no more.
+        """
+        state = await self.state(session_id)
+        waiting = (accepted.message.turn_id for accepted in state.queue)
+        if turn_id not in {*(turn.turn_id for turn in state.turns), *waiting}:
+            raise InvalidArgument(f"there is no turn {turn_id[:130]!r}", hint="GET .../messages shows the turns")
+
     async def attach(
         self,
         session_id: str,

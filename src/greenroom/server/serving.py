@@ -21,6 +21,7 @@ from greenroom.errors import InvalidConfig
 from greenroom.manager import AgentManager
 from greenroom.server.access import Access
 from greenroom.server.app import App
+from greenroom.server.connection import bounded
 from greenroom.server.gate import is_loopback
 from greenroom.server.signed import Keys, fetch_over_http
 from greenroom.settings import Settings
@@ -84,7 +85,7 @@ async def serve(manager: AgentManager, *, token: str | None, on_listening: Calla
     listening = _bound(settings)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=bounded(settings.limits),
         ws="none",
         loop="none",
         lifespan="on",
@@ -92,7 +93,6 @@ async def serve(manager: AgentManager, *, token: str | None, on_listening: Calla
         log_config=None,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=settings.limits.connections_max,
         timeout_graceful_shutdown=_STREAMS_END_S_MAX,
         backlog=_BACKLOG,
     )

@@ -1,0 +1,52 @@
+"""The answer of one turn, folded from its AG-UI events as they come, over any number of reconnections.
+
+Rule: a snapshot replaces what was there; everything else adds to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Answer:
+    """What was said in one turn.
+
+    Attributes:
+        outcome: `success`, `cancelled` or `error`; empty while the turn runs.
+        error: the last event, if it was an error.
+    """
+
+    def __init__(self) -> None:
+        self.turn_id = ""
+        self.outcome = ""
+        self.error: Mapping[str, Any] | None = None
+        self._texts: dict[str, str] = {}
+
+    @property
+    def text(self) -> str:
+        """All texts of the answer."""
+        return "".join(self._texts.values())
+
+    def apply(self, event: Mapping[str, Any]) -> None:
+        """Takes in the next event."""
+        match event["type"]:
+            case "RUN_STARTED":
+                self.turn_id = event["runId"]
+            case "TEXT_MESSAGE_START" if event.get("role", "assistant") == "assistant":
+                self._texts.setdefault(event["messageId"], "")
+            case "TEXT_MESSAGE_CONTENT" if event["messageId"] in self._texts:
+                self._texts[event["messageId"]] += event["delta"]
+            case "MESSAGES_SNAPSHOT":
+                own = f"{self.turn_id}-"
+                self._texts = {
+                    message["id"]: message["content"]
+                    for message in event["messages"]
+                    if message["role"] == "assistant" and message["id"].startswith(own) and message.get("content")
+                }
+            case "RUN_FINISHED":
+                self.outcome = event.get("outcome", {}).get("type", "success")
+            case "RUN_ERROR":
+                self.outcome, self.error = "error", event
+            case _:
+                pass

@@ -1,0 +1,105 @@
+"""One connection: uvicorn's, with bounds on what a client may send before anybody looks at it, and on how long it may take.
+
+Rule: a connection that is refused here costs its buffers and nothing more, and is told why as everywhere: in JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from greenroom.limits import Limits
+from greenroom.server.answers import encoder
+from greenroom.server.refusal import RETRY_AFTER_S, error_body
+
+_CLOSES: Final = b"content-type: application/json\r\nconnection: close\r\n"
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """A connection with limits; `limits` is set on a subclass that belongs to one server."""
+
+    limits: Limits
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Takes the connection, unless there are too many."""
+        super().connection_made(transport)
+        self._is_in_head = True
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._wait_for_head()
+        if len(self.connections) > self.limits.connections_max:
+            self._refuse(
+                HTTPStatus.SERVICE_UNAVAILABLE, "too_many_connections", "the server has no room for another connection"
+            )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Lets go of it."""
+        self._head_came()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Reads on, but of the first line and the headers no more than the bound."""
+        while data and self._is_in_head and not self.transport.is_closing():
+            room = self.limits.request_headers_bytes_max - self._head_bytes
+            piece, data = data[:room], data[room:]
+            self._head_bytes += len(piece)
+            super().data_received(piece)
+            if self._is_in_head and self._head_bytes >= self.limits.request_headers_bytes_max:
+                self._refuse(
+                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    "limit_exceeded",
+                    f"the first line and the headers have more than {self.limits.request_headers_bytes_max} bytes",
+                )
+        if data and not self.transport.is_closing():
+            super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request begins: the next of its connection has as long as the first."""
+        super().on_message_begin()
+        self._wait_for_head()
+
+    def on_headers_complete(self) -> None:
+        """The headers are complete: what follows is the application's to bound."""
+        self._is_in_head = False
+        self._head_came()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is complete; another may follow."""
+        super().on_message_complete()
+        self._is_in_head, self._head_bytes = True, 0
+
+    def send_400_response(self, msg: str) -> None:
+        """Says that what came is not HTTP."""
+        self._refuse(HTTPStatus.BAD_REQUEST, "malformed_request", msg)
+
+    def _wait_for_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.limits.request_read_s_max, self._is_too_slow)
+
+    def _head_came(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _is_too_slow(self) -> None:
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "the request took too long to arrive")
+
+    def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
+        if self.transport.is_closing():
+            return
+        is_answering = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if not is_answering:
+            body = encoder.encode(error_body(code, message, None))
+            retry = f"retry-after: {RETRY_AFTER_S}\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
+            head = f"HTTP/1.1 {status.value} {status.phrase}\r\n{retry}content-length: {len(body)}\r\n"
+            self.transport.write(head.encode() + _CLOSES + b"\r\n" + body)
+        self.transport.close()
+
+
+def bounded(limits: Limits) -> Any:
+    """Returns the class of the connections of a server with these limits."""
+    return type("Connection", (BoundedConnection,), {"limits": limits})

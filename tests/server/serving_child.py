@@ -1,0 +1,42 @@
+"""A server process for tests. Run as `python serving_child.py HOME PORT TOKEN [LIMITS_JSON]`; prints the address when it listens.
+
+Its model tells a story: in small pieces of real time, or, asked for `large N`, N kilobytes at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import Any
+
+import uvloop
+
+from greenroom import AgentManager
+from greenroom.backends.scripted import Pause, Say, ScriptedBackend
+from greenroom.interfaces import BackendRequest
+from greenroom.messages import TextPart, UserMessage
+from greenroom.server.serving import serve
+
+STORY = [f"word{i} " for i in range(40)]
+PAUSE_S = 0.05
+PIECE = "x" * 1024
+
+
+def step_for(request: BackendRequest) -> list[Any]:
+    last = request.messages[-1]
+    said = last.parts[-1].text if isinstance(last, UserMessage) and isinstance(last.parts[-1], TextPart) else ""
+    if said.startswith("large "):
+        return [Say([PIECE] * int(said.split()[1]))]
+    return [cue for word in STORY for cue in (Say(word), Pause(PAUSE_S))]
+
+
+async def main(home: str, port: str, token: str, limits: str = "{}") -> None:
+    config = {"host": "127.0.0.1", "port": int(port), "default_backend": "scripted", "limits": json.loads(limits)}
+    manager = AgentManager(home=home, config=config, backends={"scripted": ScriptedBackend(step_for)})
+    await serve(manager, token=token, on_listening=lambda address: print(address, flush=True))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level="WARNING", stream=sys.stderr)
+    uvloop.run(main(*sys.argv[1:]))

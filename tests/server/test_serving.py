@@ -1,0 +1,185 @@
+"""A server process, and what reaches it before the application: connections, heads that never end, signals, the log."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from greenroom.server.logs import JsonLines, Lines, Redaction, log_to
+from greenroom.settings import load_settings
+from server.process import TOKEN, free_port, running
+
+HEAD = f"host: localhost\r\nauthorization: Bearer {TOKEN}\r\n"
+
+
+async def exchange(port: int, data: bytes) -> tuple[bytes, bytes]:
+    """Sends bytes, reads to the end of the connection; returns head and body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    answer = await reader.read()
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+def closing(first: str, rest: str = "") -> bytes:
+    return f"{first}\r\n{HEAD}connection: close\r\n{rest}\r\n".encode()
+
+
+async def test_heads_of_all_sorts(home: Path) -> None:
+    limits = {"request_headers_bytes_max": 4096, "request_read_s_max": 0.5, "connections_max": 20}
+    async with running(home, limits) as server:
+        head, body = await exchange(server.port, closing("GET /v1/sessions HTTP/1.1"))
+        assert b" 200 " in head
+        assert json.loads(body)["sessions"] == []
+        fits = 4096 - len(closing("GET /v1/sessions HTTP/1.1", "x-filler: \r\n"))
+        head, _ = await exchange(server.port, closing("GET /v1/sessions HTTP/1.1", f"x-filler: {'x' * (fits - 1)}\r\n"))
+        assert b" 200 " in head
+        for above in (
+            closing("GET /v1/sessions HTTP/1.1", f"x-filler: {'x' * (fits + 1)}\r\n"),
+            closing(f"GET /{'x' * 5000} HTTP/1.1"),
+            closing("GET / HTTP/1.1", "x: y\r\n" * 2000),
+            b"GET / HTTP/1.1\r\nx: " + b"x" * 100_000,
+        ):
+            head, body = await exchange(server.port, above)
+            assert b" 431 " in head, above[:40]
+            assert json.loads(body)["error"]["code"] == "limit_exceeded"
+        for garbage in (b"\x16\x03\x01\x02\x00", b"HELLO\r\n\r\n", b"GET /\xff\xfe HTTP/1.1\r\n\r\n",
+                        closing("GET / HTTP/1.1", "content-length: 5\r\ntransfer-encoding: chunked\r\n"),
+                        closing("GET / HTTP/1.1", "bad header\r\n")):  # fmt: skip
+            head, body = await exchange(server.port, garbage)
+            assert b" 400 " in head, garbage
+            assert json.loads(body)["error"]["code"] == "malformed_request"
+        for slow in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: loc"):
+            head, body = await exchange(server.port, slow)
+            assert b" 408 " in head, slow
+        slow_body = (
+            closing("POST /v1/sessions HTTP/1.1", "content-type: application/json\r\ncontent-length: 10\r\n") + b"{"
+        )
+        head, body = await exchange(server.port, slow_body)
+        assert b" 408 " in head
+        two = closing("GET /healthz HTTP/1.1").replace(b"connection: close\r\n", b"") + closing("GET /healthz HTTP/1.1")
+        assert (await exchange(server.port, two))[1].count(b'{"status":"ok"}') == 2, "one behind the other"
+        opened = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(20)]
+        head, body = await exchange(server.port, b"")
+        assert b" 503 " in head
+        assert b"retry-after" in head
+        for _, writer in opened:
+            writer.close()
+
+
+def test_the_command_serves_and_stops(home: Path) -> None:
+    config = home.parent / "greenroom.toml"
+    config.write_text('default_backend = "scripted"\n', encoding="utf-8")
+    command = [sys.executable, "-m", "greenroom", "serve", "--port", "0", "--home", str(home), "--config", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        url = child.stdout.readline().strip()
+        token = url.partition("?token=")[2]
+        assert (home / "server-token").read_text(encoding="utf-8") == token
+        import urllib.request
+
+        asked = urllib.request.Request(
+            url.partition("?")[0] + "v1/sessions", headers={"authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            assert json.loads(answer.read())["sessions"] == []
+        child.terminate()
+        assert child.wait(30) == 0
+        lines = child.stderr.read()
+    assert token not in lines
+    access = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
+    assert [(line["route"], line["status"], line["user_id"]) for line in access] == [("/v1/sessions", 200, "default")]
+    assert "request_id" in access[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--host", "0.0.0.0"], "nobody has said who may come in"),
+        (["--host", "no.such.host.invalid"], "nobody has said who may come in"),
+        (["--port", "70000"], "65535"),
+    ],
+)
+def test_the_command_refuses(home: Path, options: list[str], message: str) -> None:
+    command = [sys.executable, "-m", "greenroom", "serve", "--home", str(home), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode in {1, 2}
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_port_that_is_taken(home: Path) -> None:
+    async with running(home) as server:
+        command = [
+            sys.executable,
+            "-m",
+            "greenroom",
+            "serve",
+            "--home",
+            str(home / "other"),
+            "--port",
+            str(server.port),
+        ]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=50, check=False)
+        assert done.returncode in {1, 2}
+        assert f"cannot listen at 127.0.0.1:{server.port}" in done.stderr
+    assert free_port()
+
+
+# --- the log ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the token is s3cr3t-and-long", "Authorization: Bearer abcdefgh", "GET /?token=abcdefgh HTTP/1.1", "api_key=abcdefgh",
+        '{"api_key": "abcdefgh"}', "sk-abcdefghijkl", "eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl", "password: abcdefgh",
+    ],
+)  # fmt: skip
+def test_secrets_are_not_written(text: str) -> None:
+    written = Redaction(["s3cr3t-and-long", "", None, "the"])(text)
+    assert "***" in written
+    for secret in ("s3cr3t", "abcdefgh", "c2lnbmF0dXJl"):
+        assert secret not in written
+    assert Redaction(["the"])("the word is short") == "the word is short"
+
+
+@pytest.fixture
+def _log_as_it_was() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("greenroom", "uvicorn", "greenroom.access")]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers[:], logger.level, logger.propagate = handlers, level, propagate
+
+
+@pytest.mark.usefixtures("_log_as_it_was")
+def test_a_machine_gets_json_and_no_secrets(home: Path) -> None:
+    stream = io.StringIO()
+    log_to(stream, load_settings(file={"home": str(home)}, environment={}), "the-token-of-this-server")
+    try:
+        {}["the-token-of-this-server"]
+    except KeyError:
+        logging.getLogger("greenroom.server").exception("failed", extra={"request_id": "r1", "session_id": "s1"})
+    logging.getLogger("greenroom.access").info("GET / 200", extra={"status": 200, "took_ms": 1.5, "turn_id": "t1"})
+    logging.getLogger("greenroom").info("not at this level")
+    first, second = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert (first["level"], first["request_id"], first["session_id"]) == ("error", "r1", "s1")
+    assert "KeyError: '***'" in first["traceback"]
+    assert (second["status"], second["took_ms"], second["turn_id"]) == (200, 1.5, "t1")
+
+
+def test_a_person_gets_a_line() -> None:
+    record = logging.makeLogRecord({"msg": "GET / %d", "args": (200,), "levelname": "INFO", "took_ms": 2.5})
+    assert Lines(Redaction([]), with_tracebacks=False).format(record) == "greenroom: INFO: GET / 200 in 2.5 ms"
+    assert json.loads(JsonLines(Redaction([])).format(record))["took_ms"] == 2.5
