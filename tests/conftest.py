@@ -80,6 +80,8 @@ def _allow_blocking(blockbuster: BlockBuster) -> None:
         # Synchronous by contract: one indexed read of an embedded store, and before the first call of all the settings.
         function.can_block_in("greenroom/manager.py", {"get_session_data"})
         function.can_block_in("greenroom/logs/sqlite/index.py", {"get_now"})
+        # A look at the names and times of a few files, for which a thread would cost five times as much.
+        function.can_block_in("greenroom/personas/catalogue.py", {"get_now"})
         # An import reads files whoever asks for it; what may be imported where is for test_import.py.
         function.can_block_in("<frozen importlib._bootstrap>", {"_find_and_load"})
 

@@ -116,6 +116,8 @@ class Catalog:
         Raises:
             UnknownPersona: there is none of that name; names those that exist.
         """
+        if (persona := self._personas.get_now(name)) is not None:
+            return persona
         return await asyncio.to_thread(self._personas.get, name)
 
     async def initial_config(self, patch: Patch) -> SessionConfig:

@@ -310,3 +310,25 @@ class TestInCode:
                 patched.setattr(os, name, None)
             catalogue = ScannedPersonas([folder], extra=[Persona(name="a", text="x")])
         assert catalogue.get("a").text == "x"
+
+
+def test_what_is_known_now_is_as_true_as_what_is_looked_up(tmp_path: Path) -> None:
+    personas = ScannedPersonas(folders=[tmp_path / "later"])
+    assert personas.get_now("default") is None, "nothing was read yet"
+    assert personas.get("default") == personas.get_now("default")
+    (tmp_path / "later").mkdir()
+    file = tmp_path / "later" / "pirate.md"
+    file.write_text("Arr.")
+    assert personas.get_now("default") is None, "a file has come"
+    assert personas.get("pirate") == personas.get_now("pirate")
+    file.write_text("Arr, Sir.")
+    assert personas.get_now("pirate") is None, "it was edited"
+    assert personas.get("pirate").text == "Arr, Sir."
+    assert personas.get_now("nobody") is None
+    file.unlink()
+    assert personas.get_now("default") is None, "it has gone"
+    assert personas.get("default") == personas.get_now("default")
+    for number in range(20):
+        (tmp_path / "later" / f"p{number}.md").write_text("One of many.")
+    assert personas.get("p1").text == "One of many."
+    assert personas.get_now("p1") is None, "looking at many files takes too long"

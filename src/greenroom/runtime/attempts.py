@@ -19,15 +19,23 @@ T = TypeVar("T")
 _ATTEMPTS_MAX: Final = 20
 
 
-async def attempted(registry: Registry, session_id: str, attempt: Callable[[LiveSession], Awaitable[T]]) -> T:
+async def attempted(
+    registry: Registry, session_id: str, attempt: Callable[[LiveSession], Awaitable[T]], *, may_be_behind: bool = False
+) -> T:
     """Opens the session and makes the attempt, anew as often as somebody else was quicker.
+
+    Args:
+        registry: of the sessions.
+        session_id: the session.
+        attempt: what to do.
+        may_be_behind: as `Registry.using`.
 
     Raises:
         SessionNotFound: no such session.
         LogUnavailable: the session changes hands too quickly, or the log failed.
     """
     for number in range(1, _ATTEMPTS_MAX + 1):
-        async with registry.using(session_id) as live:
+        async with registry.using(session_id, may_be_behind=may_be_behind) as live:
             try:
                 return await attempt(live)
             except Conflict:

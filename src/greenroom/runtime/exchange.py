@@ -112,7 +112,7 @@ class Exchange:
             return _receipt(live.state, message, cursor=cursor, position=position(live.state, message.turn_id))
 
         try:
-            return await attempted(self._registry, session_id, attempt)
+            return await attempted(self._registry, session_id, attempt, may_be_behind=True)
         except LogUnavailable:
             # Unknown whether written: the log knows, and a message that is in it is not added again.
             return await attempted(self._registry, session_id, attempt)

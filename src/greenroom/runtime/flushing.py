@@ -40,6 +40,11 @@ class Flushed(Protocol):
         """Its id."""
         ...
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether something waits for the log."""
+        ...
+
     def begin_flush(self) -> PendingAppend | None:
         """Takes what waits and lets nobody else write until `end_flush`; `None` if nothing waits or somebody writes."""
         ...
@@ -58,6 +63,7 @@ class Flusher:
         self._window_s = window_s
         self._window: list[Flushed] = []
         self._urgent: dict[int, Flushed] = {}
+        self._is_closed = False
 
     def later(self, session: Flushed) -> None:
         """Sees to it that the session is written when a window has passed, at the latest."""
@@ -76,6 +82,10 @@ class Flusher:
             asyncio.get_running_loop().call_soon(self._close_urgent)
         self._urgent[id(session)] = session
 
+    def close(self) -> None:
+        """Writes nothing more: what was not written is asked for again by whoever recovers the sessions."""
+        self._is_closed = True
+
     def _close(self, window: list[Flushed]) -> None:
         if window is self._window:
             self._window = []
@@ -88,7 +98,8 @@ class Flusher:
         self._start(list(urgent.values()))
 
     def _start(self, sessions: Sequence[Flushed]) -> None:
-        self._tasks.start(self._flush(sessions), name="flush", done=_look_at)
+        if not self._is_closed and any(session.has_pending for session in sessions):
+            self._tasks.start(self._flush(sessions), name="flush", done=_look_at)
 
     async def _flush(self, sessions: Sequence[Flushed]) -> None:
         await finish(self._write(sessions))

@@ -24,7 +24,7 @@ from greenroom.errors import Conflict, GreenroomError, SessionNotFound
 from greenroom.events import Event, Record, SessionClaimed, StepProgress
 from greenroom.interfaces import PendingAppend, Store
 from greenroom.limits import Limits
-from greenroom.messages import PartDelta, PartEnded, PartItem, Usage
+from greenroom.messages import PartDelta, PartItem, Usage
 from greenroom.runtime.clock import Clock, new_id
 from greenroom.runtime.feed import Entry, Feed, Reader, entries_of, entries_of_items
 from greenroom.runtime.flushing import Flusher
@@ -84,7 +84,8 @@ class LiveSession:
         return self.state.session_id
 
     @property
-    def _has_pending(self) -> bool:
+    def has_pending(self) -> bool:
+        """Whether something waits for the log."""
         return bool(self._pending) or self._counted is not _NOTHING
 
     @property
@@ -131,13 +132,10 @@ class LiveSession:
         self._pending.extend(items)
         if not self._is_holding:
             self._publish_items(items)
-        seals = False
         for item in items:
             if isinstance(item, PartDelta):
                 self._pending_size += len(item.delta)
-            elif isinstance(item, PartEnded):
-                seals = True
-        if seals or self._pending_size >= self._limits.flush_bytes_max:
+        if self._pending_size >= self._limits.flush_bytes_max:
             self._flusher.soon(self)
         elif not self.is_due:
             self._flusher.later(self)
@@ -147,7 +145,7 @@ class LiveSession:
 
         `None` if nothing waits, or somebody writes: he takes it along, or sees to it when he leaves.
         """
-        if self.is_broken or not self._has_pending or not self._gate.try_enter():
+        if self.is_broken or not self.has_pending or not self._gate.try_enter():
             return None
         try:
             return self._prepared(self._taken(), epoch=self.state.epoch)
@@ -248,7 +246,7 @@ class LiveSession:
     def _leave(self) -> None:
         """Lets others write; what came meanwhile is written soon."""
         self._gate.leave()
-        if self._has_pending and not self.is_broken:
+        if self.has_pending and not self.is_broken:
             self._flusher.later(self)
 
     async def _append(self, batch: Sequence[Event], *, epoch: int) -> Sequence[Record]:
@@ -318,7 +316,7 @@ class LiveSession:
             self._publish_items(self._pending)
 
     def _taken(self) -> Sequence[Event]:
-        if not self._has_pending:
+        if not self.has_pending:
             return ()
         self._in_flight = coalesced(self._pending)
         progress = StepProgress(items=self._in_flight, usage=self._counted)

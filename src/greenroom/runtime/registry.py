@@ -82,15 +82,20 @@ class Registry:
         return len(self._runners)
 
     @asynccontextmanager
-    async def using(self, session_id: str) -> AsyncIterator[LiveSession]:
+    async def using(self, session_id: str, *, may_be_behind: bool = False) -> AsyncIterator[LiveSession]:
         """Opens the session, recovered if need be, and keeps it in memory meanwhile.
+
+        Args:
+            session_id: the session.
+            may_be_behind: do not ask the store whether another process has taken a session of ours: the caller is about to
+                append, and finds out by a `Conflict`.
 
         Raises:
             SessionNotFound: there is no such session.
             ManagerClosed: the manager was closed.
             EventLogError: the log cannot be read or written, or is damaged.
         """
-        live = await self._opened(session_id)
+        live = await self._opened(session_id, may_be_behind=may_be_behind)
         live.users += 1
         try:
             yield live
@@ -184,19 +189,21 @@ class Registry:
             self._sweep.cancel()
         if running := {task for _, task in self._runners.values()}:
             await asyncio.wait(running, timeout=self.limits.drain_s_max)
+        self.flusher.close()
         await self.tasks.end()
         for live in self:
             live.throw_away()
 
     # --- opening --------------------------------------------------------------------------------------------------------
 
-    async def _opened(self, session_id: str) -> LiveSession:
+    async def _opened(self, session_id: str, *, may_be_behind: bool) -> LiveSession:
         for number in range(1, _OPEN_ATTEMPTS + 1):
             if self._is_closed:
                 raise ManagerClosed("the manager is closed")
             live = self._live.get(session_id)
             if live is not None and not live.is_broken:
-                await self.freshen(live)
+                if not (may_be_behind and live.is_mine):
+                    await self.freshen(live)
                 if not live.is_broken:
                     return live
                 continue
