@@ -27,11 +27,11 @@ Question = Literal["run", "run_again"]
 Decision = Literal["approve", "deny"]
 
 
-class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+class _Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type", omit_defaults=True):
     """Common shape of the events."""
 
 
-class Parent(msgspec.Struct, frozen=True, kw_only=True):
+class Parent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where a forked or imported session comes from."""
 
     session_id: str
@@ -309,7 +309,7 @@ Event = (
 )
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event with its place in the log.
 
     Attributes:

@@ -6,6 +6,8 @@ Three small languages live here, because the families (backends, toolsets, logs)
 * *parts*: what a message is made of once it is complete;
 * *transcript messages*: what a backend is sent.
 
+Values hold values and never each other, so the garbage collector need not look at them (`gc=False`): long sessions hold millions.
+
 Rule: nothing here names a provider. What only one provider understands travels in a `Sidecar`.
 """
 
@@ -28,7 +30,7 @@ Outcome = Literal["ok", "error", "denied", "cancelled", "unknown"]
 took effect, and it must not be run again."""
 
 
-class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
+class Sidecar(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Data that one provider gave and only the same provider and model understand: signatures, encrypted reasoning.
 
     Attributes:
@@ -42,7 +44,7 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     data: msgspec.Raw
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """Tokens of one step, or of many. Cached, cache-write and reasoning tokens are parts of the input and output totals.
 
     Attributes:
@@ -60,7 +62,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # --- stream items ------------------------------------------------------------------------------------------------------
 
 
-class PartStarted(msgspec.Struct, frozen=True, kw_only=True, tag="part_started", tag_field=TYPE, omit_defaults=True):
+class PartStarted(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="part_started", tag_field=TYPE, omit_defaults=True
+):
     """A part of the answer begins.
 
     Attributes:
@@ -75,21 +79,25 @@ class PartStarted(msgspec.Struct, frozen=True, kw_only=True, tag="part_started",
     name: str = ""
 
 
-class PartDelta(msgspec.Struct, frozen=True, kw_only=True, tag="part_delta", tag_field=TYPE):
+class PartDelta(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="part_delta", tag_field=TYPE):
     """More text of an open part: of a text, a reasoning or a refusal, or of the JSON arguments of a call. Never empty."""
 
     part: int
     delta: str
 
 
-class PartEnded(msgspec.Struct, frozen=True, kw_only=True, tag="part_ended", tag_field=TYPE, omit_defaults=True):
+class PartEnded(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="part_ended", tag_field=TYPE, omit_defaults=True
+):
     """The part is complete, with whatever the provider wants to see again."""
 
     part: int
     sidecar: Sidecar | None = None
 
 
-class UsageCounted(msgspec.Struct, frozen=True, kw_only=True, tag="usage_counted", tag_field=TYPE, omit_defaults=True):
+class UsageCounted(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="usage_counted", tag_field=TYPE, omit_defaults=True
+):
     """The provider said what the step has used so far. Any number of times, anywhere in a stream; the last one counts.
 
     It is what is known of a step that never comes to its end. A provider that says nothing before the end yields none.
@@ -103,7 +111,9 @@ class UsageCounted(msgspec.Struct, frozen=True, kw_only=True, tag="usage_counted
     model: str = ""
 
 
-class StreamEnded(msgspec.Struct, frozen=True, kw_only=True, tag="stream_ended", tag_field=TYPE, omit_defaults=True):
+class StreamEnded(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="stream_ended", tag_field=TYPE, omit_defaults=True
+):
     """The last item of a backend's stream: the step is complete. A stream that ends without it was broken.
 
     Attributes:
@@ -129,27 +139,31 @@ StreamItem = PartStarted | PartDelta | PartEnded | UsageCounted | StreamEnded
 # --- parts of complete messages -----------------------------------------------------------------------------------------
 
 
-class TextPart(msgspec.Struct, frozen=True, kw_only=True, tag="text", tag_field=TYPE, omit_defaults=True):
+class TextPart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="text", tag_field=TYPE, omit_defaults=True):
     """Text."""
 
     text: str
     sidecar: Sidecar | None = None
 
 
-class ReasoningPart(msgspec.Struct, frozen=True, kw_only=True, tag="reasoning", tag_field=TYPE, omit_defaults=True):
+class ReasoningPart(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="reasoning", tag_field=TYPE, omit_defaults=True
+):
     """What the model thought before it spoke."""
 
     text: str
     sidecar: Sidecar | None = None
 
 
-class RefusalPart(msgspec.Struct, frozen=True, kw_only=True, tag="refusal", tag_field=TYPE):
+class RefusalPart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="refusal", tag_field=TYPE):
     """Text with which the model declined."""
 
     text: str
 
 
-class ToolCallPart(msgspec.Struct, frozen=True, kw_only=True, tag="tool_call", tag_field=TYPE, omit_defaults=True):
+class ToolCallPart(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="tool_call", tag_field=TYPE, omit_defaults=True
+):
     """A call of a tool, as the model wrote it: the name may not exist and the arguments may not be JSON."""
 
     call_id: str
@@ -158,13 +172,13 @@ class ToolCallPart(msgspec.Struct, frozen=True, kw_only=True, tag="tool_call", t
     sidecar: Sidecar | None = None
 
 
-class OpaquePart(msgspec.Struct, frozen=True, kw_only=True, tag="opaque", tag_field=TYPE):
+class OpaquePart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="opaque", tag_field=TYPE):
     """Something that only its provider understands."""
 
     sidecar: Sidecar
 
 
-class FilePart(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field=TYPE, omit_defaults=True):
+class FilePart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="file", tag_field=TYPE, omit_defaults=True):
     """An attachment: an image, a PDF or another file.
 
     Attributes:
@@ -184,25 +198,25 @@ AssistantPart = TextPart | ReasoningPart | RefusalPart | ToolCallPart | OpaquePa
 # --- the transcript: what a backend is sent -----------------------------------------------------------------------------
 
 
-class UserMessage(msgspec.Struct, frozen=True, kw_only=True, tag="user", tag_field="role"):
+class UserMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="user", tag_field="role"):
     """What a person said. Never empty, and two never follow each other."""
 
     parts: tuple[UserPart, ...]
 
 
-class AssistantMessage(msgspec.Struct, frozen=True, kw_only=True, tag="assistant", tag_field="role"):
+class AssistantMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="assistant", tag_field="role"):
     """What one step of a model said. Has at least one part; texts are not empty; call ids are unique and well formed."""
 
     parts: tuple[AssistantPart, ...]
 
 
-class ToolMessage(msgspec.Struct, frozen=True, kw_only=True, tag="tool", tag_field="role"):
+class ToolMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="tool", tag_field="role"):
     """Results of all calls of the assistant message before it, in the order of the calls."""
 
     results: tuple[ToolResult, ...]
 
 
-class ToolResult(msgspec.Struct, frozen=True, kw_only=True):
+class ToolResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one tool call gave back: text for the model to read. Never empty."""
 
     call_id: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from greenroom.events import Record, StepProgress, TurnEnded
 from greenroom.interfaces import EventLog, PendingAppend
 from greenroom.logs.memory import MemoryStore
 from greenroom.runtime.flushing import WINDOW_SESSIONS_MAX
-from greenroom.runtime.tasks import Gate
+from greenroom.runtime.tasks import AT_ONCE_MAX, Gate, apart
 from greenroom.testing.faulty_log import Fault, FaultyLog, FaultyStore
 from harness import HERE, Bench, Stage, stage
 
@@ -142,3 +143,8 @@ async def test_a_gate_that_was_handed_to_somebody_who_gives_up_goes_on() -> None
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert gate.try_enter()
+
+
+async def test_a_pure_function_of_much_runs_in_a_thread() -> None:
+    threads = [await apart(size, threading.current_thread) for size in (1, AT_ONCE_MAX, AT_ONCE_MAX + 1)]
+    assert [thread is threading.main_thread() for thread in threads] == [True, True, False]

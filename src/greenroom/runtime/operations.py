@@ -9,6 +9,7 @@ Rule: nothing changes unless all of it does.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from greenroom.config import Patch, SessionConfig, SessionLabels
@@ -26,10 +27,12 @@ from greenroom.events import (
     SessionUpdated,
 )
 from greenroom.interfaces import IndexUpdate, SearchText
+from greenroom.limits import Limits
 from greenroom.runtime.attempts import attempted
 from greenroom.runtime.clock import new_id
 from greenroom.runtime.live import LiveSession
 from greenroom.runtime.registry import Registry
+from greenroom.runtime.tasks import apart
 
 
 class Operations:
@@ -105,7 +108,7 @@ class Operations:
             raise InvalidArgument(f"at_seq={at_seq!r} is not a record of the session", hint=f"from 1 to {len(records)}")
         records = records[:at_seq]
         parent = Parent(session_id=session_id, seq=len(records))
-        copied = self._copied(session_id, records, parent=parent, user_id=None)
+        copied = await self._copied(session_id, records, parent=parent, user_id=None)
         staged = await self._registry.workspaces.stage_copy(session_id)
         return await self._settle_in(new_id("s", self._registry.clock.now_ms()), copied, staged)
 
@@ -117,14 +120,15 @@ class Operations:
         Raises:
             LogUnavailable: the workspace or the session could not be written; nothing stays behind.
         """
-        copied = self._copied(session_id, records, parent=None, user_id=user_id)
+        copied = await self._copied(session_id, records, parent=None, user_id=user_id)
         staged = await self._registry.workspaces.stage(files)
         return await self._settle_in(session_id, copied, staged)
 
-    def _copied(
+    async def _copied(
         self, source_id: str, records: Sequence[Record], *, parent: Parent | None, user_id: str | None
     ) -> list[Record]:
-        return copied_records(
+        copy = partial(
+            copied_records,
             records,
             session_id=source_id,
             node=self._registry.store.node,
@@ -132,6 +136,7 @@ class Operations:
             user_id=user_id,
             now_ms=self._registry.clock.now_ms(),
         )
+        return await apart(len(records), copy)
 
     async def _settle_in(self, wanted_id: str, copied: Sequence[Record], staged: Path | None) -> str:
         """Gives a copy its workspace, then its log: in this order a crash leaves a stray folder, not half a session."""
@@ -203,7 +208,8 @@ class Operations:
             await self._registry.freshen(live)
             if not live.is_broken:
                 return live.state
-        return replayed(session_id, await self.records(session_id), limits=self._registry.limits)
+        records = await self.records(session_id)
+        return await apart(len(records), partial(replayed, session_id, records, limits=self._registry.limits))
 
     # --- how a change is made -------------------------------------------------------------------------------------------
 
@@ -220,11 +226,7 @@ class Operations:
 
     async def _append_new(self, session_id: str, records: Sequence[Record]) -> None:
         changes = await self._registry.store.foreign_changes()
-        state = SessionState(session_id, limits=self._registry.limits)
-        texts: list[SearchText] = []
-        for record in records:
-            texts.extend(search_texts(state, record))
-            state.apply(record)
+        state, texts = await apart(len(records), _indexed, session_id, records, self._registry.limits)
         await self._registry.store.log.append(
             session_id,
             [record.event for record in records],
@@ -235,3 +237,13 @@ class Operations:
             index=IndexUpdate(summary=state.tally.summary(), texts=tuple(texts)),
         )
         self._registry.adopt(state, seen_changes=changes)
+
+
+def _indexed(session_id: str, records: Sequence[Record], limits: Limits) -> tuple[SessionState, list[SearchText]]:
+    """Returns what the records of a new session fold to, and what search should find of them."""
+    state = SessionState(session_id, limits=limits)
+    texts: list[SearchText] = []
+    for record in records:
+        texts.extend(search_texts(state, record))
+        state.apply(record)
+    return state, texts

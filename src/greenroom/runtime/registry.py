@@ -12,12 +12,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
 
 from greenroom.core.recovery import recovery_events
 from greenroom.core.session import SessionState, replayed
-from greenroom.errors import Conflict, EventLogError, ManagerClosed
+from greenroom.errors import Conflict, EventLogError, ManagerClosed, SessionNotFound
 from greenroom.interfaces import Store
 from greenroom.limits import Limits
 from greenroom.messages import Usage
@@ -26,7 +27,7 @@ from greenroom.runtime.families import Families
 from greenroom.runtime.flushing import Flusher
 from greenroom.runtime.live import LiveSession
 from greenroom.runtime.runner import Runner
-from greenroom.runtime.tasks import Tasks
+from greenroom.runtime.tasks import AT_ONCE_MAX, Tasks, apart
 from greenroom.runtime.workspace import Workspaces
 
 logger: Final = logging.getLogger("greenroom")
@@ -221,7 +222,10 @@ class Registry:
     async def _read(self, session_id: str) -> LiveSession:
         changes = await self.store.foreign_changes()
         records = await self.store.log.read(session_id)
-        live = self.adopt(replayed(session_id, records, limits=self.limits), seen_changes=changes)
+        state = await apart(len(records), partial(replayed, session_id, records, limits=self.limits))
+        if len(records) > AT_ONCE_MAX and not await self.store.log.read(session_id, limit=1):
+            raise SessionNotFound(session_id)  # deleted while it was folded
+        live = self.adopt(state, seen_changes=changes)
         try:
             state = live.state
             # At work, and in the name of this process, but not in its memory: thrown away after an error of the log.

@@ -5,8 +5,10 @@ Rule: what is read is checked: every record is decoded, and none may be missing.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 
 from greenroom.codec import decode_record
 from greenroom.errors import Corrupted, EventLogError, GreenroomError
@@ -18,6 +20,7 @@ from greenroom.logs.sqlite.append import Append, look_up
 from greenroom.logs.sqlite.engine import Engine
 from greenroom.logs.sqlite.texts import forget_all
 
+_AT_ONCE_EVENTS_MAX = 512
 _CHUNK_RECORDS = 1000
 _CHUNK_BYTES = 8 * 1024 * 1024
 """What one statement reads: its answer is one text, which should not become huge."""
@@ -50,7 +53,12 @@ class SqliteEventLog:
             LogUnavailable: unknown whether written; read before repeating.
             InvalidArgument, LimitExceeded: no log could take this. Nothing was written.
         """
-        write = prepare(session_id, events, expected_seq=expected_seq, epoch=epoch, at_ms=at_ms, key=key, index=index)
+        prepared_write = partial(
+            prepare, session_id, events, expected_seq=expected_seq, epoch=epoch, at_ms=at_ms, key=key, index=index
+        )
+        # A copy of a long session is too much to be encoded on the event loop.
+        large = len(events) > _AT_ONCE_EVENTS_MAX
+        write = await asyncio.to_thread(prepared_write) if large else prepared_write()
         records: Sequence[Record] = await self._engine.append(Append(write))
         return records
 
