@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from greenroom.backends.scripted import Pause, Say, ScriptedBackend
-from greenroom.events import Record, StepProgress, TurnEnded
-from greenroom.interfaces import EventLog, PendingAppend
+from greenroom.events import NoticeGiven, Record, StepProgress, TurnEnded
+from greenroom.interfaces import BackendRequest, EventLog, PendingAppend
 from greenroom.logs.memory import MemoryStore
+from greenroom.messages import PartDelta
 from greenroom.runtime.flushing import WINDOW_SESSIONS_MAX
 from greenroom.runtime.tasks import AT_ONCE_MAX, Gate, apart
 from greenroom.testing.faulty_log import Fault, FaultyLog, FaultyStore
@@ -100,19 +101,29 @@ async def test_a_session_whose_append_fails_harms_no_other() -> None:
 
 async def test_a_session_that_is_being_written_is_not_waited_for() -> None:
     store = CountingStore()
-    async with stage(bench=Bench(ScriptedBackend(lambda _: words(20))), store=store) as opened:
+
+    def script(request: BackendRequest) -> list[Any]:
+        return [Say(["one"]), Pause(600)] if request.session_id == "slow" else words(20)
+
+    async with stage(bench=Bench(ScriptedBackend(script)), store=store) as opened:
         await opened.create("slow")
         await opened.create("quick")
         slow = asyncio.create_task(opened.answer(session_id="slow"))
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(1)
         store.log.fail_next(Fault.WAITS_BEFORE)
         stuck = store.log.appends + 1
-        cancelling = asyncio.create_task(opened.operations.cancel("slow"))
-        await store.log.reached(stuck)
-        await opened.answer(session_id="quick")
-        assert "".join(await progress(opened, "quick")).endswith("19 ")
-        store.log.release(stuck)
-        await asyncio.gather(slow, cancelling)
+        async with opened.registry.using("slow") as live:
+            writing = asyncio.create_task(live.write(NoticeGiven(code="busy", text="somebody writes")))
+            await store.log.reached(stuck)
+            live.show([PartDelta(part=0, delta=" two")])
+            await opened.answer(session_id="quick")
+            assert "".join(await progress(opened, "quick")).endswith("19 ")
+            store.log.release(stuck)
+            await writing
+        await asyncio.sleep(0.1)
+        assert await progress(opened, "slow") == ["one", " two"], "who left the gate saw to the rest"
+        slow.cancel()
+        await asyncio.wait({slow})
 
 
 async def test_a_gate_lets_in_one_at_a_time_in_order() -> None:

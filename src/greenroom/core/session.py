@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections import deque
 from collections.abc import Sequence
 
 import msgspec
@@ -199,7 +198,7 @@ class SessionState:
         self.tally = Tally(session_id)
         self.parent: Parent | None = None
         self.turns: list[TurnHistory] = []
-        self.queue: deque[Accepted] = deque()
+        self.queue: list[Accepted] = []
         self.turn: Turn | None = None
         self.keys: dict[str, str] = {}
         self.call_ids: set[str] = set()
@@ -322,10 +321,10 @@ class SessionState:
             case MessageWithdrawn() as event:
                 self._taken(event.turn_id)
             case MessageEdited() as event:
-                self.queue = deque(
+                self.queue = [
                     edited(accepted, event) if accepted.message.turn_id == event.turn_id else accepted
                     for accepted in self.queue
-                )
+                ]
             case MessageJoined() as event:
                 turn = self.turns[-1]
                 after_step = turn.steps[-1].number if turn.steps else 0
@@ -341,7 +340,7 @@ class SessionState:
         event = record.event
         if isinstance(event, TurnStarted):
             self.turn = Turn(event.turn_id, limits=self._limits)
-            self.turns.append(TurnHistory(self.queue.popleft(), started=event, record=record, tally=self.tally))
+            self.turns.append(TurnHistory(self.queue.pop(0), started=event, record=record, tally=self.tally))
         assert self.turn is not None
         self.turn.apply(event)
         history = self.turns[-1]

@@ -55,7 +55,7 @@ class LiveSession:
         clock: Clock,
         flusher: Flusher,
         limits: Limits,
-        on_break: Callable[[], None],
+        on_break: Callable[[LiveSession], None],
     ) -> None:
         self.state = state
         self.feed = Feed(entries_max=limits.reader_entries_max)
@@ -212,7 +212,7 @@ class LiveSession:
             return
         self.is_broken = True
         self.feed.close()
-        self._on_break()
+        self._on_break(self)
 
     # --- writing --------------------------------------------------------------------------------------------------------
 

@@ -112,7 +112,7 @@ class Registry:
             clock=self.clock,
             flusher=self.flusher,
             limits=self.limits,
-            on_break=lambda: self._forget(state.session_id, live),
+            on_break=self._forget,
         )
         live.used_at_s = asyncio.get_running_loop().time()
         live.seen_changes = seen_changes
@@ -251,7 +251,8 @@ class Registry:
 
     # --- forgetting -----------------------------------------------------------------------------------------------------
 
-    def _forget(self, session_id: str, live: LiveSession) -> None:
+    def _forget(self, live: LiveSession) -> None:
+        session_id = live.session_id
         if self._live.get(session_id) is live:
             del self._live[session_id]
         if session_id in self._runners:
