@@ -17,8 +17,11 @@ from benchmarks.serving.servers import Server
 EVERY_MS = 100
 CHUNKS = 50
 JOIN_S = 2.0
-LONG = 200_000
-"""Deltas of the answer that nobody reads to its end. Half of it, half a megabyte, is there when the readers come."""
+LONG = 100_000
+"""Deltas of the answer that nobody reads to its end. Half of it, a quarter of a megabyte, is there when the readers come."""
+SECONDS_MAX = 400
+"""Of either part: an alarm."""
+SEGMENT_BYTES = 1_400
 OTHERS = 20
 OTHERS_CHUNKS = 150
 TARGET_MB = 300
@@ -57,7 +60,7 @@ async def _many(server: Server, group: str, streams: int) -> list[Row]:
         return await readers.answer(server, sessions[number])
 
     cpu_s = server.cpu_s()
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(SECONDS_MAX):
         done = await asyncio.gather(*map(joined, range(streams)))
     chunks = sum(reader.deltas for reader in done)
     if chunks != streams * CHUNKS:
@@ -73,7 +76,7 @@ async def _many(server: Server, group: str, streams: int) -> list[Row]:
 
 
 async def _slow(server: Server, group: str, stopped: int) -> list[Row]:
-    async with asyncio.timeout(180):
+    async with asyncio.timeout(SECONDS_MAX):
         before = await _others(server)
         long_id = await readers.create(server, backend="claude")
         running = asyncio.ensure_future(readers.answer(server, long_id))
@@ -131,6 +134,8 @@ async def _stopped_reader(server: Server, path: str) -> socket.socket:
     """Returns a connection that has asked for a stream and does not read it."""
     loop = asyncio.get_running_loop()
     stopped = socket.socket()
+    # As over a network: loopback's own segments of 64 KiB let the system swallow megabytes before the server notices.
+    stopped.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
     stopped.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     stopped.setblocking(False)
     await loop.sock_connect(stopped, ("127.0.0.1", server.port))
