@@ -48,8 +48,8 @@ def rows(sizes: Sizes) -> list[Row]:
 
     found = _rows_of("Starlette + aiohttp relay, no sessions", "floor", bare, sizes)
     found += _rows_of("greenroom serve, sqlite", "ours", servers.greenroom, sizes)
-    # Who does not keep the pace takes many times as long: two rounds tell that.
-    fewer = replace(sizes, paced_rounds=min(2, sizes.paced_rounds))
+    # Who does not keep the pace takes many times as long: one round tells that.
+    fewer = replace(sizes, paced_rounds=1)
     for entry in PEERS:
         for store in reversed(entry.stores):
             start = partial(servers.app, entry, store, "fastapi")

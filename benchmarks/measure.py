@@ -33,7 +33,8 @@ class Sizes:
         chunks: deltas of a burst.
         rounds: repetitions of a burst, after one that warms up.
         streams, paced_chunks: concurrent streams of a paced run, one delta each `PACED_MS` each.
-        paced_rounds: repetitions of a paced run, after one of a few streams that warms up.
+        paced_rounds: repetitions of a paced run, after one of a few streams that warms up; of peers, which take many times as
+            long for one, there is one.
         turns: turns of one delta, one after the other.
         sessions: sessions of which the memory is counted.
         created: sessions that are created, for the time it takes.
@@ -44,7 +45,7 @@ class Sizes:
     chunks: int = 2_000
     rounds: int = 5
     streams: int = 200
-    paced_chunks: int = 80
+    paced_chunks: int = 200
     paced_rounds: int = 3
     turns: int = 50
     sessions: int = 100
