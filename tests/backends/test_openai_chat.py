@@ -427,6 +427,66 @@ def test_a_legacy_function_call() -> None:
     assert (said.end.reason, said.end.raw_reason) == ("tool_calls", "function_call")
 
 
+def test_a_signed_call_keeps_its_signature() -> None:
+    signed = {"extra_content": {"google": {"thought_signature": "sig"}}}
+    calls = call(entry("{}", name="roll", index=0, id="a", **signed), entry("{}", name="look", index=1, id="b"))
+    items, _ = decode([sse(calls, delta("tool_calls"))])
+    answer = Answer(items)
+    assert [msgspec.json.decode(sidecar.data) for sidecar in answer.sidecars.values()] == [signed]
+    assert list(answer.sidecars) == [0]
+
+
+def test_reasoning_details_are_put_together() -> None:
+    text = {"type": "reasoning.text", "index": 0, "format": "anthropic-claude-v1"}
+    chunks = [
+        delta(reasoning="Hm, ", reasoning_details=[{**text, "text": "Hm, "}]),
+        delta(reasoning="well.", reasoning_details=[{**text, "text": "well.", "signature": None}]),
+        delta(reasoning_details=[{**text, "signature": "sig"}]),
+        delta(reasoning_details=[{"type": "reasoning.encrypted", "data": "b1", "id": "r1", "index": 1}]),
+        delta(reasoning_details=[{"type": "reasoning.encrypted", "data": "b2", "id": "r2", "index": 1}, 7]),
+        delta(content="Yes."),
+        STOP,
+    ]
+    items, _ = decode([sse(*chunks)])
+    answer = Answer(items)
+    assert answer.kinds == ["reasoning", "text", "opaque"]
+    assert msgspec.json.decode(answer.sidecars[2].data) == {
+        "reasoning_details": [
+            {**text, "text": "Hm, well.", "signature": "sig"},
+            {"type": "reasoning.encrypted", "data": "b1", "id": "r1", "index": 1},
+            {"type": "reasoning.encrypted", "data": "b2", "id": "r2", "index": 1},
+        ]
+    }
+
+
+def test_a_signature_beside_the_text_is_kept() -> None:
+    chunks = [delta(content="Yes.", extra_content={"google": {"thought": False}}), STOP]
+    chunks.insert(1, delta(content="", extra_content={"google": {"thought_signature": "\ud800s"}}))
+    items, _ = decode([sse(*chunks)])
+    kept = msgspec.json.decode(Answer(items).sidecars[1].data)
+    assert kept == {"extra_content": {"google": {"thought": False, "thought_signature": "\ufffds"}}}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"error": {"message": {"a": %s}}}' % (b"9" * 60),
+        b'{"error": {"message": NaN, "code": 1e400}}',
+        b'{"error": {"code": "\\ud800", "other": "\\udfff"}}',
+        b'{"error": ' + b'{"error": ' * 800 + b"1" + b"}" * 801,
+        b'{"choices": [{"delta": {"extra_content": ' + b"[" * 900 + b"]" * 900 + b"}}]}",
+        b'{"choices": [{"delta": {"content": "a"}, "index": -1}], "usage": {"prompt_tokens": %s}}' % (b"9" * 5000),
+        b'{"choices": [{"delta": {"tool_calls": [{"index": -7, "function": {"arguments": {"a": [%s]}}}]}}]}'
+        % (b"[" * 700 + b"]" * 700),
+    ],
+)
+def test_numbers_and_nests_beyond_all_measure(event: bytes) -> None:
+    items, error = decode([sse(delta(content="Half"), event)])
+    assert Answer(items).joined("text") == "Half"
+    assert isinstance(error, BackendError)
+    error.message.encode()
+
+
 def test_text_before_and_after_calls() -> None:
     said = answer(
         delta(content="Let me look."), call(entry("{}", name="f", index=0)), delta(content="\n"), delta("tool_calls")

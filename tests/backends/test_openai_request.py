@@ -355,7 +355,8 @@ def test_deepseek_gets_a_field_also_for_calls_that_others_made() -> None:
 def test_other_models_get_their_own_reasoning_back() -> None:
     history = (user(), assistant(reasoning(model="kimi-k2-thinking"), call("1")), results("1"))
     assert said(*history, model="kimi-k2-thinking")[1]["reasoning_content"] == "Hm."
-    assert "reasoning_content" not in said(*history, model="kimi-k3")[1]
+    assert said(*history, model="kimi-k3")[1]["reasoning_content"] == "", "wanted, and not this model's own"
+    assert "reasoning_content" not in said(*history, model="glm-4.6")[1]
     unknown = (user(), assistant(reasoning(model="m", field="thoughts"), call("1")), results("1"))
     assert "reasoning_content" not in said(*unknown, model="m")[1]
 
@@ -405,3 +406,47 @@ def numbered(message: TranscriptMessage, number: int) -> TranscriptMessage:
 
 def test_traits_are_looked_up_once() -> None:
     assert traits_of("gpt-4o") is traits_of("gpt-4o")
+
+
+# --- what else goes back ------------------------------------------------------------------------------------------------
+
+SIGNED = {"google": {"thought_signature": "sig-1"}}
+DETAILS = [{"type": "reasoning.encrypted", "data": "blob", "id": "rs_1", "index": 0}]
+
+
+def own(model: str, **fields: Any) -> Sidecar:
+    return Sidecar(backend="openai", model=model, data=msgspec.Raw(msgspec.json.encode(fields)))
+
+
+def signed(call_id: str, *, model: str) -> ToolCallPart:
+    return ToolCallPart(call_id=call_id, name="roll", arguments="{}", sidecar=own(model, extra_content=SIGNED))
+
+
+def test_a_signed_call_goes_back_to_its_model() -> None:
+    history = (user(), assistant(signed("1", model="gemini-3-pro"), call("2")), results("1", "2"))
+    calls = said(*history, model="gemini-3-pro")[1]["tool_calls"]
+    assert [entry.get("extra_content") for entry in calls] == [SIGNED, None]
+    assert "extra_content" not in said(*history, model="gpt-4o")[1]["tool_calls"][0]
+
+
+def test_a_call_that_gemini_did_not_make_says_so() -> None:
+    history = (user(), assistant(call("1"), call("2")), results("1", "2"))
+    first, second = said(*history, model="models/gemini-3-flash")[1]["tool_calls"]
+    assert first["extra_content"]["google"]["thought_signature"] == "skip_thought_signature_validator"
+    assert "extra_content" not in second, "one signature for each step"
+    assert "extra_content" not in said(*history, model="google/gemini-3-pro")[1]["tool_calls"][0], "a gateway's name"
+
+
+def test_details_go_back_with_their_message() -> None:
+    part = OpaquePart(sidecar=own("google/gemini-3-pro", reasoning_details=DETAILS, surprise=1))
+    history = (user(), assistant(call("1"), part), results("1"))
+    message = said(*history, model="google/gemini-3-pro")[1]
+    assert message["reasoning_details"] == DETAILS
+    assert "surprise" not in message
+    assert "reasoning_details" not in said(*history, model="openai/gpt-oss-120b")[1]
+
+
+def test_sidecars_that_are_broken_cost_nothing() -> None:
+    broken = Sidecar(backend="openai", model="m", data=msgspec.Raw(b"[1]"))
+    history = (user(), assistant(ReasoningPart(text="Hm.", sidecar=broken), OpaquePart(sidecar=broken), call("1")))
+    assert said(*history, results("1"), model="m")[1]["tool_calls"][0]["id"] == "1"

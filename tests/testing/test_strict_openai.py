@@ -57,6 +57,8 @@ def test_good_requests_pass(request_body: dict[str, Any]) -> None:
     ("request_body", "said"),
     [
         (body(model=...), "model parameter"),
+        (body(model="gemini-3-pro", messages=[USER, asked(call()), answered()]), "thought_signature"),
+        (body(model="kimi-k2.5", messages=[USER, asked(call()), answered()]), "reasoning_content is missing"),
         (body(messages=[]), "too short"),
         (body(messages=[USER, {"role": "assistant", "content": "A"}] * 1100), "too long"),
         (body(thinking_budget_tokens=5), "Unrecognized request argument supplied: thinking_budget_tokens"),

@@ -23,7 +23,7 @@ from greenroom.backends.claude_blocks import Block
 from greenroom.backends.claude_request import DIALECT, encode, notices
 from greenroom.backends.faults import Endpoint, classified, fault_of
 from greenroom.backends.sse import DONE, SseSplitter
-from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_unicode
+from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_json, valid_unicode
 from greenroom.errors import BackendError, BackendGarbled, GreenroomError, LimitExceeded
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import (
@@ -127,6 +127,8 @@ class MessagesDecoder:
                     self._take(payload)
             except GreenroomError as error:
                 self.failure = error
+            except RecursionError:
+                self.failure = self._garbled("an event that is nested too deeply")
         return self._taken()
 
     def close(self) -> list[StreamItem]:
@@ -144,6 +146,8 @@ class MessagesDecoder:
                 pass  # Half an event. That the answer broke off says more.
             except GreenroomError as error:
                 self.failure = error
+            except RecursionError:
+                self.failure = self._garbled("an event that is nested too deeply")
         if self.failure is None and not self._is_ended:
             self.failure = BackendGarbled(f"the answer of {self._endpoint.provider} broke off in the middle")
         return self._taken()
@@ -256,12 +260,12 @@ class MessagesDecoder:
             self._append(block, rest)
         if block.kind == "tool_call" and not block.pieces and is_whole:
             # A call without arguments has no deltas. Some servers send all arguments with the beginning.
-            self._append(block, msgspec.json.encode(block.raw.get("input") or {}).decode())
+            self._append(block, valid_json(block.raw.get("input") or {}).decode())
         self._flush()
         self._blocks[block.index] = None
         sidecar = None
         if (data := block.to_send_back()) is not None:
-            raw = msgspec.Raw(msgspec.json.encode(data))
+            raw = msgspec.Raw(valid_json(data))
             sidecar = Sidecar(backend=DIALECT, model=self._asked_model, data=raw)
         self._items.append(PartEnded(part=block.part, sidecar=sidecar))
 

@@ -224,7 +224,7 @@ def _own(sidecar: Sidecar | None, model: str) -> Block | None:
         return None
     try:
         block = _BLOCK.decode(sidecar.data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         # Sidecars also come with imported sessions; one that is no block must not cost the conversation.
         return None
     return block if isinstance(block.get("type"), str) else None
@@ -234,7 +234,7 @@ def _input(arguments: str) -> dict[str, Any]:
     """Returns the arguments of a call as the object that the API demands, also where the model wrote something else."""
     try:
         parsed = msgspec.json.decode(arguments) if arguments.strip() else {}
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         parsed = None
     return parsed if isinstance(parsed, dict) else {"invalid_json": arguments}
 

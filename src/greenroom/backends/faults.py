@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from greenroom.backends.unicode_text import valid_json, valid_unicode
 from greenroom.errors import (
     BackendError,
     BackendGarbled,
@@ -78,7 +79,7 @@ def fault_of(error: object, *, status: int = 0) -> Fault:
     while isinstance(error, list) and error:
         error = error[0]
     if not isinstance(error, dict):
-        return Fault(words=error if isinstance(error, str) else msgspec.json.encode(error).decode(), status=status)
+        return Fault(words=error if isinstance(error, str) else _as_words(error), status=status)
     inner = error.get("error")
     if isinstance(inner, dict | list) or (isinstance(inner, str) and "message" not in error):
         return fault_of(inner, status=status)
@@ -88,9 +89,9 @@ def fault_of(error: object, *, status: int = 0) -> Fault:
         status = next((number for number in named if isinstance(number, int) and number in _FAILURES), 0)
     words = next((text for name in ("message", "detail", "msg") if (text := error.get(name))), None)
     if isinstance(words, list | dict):
-        words = msgspec.json.encode(words).decode()
+        words = _as_words(words)
     return Fault(
-        words=words if isinstance(words, str) else msgspec.json.encode(error).decode(),
+        words=words if isinstance(words, str) else _as_words(error),
         status=status,
         kind=str(error.get("type") or "").lower(),
         code=str(code or "").lower(),
@@ -101,7 +102,7 @@ def fault_of_body(body: bytes, *, status: int) -> Fault:
     """Returns what the body of a refusal says: JSON of any known shape, or text."""
     try:
         return fault_of(msgspec.json.decode(body), status=status)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Fault(words=_plain_text(body), status=status)
 
 
@@ -145,7 +146,7 @@ def not_an_event_stream(body: bytes, content_type: str, endpoint: Endpoint) -> B
     if begin[:1] in {b"{", b"["}:
         try:
             answer = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             answer = None
         if isinstance(answer, dict) and (answer.get("error") or answer.get("object") == "error"):
             return classified(fault_of(answer), endpoint)
@@ -181,6 +182,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 def redacted(text: str, key: str = "") -> str:
     """Returns the text on one line, without secrets, and no longer than `WORDS_MAX` characters."""
+    text = valid_unicode(text)
     if key:
         text = text.replace(key, "[key]")
     text = _URL_CREDENTIALS.sub(r"\1", text[: 8 * WORDS_MAX])
@@ -206,6 +208,13 @@ def _rejection_hint(fault: Fault, endpoint: Endpoint) -> str | None:
     if fault.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
         return f"check the model's name, and that {endpoint.shown_url} is the address of the API ({endpoint.base_url_variable})"
     return None
+
+
+def _as_words(value: object) -> str:
+    try:
+        return valid_json(value).decode()
+    except RecursionError:
+        return "an error that is nested too deeply to be shown"
 
 
 def _plain_text(body: bytes) -> str:

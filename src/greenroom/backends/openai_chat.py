@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.openai_chat_decoder import DIALECT, REASONING_FIELD, ChatDecoder
+from greenroom.backends.openai_chat_decoder import ChatDecoder
+from greenroom.backends.openai_extras import DETAILS_FIELD, DIALECT, EXTRA_FIELD, REASONING_FIELD, fields_of
 from greenroom.backends.openai_models import ModelTraits, traits_of
 from greenroom.backends.openai_tool_calls import is_json_object
 from greenroom.interfaces import BackendRequest, Notice
@@ -28,7 +29,6 @@ from greenroom.messages import (
     OpaquePart,
     ReasoningPart,
     RefusalPart,
-    Sidecar,
     TextPart,
     ToolCallPart,
     ToolMessage,
@@ -45,13 +45,12 @@ PROMPT_CACHE_KEY_MAX: Final = 64
 CALL_ID_MAX: Final = 40
 """Characters of a tool call's id that OpenAI takes; vLLM makes longer ones."""
 
+FOREIGN_SIGNATURE: Final = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+"""What Gemini takes in place of its signature for a call that it did not make (Google: *Thought signatures*, FAQ)."""
+
 _NINE: Final = 9
 _TEXT_TYPES: Final = frozenset({"application/json", "application/xml", "application/yaml", "application/x-ndjson"})
 _AUDIO_FORMATS: Final = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
-
-
-class _ReasoningData(msgspec.Struct):
-    field: str = ""
 
 
 def encode(request: BackendRequest, *, prompt_cache_key: str = "") -> dict[str, Any]:
@@ -181,19 +180,21 @@ def _assistant(
     """Returns the message, or `None` if it holds nothing that this dialect can say."""
     texts = []
     reasonings = []
-    calls = []
+    calls: list[dict[str, Any]] = []
+    extras: dict[str, Any] = {}
     for part in message.parts:
         match part:
             case TextPart(text=text) | RefusalPart(text=text):
                 # A refusal is sent as text: the field for it is known to OpenAI alone, and it reads the same.
                 texts.append(text)
             case ToolCallPart():
-                calls.append(_call(part, traits))
+                calls.append(_call(part, model, traits, is_first=not calls))
             case ReasoningPart():
-                if _is_wanted_back(part.sidecar, model):
+                if fields_of(part.sidecar, model).get("field") == REASONING_FIELD:
                     reasonings.append(part.text)
             case OpaquePart():
-                pass  # another provider's own; this dialect makes none
+                own = fields_of(part.sidecar, model)
+                extras |= {name: own[name] for name in (DETAILS_FIELD, EXTRA_FIELD) if name in own}
     if not texts and not calls:
         return None
     encoded: dict[str, Any] = {"role": "assistant", "content": "\n\n".join(texts) or None}
@@ -203,22 +204,21 @@ def _assistant(
         encoded[REASONING_FIELD] = "\n\n".join(reasonings)
     if calls:
         encoded["tool_calls"] = calls
-    return encoded
+    return encoded | extras
 
 
-def _is_wanted_back(sidecar: Sidecar | None, model: str) -> bool:
-    if sidecar is None or sidecar.backend != DIALECT or sidecar.model != model:
-        return False
-    return msgspec.json.decode(sidecar.data, type=_ReasoningData).field == REASONING_FIELD
-
-
-def _call(part: ToolCallPart, traits: ModelTraits) -> dict[str, Any]:
+def _call(part: ToolCallPart, model: str, traits: ModelTraits, *, is_first: bool) -> dict[str, Any]:
     arguments = part.arguments if part.arguments.strip() else "{}"
     if not is_json_object(arguments):
         # What the model wrote stays readable for it, in a form that the server accepts.
         arguments = msgspec.json.encode({"invalid_json": part.arguments}).decode()
     call_id = _call_id(part.call_id, traits)
-    return {"id": call_id, "type": "function", "function": {"name": part.name, "arguments": arguments}}
+    call = {"id": call_id, "type": "function", "function": {"name": part.name, "arguments": arguments}}
+    if extra := fields_of(part.sidecar, model).get(EXTRA_FIELD):
+        call[EXTRA_FIELD] = extra
+    elif is_first and traits.wants_signature:
+        call[EXTRA_FIELD] = FOREIGN_SIGNATURE
+    return call
 
 
 def _call_id(call_id: str, traits: ModelTraits) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.backends.faults import Endpoint, Fault, classified, fault_of, fault_of_body
+from greenroom.backends.openai_extras import REASONING_FIELD, MessageExtras, sidecar_of
 from greenroom.backends.openai_tool_calls import ToolCalls
 from greenroom.backends.sse import DONE, SseSplitter
 from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_unicode
@@ -35,12 +36,6 @@ from greenroom.messages import (
     UsageCounted,
 )
 
-DIALECT: Final = "openai"
-"""Name that the sidecars of this dialect carry."""
-
-REASONING_FIELD: Final = "reasoning_content"
-"""The one name under which some servers want to see their reasoning again; see `openai_chat`."""
-
 _SHOWN_MAX: Final = 200
 
 
@@ -52,6 +47,8 @@ class _Delta(msgspec.Struct, gc=False):
     refusal: Any = None
     tool_calls: Any = None
     function_call: Any = None
+    reasoning_details: Any = None
+    extra_content: Any = None
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -98,7 +95,8 @@ class ChatDecoder:
         self._part = 0
         self._joiner = SurrogateJoiner()
         self._sidecar: Sidecar | None = None
-        self._calls = ToolCalls(limits, number=self._number, spend=self._spend)
+        self._extras = MessageExtras()
+        self._calls = ToolCalls(limits, model=model, number=self._number, spend=self._spend)
         self._parts = 0
         self._bytes = 0
         self._has_refused = False
@@ -134,6 +132,8 @@ class ChatDecoder:
                 self._flush()
             except GreenroomError as error:
                 self._fail(error)
+            except RecursionError:
+                self._fail(BackendGarbled(f"{self._endpoint.provider} sent an event that is nested too deeply"))
         return self._released()
 
     def close(self) -> list[StreamItem]:
@@ -148,6 +148,8 @@ class ChatDecoder:
                 self._take_rest()
             except GreenroomError as error:
                 self._fail(error)
+            except RecursionError:
+                self._fail(BackendGarbled(f"{self._endpoint.provider} sent an event that is nested too deeply"))
         return self._released()
 
     # --- one event ------------------------------------------------------------------------------------------------------
@@ -170,7 +172,7 @@ class ChatDecoder:
         if chunk.choices:
             for choice in chunk.choices:
                 if not choice.index:  # the first one, or the only one of a server that does not count
-                    self._take_choice(choice)
+                    self._take_choice(choice, len(payload))
         elif chunk.object == "error":
             raise classified(fault_of_body(payload, status=0), self._endpoint)
         if not self._answered_by or not self._response_id:
@@ -181,9 +183,13 @@ class ChatDecoder:
         if chunk.x_groq and isinstance(chunk.x_groq, dict):
             self._account(chunk.x_groq.get("usage"))
 
-    def _take_choice(self, choice: _Choice) -> None:
-        if choice.delta is not None:
-            self._take_delta(choice.delta)
+    def _take_choice(self, choice: _Choice, size: int) -> None:
+        if (delta := choice.delta) is not None:
+            self._take_delta(delta)
+            if delta.reasoning_details or delta.extra_content:
+                self._spend(size)
+                self._extras.take_details(delta.reasoning_details)
+                self._extras.take_extra(delta.extra_content)
         if choice.error:
             raise classified(fault_of(choice.error), self._endpoint)
         if choice.finish_reason:
@@ -237,8 +243,7 @@ class ChatDecoder:
         if isinstance(reasoning, str) and reasoning:
             self._say("reasoning", reasoning)
             if field and self._sidecar is None:
-                data = msgspec.Raw(msgspec.json.encode({"field": field}))
-                self._sidecar = Sidecar(backend=DIALECT, model=self._model, data=data)
+                self._sidecar = sidecar_of({"field": field}, self._model)
 
     def _decoded_tolerantly(self, payload: bytes) -> _Chunk:
         """Decodes what only the standard library reads: half surrogate pairs, and numbers such as `NaN`."""
@@ -331,6 +336,10 @@ class ChatDecoder:
             raise BackendGarbled(f"{self._endpoint.provider} ended the stream without an answer")
         self._end_speech()
         self._calls.end(self._items)
+        if self._extras:
+            part = self._number()
+            self._items.append(PartStarted(part=part, kind="opaque"))
+            self._items.append(PartEnded(part=part, sidecar=self._extras.sidecar(self._model)))
         self._is_ended = True
         self._items.append(
             StreamEnded(

@@ -19,7 +19,8 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_unicode
+from greenroom.backends.openai_extras import EXTRA_FIELD, sidecar_of
+from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_json, valid_unicode
 from greenroom.errors import LimitExceeded
 from greenroom.limits import Limits
 from greenroom.messages import PartDelta, PartEnded, PartStarted, StreamItem
@@ -31,7 +32,7 @@ _PROBES_MAX: Final = 16
 class _Call:
     """A call under way. Its part starts when its name is known: a name cannot be said later."""
 
-    __slots__ = ("arguments", "call_id", "fresh", "index", "joiner", "name", "part", "probes", "size")
+    __slots__ = ("arguments", "call_id", "extra", "fresh", "index", "joiner", "name", "part", "probes", "size")
 
     def __init__(self, index: int | str | None) -> None:
         self.index = index
@@ -42,6 +43,7 @@ class _Call:
         self.size = 0
         self.part: int | None = None
         self.probes = 0
+        self.extra: Any = None
         self.joiner = SurrogateJoiner()
 
     def is_complete(self) -> bool:
@@ -57,12 +59,14 @@ class ToolCalls:
     """All calls of one answer, in the order of their beginning.
 
     Args:
+        model: that sidecars are bound to.
         number: gives the next part its number.
         spend: counts bytes of the answer.
     """
 
-    def __init__(self, limits: Limits, *, number: Callable[[], int], spend: Callable[[int], None]) -> None:
+    def __init__(self, limits: Limits, *, model: str, number: Callable[[], int], spend: Callable[[int], None]) -> None:
         self._arguments_bytes_max = limits.tool_arguments_bytes_max
+        self._model = model
         self._number = number
         self._spend = spend
         self._calls: list[_Call] = []
@@ -82,6 +86,9 @@ class ToolCalls:
             function = {}
         index = entry.get("index")
         self.take_function(function, index if isinstance(index, int | str) else None, _text(entry.get("id")), items)
+        if (extra := entry.get(EXTRA_FIELD)) and self._current is not None:
+            self._spend(len(valid_json(extra)))
+            self._current.extra = extra
 
     def take_function(
         self, function: dict[str, Any], index: int | str | None, call_id: str, items: list[StreamItem]
@@ -152,7 +159,8 @@ class ToolCalls:
             assert call.part is not None
             if rest := call.joiner.close():
                 items.append(PartDelta(part=call.part, delta=rest))
-            items.append(PartEnded(part=call.part))
+            sidecar = sidecar_of({EXTRA_FIELD: call.extra}, self._model) if call.extra else None
+            items.append(PartEnded(part=call.part, sidecar=sidecar))
 
     def _find(self, index: int | str | None, call_id: str) -> _Call | None:
         """Returns the call that a chunk most likely continues."""
@@ -196,4 +204,4 @@ def _text(value: Any) -> str:
 def _argument_text(value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
-    return msgspec.json.encode(value).decode()
+    return valid_json(value).decode()

@@ -8,7 +8,10 @@ Rule: what leaves is encodable as UTF-8, and joined it is what the whole text wo
 
 from __future__ import annotations
 
-from typing import Final
+import json
+from typing import Any, Final
+
+import msgspec
 
 _HIGH_FIRST: Final = "\ud800"
 _HIGH_LAST: Final = "\udbff"
@@ -21,6 +24,18 @@ def valid_unicode(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def valid_json(value: Any) -> bytes:
+    """Returns decoded JSON as JSON again, with valid texts.
+
+    Raises:
+        RecursionError: it is nested more deeply than it can be written.
+    """
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return valid_unicode(json.dumps(value, ensure_ascii=False)).encode()
 
 
 def bytes_of(text: str) -> int:

@@ -80,6 +80,8 @@ CONTENT_PARTS: Final[dict[str, frozenset[str]]] = {
     "assistant": frozenset({"text", "refusal"}),
     "tool": frozenset({"text"}),
 }
+# DeepSeek and Moonshot; OpenRouter ("Preserving reasoning"); Google ("Thought signatures").
+FOREIGN_FIELDS: Final = frozenset({"reasoning_content", "reasoning_details", "extra_content"})
 NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 DATA_URL: Final = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,([A-Za-z0-9+/]*={0,2})")
 IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -220,12 +222,12 @@ def _messages(body: dict[str, Any]) -> Iterator[str]:
             yield f"Invalid value: {role!r}. Supported values are: {', '.join(MESSAGE_FIELDS)}."
             continue
         # OpenAI says "Additional properties are not allowed ('x' was unexpected) - 'messages.0'"
-        extra = {"reasoning_content"} if not is_openai_model(str(body.get("model", ""))) else set()
+        extra = set() if is_openai_model(str(body.get("model", ""))) else FOREIGN_FIELDS
         for name in sorted(set(message) - MESSAGE_FIELDS[role] - extra):
             yield f"Additional properties are not allowed ({name!r} was unexpected) - 'messages.{index}'"
         yield from _content(message, role, at)
         if role == "assistant" and "tool_calls" in message:
-            yield from _calls(message["tool_calls"], at)
+            yield from _calls(message["tool_calls"], at, takes_extra=not is_openai_model(str(body.get("model", ""))))
 
 
 def _content(message: dict[str, Any], role: str, at: str) -> Iterator[str]:
@@ -284,7 +286,9 @@ def _data_type(url: str) -> str:
     return found[1]
 
 
-def _calls(calls: Any, at: str) -> Iterator[str]:
+def _calls(calls: Any, at: str, *, takes_extra: bool) -> Iterator[str]:
+    # Google: "Thought signatures", section on OpenAI compatibility.
+    fields = {"id", "type", "function"}
     # OpenAI says "[] is too short - 'messages.1.tool_calls'"
     if not isinstance(calls, list) or not calls:
         yield f"[] is too short - '{at}.tool_calls'"
@@ -294,7 +298,7 @@ def _calls(calls: Any, at: str) -> Iterator[str]:
         function = call.get("function") if isinstance(call, dict) and call.get("type") == "function" else None
         if (
             not isinstance(function, dict)
-            or set(call) != {"id", "type", "function"}
+            or set(call) - ({"extra_content"} if takes_extra else set()) != fields
             or set(function) != {"name", "arguments"}
         ):
             yield f"Invalid value: '{where}'."
@@ -349,6 +353,7 @@ def _pairing(body: dict[str, Any]) -> Iterator[str]:
         previous = role
     yield from _unanswered(wanted)
     yield from _reasoning_kept(body, messages)
+    yield from _signed(body, messages)
 
 
 def _unanswered(call_ids: list[str]) -> Iterator[str]:
@@ -363,6 +368,11 @@ def _reasoning_kept(body: dict[str, Any], messages: list[dict[str, Any]]) -> Ite
     # DeepSeek: "The `reasoning_content` in the thinking mode must be passed back to the API." It may be empty.
     # Distilled models bear the name, but others serve them.
     model = str(body.get("model", ""))
+    if model in {"kimi-k2.5", "kimi-k2.6", "kimi-k2-thinking"}:
+        # Moonshot: "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2".
+        for index, message in enumerate(messages):
+            if message.get("tool_calls") and "reasoning_content" not in message:
+                yield f"thinking is enabled but reasoning_content is missing in assistant tool call message at index {index}"
     if "deepseek" not in model or "distill" in model:
         return
     is_tool_turn = False
@@ -372,3 +382,17 @@ def _reasoning_kept(body: dict[str, Any], messages: list[dict[str, Any]]) -> Ite
         is_tool_turn = is_tool_turn or "tool_calls" in message
         if is_tool_turn and message.get("role") == "assistant" and "reasoning_content" not in message:
             yield "The `reasoning_content` in the thinking mode must be passed back to the API."
+
+
+def _signed(body: dict[str, Any], messages: list[dict[str, Any]]) -> Iterator[str]:
+    # Google: "Function call is missing a thought_signature in functionCall parts. This is required for tools to work correctly".
+    # Held for the first call of every step since the last thing that a person said, by the names that only Google uses.
+    if not str(body.get("model", "")).removeprefix("models/").startswith("gemini-3"):
+        return
+    turn: list[dict[str, Any]] = []
+    for message in messages:
+        turn = [] if message.get("role") == "user" else [*turn, message]
+    for message in turn:
+        for call in (message.get("tool_calls") or ())[:1]:
+            if not _inner(_inner(call, "extra_content"), "google").get("thought_signature"):
+                yield "Function call is missing a thought_signature in functionCall parts."

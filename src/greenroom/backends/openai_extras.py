@@ -1,0 +1,96 @@
+"""What servers of the Chat Completions dialect add to a message and want to see again: sidecars of this dialect.
+
+* OpenRouter streams `reasoning_details`: entries that belong to the whole message, each grown over several chunks (text, summary,
+  then a signature), or encrypted and whole. Where they are meant to be read, `reasoning` says the same. They go back in the same order, unmodified (OpenRouter: *Preserving reasoning*).
+* Gemini signs tool calls, in `extra_content.google.thought_signature` of the call; without it the next request of a tool loop is
+  refused (Google: *Thought signatures*, section on OpenAI compatibility). It may sign a text too, beside the text in the delta.
+* `reasoning_content` is wanted back by name: DeepSeek and Moonshot, within a turn with tool calls.
+
+Rule: kept without being understood, sent back under the name it came with, to the model that made it and to no other.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.backends.unicode_text import valid_json
+from greenroom.messages import Sidecar
+
+DIALECT: Final = "openai"
+"""Name that the sidecars of this dialect carry."""
+
+REASONING_FIELD: Final = "reasoning_content"
+"""The one name under which some servers want to see the text of their reasoning again."""
+
+DETAILS_FIELD: Final = "reasoning_details"
+EXTRA_FIELD: Final = "extra_content"
+
+_GROWING: Final = ("text", "summary", "data")
+_extras: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+class MessageExtras:
+    """What one answer brought beside its parts, put together."""
+
+    def __init__(self) -> None:
+        self._details: list[dict[str, Any]] = []
+        self._extra: dict[str, Any] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._details or self._extra)
+
+    def take_details(self, details: Any) -> None:
+        """Takes the `reasoning_details` of a delta."""
+        for entry in details if isinstance(details, list) else ():
+            if not isinstance(entry, dict):
+                continue
+            if self._details and _continues(self._details[-1], entry):
+                _grow(self._details[-1], entry)
+            else:
+                self._details.append(dict(entry))
+
+    def take_extra(self, extra: Any) -> None:
+        """Takes the `extra_content` of a delta: a later field replaces an earlier one of the same name."""
+        if isinstance(extra, dict):
+            for name, value in extra.items():
+                known = self._extra.get(name)
+                self._extra[name] = known | value if isinstance(known, dict) and isinstance(value, dict) else value
+
+    def sidecar(self, model: str) -> Sidecar:
+        """Returns all of it, bound to the model that gave it."""
+        fields = {DETAILS_FIELD: self._details, EXTRA_FIELD: self._extra}
+        return sidecar_of({name: value for name, value in fields.items() if value}, model)
+
+
+def sidecar_of(fields: dict[str, Any], model: str) -> Sidecar:
+    """Returns fields of this dialect as a sidecar of the model."""
+    return Sidecar(backend=DIALECT, model=model, data=msgspec.Raw(valid_json(fields)))
+
+
+def fields_of(sidecar: Sidecar | None, model: str) -> dict[str, Any]:
+    """Returns the fields in a sidecar that this model gave; none of another's, and none of what is no sidecar of ours."""
+    if sidecar is None or sidecar.backend != DIALECT or sidecar.model != model:
+        return {}
+    try:
+        return _extras.decode(sidecar.data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # Sidecars also come with imported sessions; a broken one must not cost the conversation.
+        return {}
+
+
+def _continues(former: dict[str, Any], entry: dict[str, Any]) -> bool:
+    if entry.get("type") != former.get("type") or entry.get("type") == "reasoning.encrypted":
+        return False
+    return all(
+        entry.get(name) is None or former.get(name) is None or entry[name] == former[name] for name in ("index", "id")
+    )
+
+
+def _grow(former: dict[str, Any], entry: dict[str, Any]) -> None:
+    for name, value in entry.items():
+        if name in _GROWING and isinstance(value, str) and isinstance(former.get(name), str):
+            former[name] += value
+        elif value is not None and value != "":
+            former[name] = value
