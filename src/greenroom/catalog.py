@@ -24,7 +24,7 @@ from greenroom.interfaces import Backend, Persona, Store, Tool, ToolSource
 from greenroom.logs import open_store
 from greenroom.messages import Usage
 from greenroom.personas.catalogue import ScannedPersonas
-from greenroom.settings import Settings
+from greenroom.settings import BackendKind, NamedBackend, Settings
 from greenroom.toolsets.contained import Workspace
 from greenroom.toolsets.function import Toolset
 
@@ -51,6 +51,11 @@ class Catalog:
         toolsets: Sequence[type[Toolset] | ToolSource],
         personas: Sequence[Persona],
     ) -> None:
+        if taken := sorted(name for name in settings.backends if name in _BACKENDS and name not in _CLOUDS):
+            raise InvalidConfig(
+                f"backends.{taken[0]}: this name is taken",
+                hint=f"choose another; [{taken[0]}] sets the one that has it",
+            )
         self._settings = settings
         self._given_backends = dict(backends)
         self._backends: dict[str, Backend] = {}
@@ -68,7 +73,7 @@ class Catalog:
 
     def backend_names(self) -> Sequence[str]:
         """Returns the names of all backends."""
-        return sorted({*_BACKENDS, *self._given_backends, *self._found_backends})
+        return sorted({*_BACKENDS, *self._settings.backends, *self._given_backends, *self._found_backends})
 
     def toolset_names(self) -> Sequence[str]:
         """Returns the names of all toolsets."""
@@ -152,7 +157,9 @@ class Catalog:
         if backend in _FREE:
             return msgspec.structs.replace(usage, cost_usd=0.0)
         # The first look-up loads the table of prices, which is slow: not on the event loop.
-        cost_usd = await asyncio.to_thread(_price, usage, _PRICE_PROVIDERS.get(backend), model)
+        named = self._settings.backends.get(backend)
+        provider = _PRICE_PROVIDERS.get(named.kind if named is not None else backend)
+        cost_usd = await asyncio.to_thread(_price, usage, provider, model)
         return msgspec.structs.replace(usage, cost_usd=cost_usd)
 
     def store(self) -> Store:
@@ -190,6 +197,8 @@ class Catalog:
     def _made_backend(self, name: str) -> Backend:
         if (given := self._given_backends.get(name)) is not None:
             return given() if callable(given) else given
+        if (named := self._settings.backends.get(name)) is not None:
+            return _named(named, self._settings)
         if (make := _BACKENDS.get(name)) is not None:
             return make(self._settings)
         if (found := self._found_backends.get(name)) is not None:
@@ -265,6 +274,28 @@ def _ollama(settings: Settings) -> Backend:
     return OpenAIBackend(api_key="ollama", base_url=f"{ollama_url()}/v1", limits=settings.limits)
 
 
+def _cloud(kind: BackendKind) -> BackendFactory:
+    return lambda settings: _named(NamedBackend(kind=kind), settings)
+
+
+def _named(named: NamedBackend, settings: Settings) -> Backend:
+    from greenroom.backends.claude import ClaudeBackend
+    from greenroom.backends.clouds import CloudOptions
+    from greenroom.backends.openai import OpenAIBackend
+
+    limits = settings.limits
+    options = CloudOptions(**{name: getattr(named, name) for name in CloudOptions.__struct_fields__})
+    match named.kind:
+        case "openai":
+            return OpenAIBackend(api_key=named.api_key, base_url=named.base_url, model=named.model, limits=limits)
+        case "claude":
+            return ClaudeBackend(api_key=named.api_key, base_url=named.base_url, model=named.model, limits=limits)
+        case "azure":
+            return OpenAIBackend(cloud=options, model=named.model, limits=limits)
+        case "bedrock" | "vertex":
+            return ClaudeBackend(cloud=named.kind, cloud_options=options, model=named.model, limits=limits)
+
+
 def _scripted(_: Settings) -> Backend:
     from greenroom.backends.scripted import ScriptedBackend
 
@@ -277,10 +308,22 @@ _BACKENDS: Final[Mapping[str, BackendFactory]] = {
     "claude": _claude,
     "local": _local,
     "ollama": _ollama,
+    "azure": _cloud("azure"),
+    "bedrock": _cloud("bedrock"),
+    "vertex": _cloud("vertex"),
     "scripted": _scripted,
 }
 _FREE: Final = frozenset({"local", "ollama", "scripted"})
-_PRICE_PROVIDERS: Final = {"openai": "openai", "openai-responses": "openai", "claude": "anthropic"}
+_CLOUDS: Final = frozenset({"azure", "bedrock", "vertex"})
+"""They are set by tables of their own name."""
+_PRICE_PROVIDERS: Final = {
+    "azure": "azure",
+    "bedrock": "aws",
+    "vertex": "google",
+    "openai": "openai",
+    "openai-responses": "openai",
+    "claude": "anthropic",
+}
 
 
 def _toolset_makers(given: Sequence[type[Toolset] | ToolSource]) -> Mapping[str, Callable[[], ToolSource]]:

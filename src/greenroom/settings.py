@@ -18,6 +18,9 @@ from greenroom.limits import Limits
 
 FILE_NAME: Final = "greenroom.toml"
 
+BackendName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+"""A name without a colon: fallbacks are written `backend:model`."""
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -74,6 +77,50 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     access_log: bool = True
 
 
+BackendKind = Literal["openai", "claude", "azure", "bedrock", "vertex"]
+"""Ways to reach a provider: a server of a dialect, or a cloud that serves it."""
+
+
+class NamedBackend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A backend that the installation names: a second server of a dialect, or a cloud.
+
+    Attributes:
+        kind: how it is reached.
+        model: its default model.
+        api_key, base_url, region, project, profile, api_version: what is left out is taken from the environment.
+    """
+
+    kind: BackendKind
+    model: str | None = None
+    api_key: str | None = None
+    base_url: str | None = None
+    region: str | None = None
+    project: str | None = None
+    profile: str | None = None
+    api_version: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what this kind does not know.
+
+        Raises:
+            ValueError: a setting of another kind.
+        """
+        known = KIND_SETTINGS[self.kind]
+        given = {name for name in self.__struct_fields__ if getattr(self, name) is not None}
+        if unknown := sorted(given - known - {"kind", "model"}):
+            raise ValueError(f"{self.kind} has no {', '.join(unknown)}: it takes {', '.join(sorted(known))}")
+
+
+KIND_SETTINGS: Final[dict[BackendKind, frozenset[str]]] = {
+    "openai": frozenset({"api_key", "base_url"}),
+    "claude": frozenset({"api_key", "base_url"}),
+    "azure": frozenset({"api_key", "base_url", "api_version"}),
+    "bedrock": frozenset({"api_key", "base_url", "region", "profile"}),
+    "vertex": frozenset({"api_key", "base_url", "region", "project"}),
+}
+"""What each kind takes beside `kind` and `model`."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One installation.
 
@@ -84,6 +131,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         local_model: a GGUF file for the backend `local`; `None` for the embedded model.
         personas: folder of the user's personas; `None` for `personas` in `home`.
         toolsets: toolset classes to import, each as `module:Class`.
+        backends: further backends by their names.
     """
 
     home: Path
@@ -99,6 +147,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     toolsets: tuple[str, ...] = ()
     openai: BackendSettings = BackendSettings()
     claude: BackendSettings = BackendSettings()
+    backends: dict[BackendName, NamedBackend] = {}
     limits: Limits = Limits()
     server: ServerSettings = ServerSettings()
 
@@ -127,6 +176,7 @@ _VARIABLES: Final = {
 _TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "openai": BackendSettings,
     "claude": BackendSettings,
+    "backends": NamedBackend,
     "limits": Limits,
     "server.jwt": JwtSettings,
     "server.api_keys": ApiKey,

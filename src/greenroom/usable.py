@@ -28,12 +28,40 @@ from greenroom.backends.local.model import (
 )
 from greenroom.backends.ollama import find_ollama, ollama_url
 from greenroom.errors import BackendRejected
-from greenroom.settings import BackendSettings, Settings
+from greenroom.settings import BackendKind, BackendSettings, NamedBackend, Settings
 
 _OPENAI_HOST: Final = "api.openai.com"
 _ANTHROPIC_HOST: Final = "api.anthropic.com"
 _NOT_FOR_CHAT: Final = re.compile(r"embed|minilm|\bbge\b|rerank", re.IGNORECASE)
 """Models that people have in their Ollama for search; Ollama's list does not tell them apart."""
+
+
+_KIND_LABELS: Final[Mapping[BackendKind, str]] = {
+    "openai": "OpenAI's dialect",
+    "claude": "Claude's dialect",
+    "azure": "Azure OpenAI",
+    "bedrock": "Amazon Bedrock",
+    "vertex": "Google Vertex",
+}
+_CLOUD_SIGNS: Final[Mapping[BackendKind, Sequence[str]]] = {
+    "azure": ("AZURE_OPENAI_ENDPOINT",),
+    "bedrock": ("AWS_BEARER_TOKEN_BEDROCK", "ANTHROPIC_BEDROCK_BASE_URL"),
+    "vertex": ("ANTHROPIC_VERTEX_PROJECT_ID", "CLOUD_ML_REGION"),
+}
+"""Variables that nobody sets for anything but this."""
+_CLOUD_NEEDS: Final[Mapping[BackendKind, Mapping[str, Sequence[str]]]] = {
+    "azure": {
+        "base_url": ("AZURE_OPENAI_ENDPOINT",),
+        "api_version": ("OPENAI_API_VERSION",),
+        "api_key": ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"),
+    },
+    "bedrock": {"region": ("AWS_REGION", "AWS_DEFAULT_REGION")},
+    "vertex": {"region": ("CLOUD_ML_REGION",)},
+}
+_CLOUD_EXTRAS: Final[Mapping[BackendKind, tuple[str, str]]] = {
+    "bedrock": ("bedrock", "boto3"),
+    "vertex": ("vertex", "google.auth"),
+}
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +137,50 @@ async def candidates(settings: Settings, environment: Mapping[str, str] = os.env
         claude(settings, environment),
         await ollama(environment),
         await asyncio.to_thread(local, settings),
+        *(await asyncio.to_thread(clouds, settings, environment)),
+    )
+
+
+def clouds(settings: Settings, environment: Mapping[str, str] = os.environ) -> Sequence[Candidate]:
+    """Returns the backends that the configuration names, and the clouds whose variables are set.
+
+    None of them becomes the default by itself. Looks for packages: not on an event loop.
+    """
+    named = dict(settings.backends)
+    for kind, variables in _CLOUD_SIGNS.items():
+        if kind not in named and any(environment.get(variable) for variable in variables):
+            named[kind] = NamedBackend(kind=kind)
+    return [_named(name, backend, environment) for name, backend in named.items()]
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the package around it is not
+        return False
+
+
+def _named(name: str, backend: NamedBackend, environment: Mapping[str, str]) -> Candidate:
+    missing: list[str] = []
+    for setting, variables in _CLOUD_NEEDS.get(backend.kind, {}).items():
+        if getattr(backend, setting) is None and not any(environment.get(variable) for variable in variables):
+            missing.append(f"{variables[0]} is not set")
+    extra, package = _CLOUD_EXTRAS.get(backend.kind, ("", ""))
+    needs_extra = bool(package) and not (backend.kind == "vertex" and backend.api_key) and not _is_installed(package)
+    if needs_extra:
+        missing.append(f"the package {package} is not installed")
+    where = backend.region or _host(backend.base_url or "") or "the environment"
+    return Candidate(
+        label=f"{_KIND_LABELS[backend.kind]} ({name})",
+        backend=name,
+        is_usable=not missing,
+        why=", and ".join(missing) if missing else f"set by {where}" if where == "the environment" else f"at {where}",
+        remedy=f"pip install 'greenroom[{extra}]'"
+        if needs_extra
+        else f"export {missing[0].split()[0]}=..."
+        if missing
+        else "",
+        model=backend.model,
     )
 
 

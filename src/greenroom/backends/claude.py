@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from greenroom.backends.claude_messages import DIALECT, MessagesDecoder, encode, notices
 from greenroom.backends.claude_settings import headers_of
 from greenroom.backends.clients import Client, DirectClient, SdkClient, headers_in
+from greenroom.backends.clouds import NO_OPTIONS, CloudOptions, bedrock_client, vertex_client
 from greenroom.backends.faults import Endpoint, missing_key
 from greenroom.backends.transport import ByteStream, open_stream
 from greenroom.errors import BackendUnauthorized
@@ -26,8 +27,12 @@ from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import StreamItem
 
 if TYPE_CHECKING:
+    import aiohttp
     import httpx2
     from anthropic import AsyncAnthropic
+
+Cloud = Literal["bedrock", "vertex"]
+"""Who else serves Claude."""
 
 ANTHROPIC_URL: Final = "https://api.anthropic.com"
 
@@ -42,18 +47,30 @@ class ClaudeBackend:
     """Asks Claude. One instance serves any number of sessions over shared connections."""
 
     dialect: str = DIALECT
-    default_model: str | None = "claude-sonnet-5-5"
 
     def __init__(
-        self, *, api_key: str | None = None, base_url: str | None = None, limits: Limits = DEFAULT_LIMITS
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        cloud: Cloud | None = None,
+        cloud_options: CloudOptions = NO_OPTIONS,
+        model: str | None = "claude-sonnet-5-5",
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Takes what is needed later; does nothing yet.
 
         Args:
             api_key: `None` reads `ANTHROPIC_API_KEY`, then `ANTHROPIC_AUTH_TOKEN`, then the SDK's profile, at the first request.
             base_url: `None` reads `ANTHROPIC_BASE_URL` at the first request, else it is Anthropic's own. Without `/v1`.
+            cloud: asks this cloud instead, reached by `cloud_options`; the other two are then left out.
+            cloud_options: see there.
+            model: the default one.
             limits: bounds of an answer.
         """
+        self.default_model = model
+        self._cloud = cloud
+        self._cloud_options = cloud_options
         self._api_key = api_key
         self._base_url = base_url
         self._limits = limits
@@ -70,7 +87,11 @@ class ClaudeBackend:
         """
         client = self._connected()
         body = encode(request)
-        async with open_stream(client, "/v1/messages", body, headers=headers_of(body)) as chunks:
+        headers = headers_of(body)
+        if self._cloud is not None and (version := headers.pop("anthropic-version", "")):
+            body["anthropic_version"] = version  # the clouds want it there
+        read = _bedrock_stream if self._cloud == "bedrock" else ByteStream
+        async with open_stream(client, "/v1/messages", body, headers=headers, read=read) as chunks:
             decoder = MessagesDecoder(client.endpoint, model=request.model, limits=self._limits)
             async with aclosing(_items(chunks, decoder)) as items:
                 yield items
@@ -88,6 +109,9 @@ class ClaudeBackend:
             await client.close()
 
     def _connected(self) -> Client:
+        if self._client is None and self._cloud is not None:
+            make = bedrock_client if self._cloud == "bedrock" else vertex_client
+            self._client = make(self._cloud_options, self._limits)
         if self._client is None:
             key = self._key()
             endpoint = self._endpoint(key=key)
@@ -117,6 +141,13 @@ class ClaudeBackend:
             key_variable="ANTHROPIC_API_KEY",
             base_url_variable="ANTHROPIC_BASE_URL",
         )
+
+
+def _bedrock_stream(answer: aiohttp.ClientResponse, endpoint: Endpoint) -> ByteStream:
+    # Loaded by now, with the client.
+    from greenroom.backends.bedrock_frames import BedrockStream
+
+    return BedrockStream(answer, endpoint)
 
 
 def _headers(key: str) -> dict[str, str]:

@@ -235,7 +235,7 @@ _CONTEXT_MARKS: Final = frozenset(
 )
 _CONTEXT_WORDS: Final = re.compile(
     r"maximum context length|context[ _]length[ _]exceeded|exceeds? the (available |model'?s? )?(maximum )?context"
-    r"|exceeds the context window|prompt is too long|input is too long|input length .{0,40}exceed|too many (input )?tokens"
+    r"|exceeds the context window|prompt is too long|input is too long|input length .{0,40}exceed|too many (input )?tokens(?!, please wait)"
     r"|request too large for|'(\$\.)?messages(\[\d+\]\.content)?'[^'\"]{0,20} (too long|maximum length)"
     r"|\"\$\.messages\" exceeds the maximum length"
 )

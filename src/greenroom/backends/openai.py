@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from greenroom.backends.clouds import CloudConnection, CloudOptions, azure_client
 from greenroom.backends.openai_chat import DIALECT, ChatDecoder, encode, notices
 from greenroom.backends.openai_client import NO_KEY, OPENAI_URL, OpenAIConnection, StreamedAnswer, host_of
 from greenroom.backends.transport import open_stream
@@ -22,20 +23,32 @@ class OpenAIBackend:
     """Asks a server for Chat Completions. One instance serves any number of sessions over shared connections."""
 
     dialect: str = DIALECT
-    default_model: str | None = "gpt-4o"
 
     def __init__(
-        self, *, api_key: str | None = None, base_url: str | None = None, limits: Limits = DEFAULT_LIMITS
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        cloud: CloudOptions | None = None,
+        model: str | None = "gpt-4o",
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Takes what is needed later; does nothing yet.
 
         Args:
             api_key: `None` reads `OPENAI_API_KEY` at the first request.
             base_url: `None` reads `OPENAI_BASE_URL` at the first request, else it is OpenAI's own.
+            cloud: asks Azure instead; the other two are then left out.
+            model: the default one.
             limits: bounds of an answer.
         """
+        self.default_model = model
         self._limits = limits
-        self._connection = OpenAIConnection(api_key=api_key, base_url=base_url, limits=limits)
+        self._connection: OpenAIConnection | CloudConnection = (
+            OpenAIConnection(api_key=api_key, base_url=base_url, limits=limits)
+            if cloud is None
+            else CloudConnection(lambda: azure_client(cloud, limits))
+        )
 
     @asynccontextmanager
     async def stream(self, request: BackendRequest) -> AsyncIterator[AsyncIterator[Sequence[StreamItem]]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -105,9 +105,16 @@ class ByteStream:
 
 @asynccontextmanager
 async def open_stream(
-    client: Client, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
+    client: Client,
+    path: str,
+    body: Mapping[str, Any],
+    *,
+    headers: Mapping[str, str] | None = None,
+    read: Callable[[aiohttp.ClientResponse, Endpoint], ByteStream] = ByteStream,
 ) -> AsyncIterator[ByteStream]:
     """Posts `body` to `path` under the base URL and yields the answer's body. Leaving closes the connection, in any case.
+
+    `read` makes the stream out of an answer: another than `ByteStream` where the events are wrapped.
 
     Raises:
         BackendUnavailable, BackendRejected, BackendUnauthorized, ContextTooLong, BackendGarbled: on entering; and while
@@ -116,7 +123,7 @@ async def open_stream(
     with map_exceptions(client.endpoint):
         answer = await client.post(path, body, headers or {})
     try:
-        yield ByteStream(answer, client.endpoint)
+        yield read(answer, client.endpoint)
     finally:
         # Synchronous, so that no cancellation can come between; a body read to its end has given its connection back already.
         answer.close()
