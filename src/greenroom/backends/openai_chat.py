@@ -49,6 +49,7 @@ FOREIGN_SIGNATURE: Final = {"google": {"thought_signature": "skip_thought_signat
 """What Gemini takes in place of its signature for a call that it did not make (Google: *Thought signatures*, FAQ)."""
 
 _NINE: Final = 9
+_IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"})
 _TEXT_TYPES: Final = frozenset({"application/json", "application/xml", "application/yaml", "application/x-ndjson"})
 _AUDIO_FORMATS: Final = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 
@@ -94,6 +95,14 @@ def notices(request: BackendRequest) -> Sequence[Notice]:
         Notice(code=f"{name}_ignored", text=f"{request.model} does not take {name}: the setting is not sent")
         for name, is_ignored in ignored.items()
         if is_ignored
+    ]
+    said = next((message for message in reversed(request.messages) if isinstance(message, UserMessage)), None)
+    given += [
+        Notice(
+            code="attachment_not_shown", text=f"{_label(part)} is no PNG, JPEG, GIF or WebP: the model is told its name"
+        )
+        for part in (said.parts if said is not None else ())
+        if isinstance(part, FilePart) and _is_odd_image(part)
     ]
     if cut := [spec.name for spec in request.tools if _is_cut(spec, traits)]:
         text = f"{request.model} takes {traits.description_max} characters of a tool's description: cut for {', '.join(cut)}"
@@ -160,18 +169,34 @@ def _user_part(part: UserPart) -> dict[str, Any]:
 
 
 def _file(part: FilePart) -> dict[str, Any]:
-    media_type = part.media_type.partition(";")[0].strip().lower()
+    media_type = _media_type(part)
     if media_type.startswith("text/") or media_type in _TEXT_TYPES:
         # No server takes text as a file, every one takes it as text.
         text = part.data.decode("utf-8", "replace")
         return {"type": "text", "text": f"File {part.name or 'without a name'}:\n{text}"}
     encoded = base64.b64encode(part.data).decode()
-    url = f"data:{media_type};base64,{encoded}"
-    if media_type.startswith("image/"):
+    url = f"data:{media_type.replace('image/jpg', 'image/jpeg')};base64,{encoded}"
+    if media_type in _IMAGES:
         return {"type": "image_url", "image_url": {"url": url}}
+    if _is_odd_image(part):
+        # Refused, and with it every later request of the session: the model is told of it instead.
+        return {"type": "text", "text": f"[{_label(part)}: an image of {len(part.data)} bytes that cannot be shown]"}
     if media_type in _AUDIO_FORMATS:
         return {"type": "input_audio", "input_audio": {"data": encoded, "format": _AUDIO_FORMATS[media_type]}}
     return {"type": "file", "file": {"filename": part.name or "file", "file_data": url}}
+
+
+def _is_odd_image(part: FilePart) -> bool:
+    media_type = _media_type(part)
+    return media_type.startswith("image/") and media_type not in _IMAGES
+
+
+def _media_type(part: FilePart) -> str:
+    return part.media_type.partition(";")[0].strip().lower()
+
+
+def _label(part: FilePart) -> str:
+    return f"{part.name or 'a file'} ({part.media_type})"
 
 
 def _assistant(
@@ -186,7 +211,8 @@ def _assistant(
         match part:
             case TextPart(text=text) | RefusalPart(text=text):
                 # A refusal is sent as text: the field for it is known to OpenAI alone, and it reads the same.
-                texts.append(text)
+                if text.strip():
+                    texts.append(text)
             case ToolCallPart():
                 calls.append(_call(part, model, traits, is_first=not calls))
             case ReasoningPart():
