@@ -1,0 +1,264 @@
+"""Whatever a session has been through, it renders to requests that every dialect takes, for every model that it may move to.
+
+Histories are drawn as what happened (parts, failures, cuts, cancels, results that never came), written as records the way the
+runner writes them, folded, and rendered for each dialect; the rules of the strict doubles judge. They know nothing of our encoders.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from greenroom.backends import claude_request, openai_chat
+from greenroom.backends.claude_settings import headers_of
+from greenroom.config import SessionConfig
+from greenroom.core.session import SessionState
+from greenroom.core.step import Intake
+from greenroom.core.transcript import render
+from greenroom.events import (
+    Event,
+    MessageAccepted,
+    Record,
+    SessionCreated,
+    StepFailed,
+    StepFinished,
+    StepProgress,
+    StepStarted,
+    ToolReturned,
+    TurnEnded,
+    TurnStarted,
+)
+from greenroom.interfaces import BackendRequest
+from greenroom.limits import DEFAULT_LIMITS
+from greenroom.messages import (
+    FilePart,
+    PartDelta,
+    PartEnded,
+    PartStarted,
+    Sidecar,
+    StreamItem,
+    SystemPrompt,
+    TextPart,
+    ToolSpec,
+)
+from greenroom.testing import strict_claude_rules, strict_openai_rules
+
+CHAT_MODELS = ["gpt-4o", "gpt-5", "o3", "deepseek-reasoner", "kimi-k2.5", "gemini-3-pro", "mistral-large", "llama3"]
+CLAUDE_MODELS = ["claude-haiku-4-5", "claude-opus-4-6", "claude-opus-4-8", "claude-sonnet-5-5"]
+MODELS = [("openai", model) for model in CHAT_MODELS] + [("claude", model) for model in CLAUDE_MODELS]
+TOOLS = tuple(ToolSpec(name=name, description="D", parameters={"type": "object"}) for name in ("look", "roll"))
+
+texts = st.sampled_from(["", " ", "\n", "Yes.", "λόγος 🎭 ", "\x00", "a" * 300, '{"a": 1}', "  padded  "])
+arguments = st.sampled_from(
+    ["", "{}", '{"a": 1}', "{", "[1]", "null", '"text"', "{" * 3000, '{"a": "' + "x" * 5000 + '"}']
+)
+call_ids = st.sampled_from(["", "a", "a", "call_1", "with space", "x" * 80, "toolu_01", "ünï", "D681PevKs"])
+names = st.sampled_from(["look", "roll", "gone", "a.b", "", "ö" * 70, "x" * 90])
+files = st.sampled_from(
+    [
+        FilePart(media_type="image/png", data=b"png"),
+        FilePart(media_type="image/bmp", data=b"bmp", name="b.bmp"),
+        FilePart(media_type="application/pdf", data=b"%PDF", name="a.pdf"),
+        FilePart(media_type="text/plain", data="Grüße".encode()),
+        FilePart(media_type="application/octet-stream", data=b"\xff\x00"),
+    ]
+)
+
+
+def claude(block: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "claude", block
+
+
+BLOCKS = {
+    "text": [claude({"type": "text", "text": "Cited.", "citations": [{"type": "char_location", "cited_text": "C"}]})],
+    "reasoning": [
+        claude({"type": "thinking", "thinking": "Hm.", "signature": "sig"}),
+        ("openai", {"field": "reasoning_content"}),
+    ],
+    "tool_call": [
+        ("openai", {"extra_content": {"google": {"thought_signature": "sig"}}}),
+        claude({"type": "tool_use", "caller": {"type": "code_execution", "tool_id": "srvtoolu_1"}}),
+    ],
+    "opaque": [
+        claude({"type": "redacted_thinking", "data": "blob"}),
+        claude({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}}),
+        claude({"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}),
+        ("openai", {"reasoning_details": [{"type": "reasoning.encrypted", "data": "b"}]}),
+        ("elsewhere", {"any": ["thing"]}),
+        claude({}),
+    ],
+    "refusal": [],
+}
+
+
+@st.composite
+def parts(draw: st.DrawFn, model: str) -> list[StreamItem]:
+    """Draws the items of one step, cut anywhere or whole."""
+    items: list[StreamItem] = []
+    count = draw(st.integers(0, 4))
+    for number in range(count):
+        kind = draw(st.sampled_from(["text", "reasoning", "tool_call", "tool_call", "refusal", "opaque"]))
+        started = {"call_id": draw(call_ids), "name": draw(names)} if kind == "tool_call" else {}
+        items.append(PartStarted(part=number, kind=kind, **started))
+        if text := draw(arguments if kind == "tool_call" else texts):
+            items.append(PartDelta(part=number, delta=text))
+        sidecar = None
+        if BLOCKS[kind] and draw(st.booleans()):
+            backend, data = draw(st.sampled_from(BLOCKS[kind]))
+            owner = draw(st.sampled_from([model, model, "claude-opus-4-6"]))
+            sidecar = Sidecar(backend=backend, model=owner, data=msgspec.Raw(msgspec.json.encode(data)))
+        items.append(PartEnded(part=number, sidecar=sidecar))
+    return items
+
+
+class Log:
+    """A session's records, written as the runner writes them."""
+
+    def __init__(self) -> None:
+        self.state = SessionState("s")
+        self.write(SessionCreated(user_id="u", config=SessionConfig()))
+
+    def write(self, *events: Event) -> None:
+        for event in events:
+            assert self.state.allows((event,)), event
+            self.state.apply(Record(seq=self.state.seq + 1, epoch=1, at_ms=1, event=event))
+
+    def begin(self, number: int, said: Sequence[Any]) -> None:
+        turn_id = f"t{number}"
+        self.write(MessageAccepted(message_id=f"m{number}", turn_id=turn_id, parts=tuple(said)))
+        self.write(TurnStarted(turn_id=turn_id))
+
+    def step(self, draw: st.DrawFn, backend: str, model: str) -> bool:
+        """Writes one step with its results; returns whether the turn goes on."""
+        turn = self.state.turn
+        assert turn is not None
+        attempt = (turn.step, turn.attempt + 1) if turn._failure is not None else (turn.step + 1, 1)
+        self.write(StepStarted(step=attempt[0], attempt=attempt[1], backend=backend, model=model))
+        intake = Intake(seq=self.state.seq, used_call_ids=self.state.call_ids, limits=DEFAULT_LIMITS)
+        items = intake.take(draw(parts(model)))
+        ending = draw(st.sampled_from(["finished", "finished", "finished", "failed", "cut", "paused"]))
+        if ending in {"failed", "cut"}:
+            items = items[: draw(st.integers(0, len(items)))]
+        if items:
+            self.write(StepProgress(items=tuple(items)))
+        if ending == "cut":
+            return False
+        if ending == "failed":
+            self.write(StepFailed(code="backend_garbled", message="m"))
+            return draw(st.booleans())
+        self.write(StepFinished(reason="pause" if ending == "paused" else "stop"))
+        for call in turn.unsettled_calls():
+            if draw(st.integers(0, 7)) == 0:
+                return False  # the turn is cancelled before this call is run
+            outcome = draw(st.sampled_from(["ok", "error", "unknown"]))
+            content = draw(texts)
+            self.write(ToolReturned(call_id=call.call_id, name=call.name, outcome=outcome, content=content))
+        return turn.state.value == "ready" and draw(st.integers(0, 3)) > 0
+
+
+def chat_body(request: BackendRequest) -> tuple[dict[str, Any], list[str]]:
+    body = json.loads(msgspec.json.encode(openai_chat.encode(request)))
+    return body, strict_openai_rules.refusals(body)
+
+
+def claude_body(request: BackendRequest) -> tuple[dict[str, Any], list[str]]:
+    body = json.loads(msgspec.json.encode(claude_request.encode(request)))
+    headers = headers_of(body)
+    return body, strict_claude_rules.refusals(body, headers=headers)
+
+
+DIALECTS: dict[str, Callable[[BackendRequest], tuple[dict[str, Any], list[str]]]] = {
+    "openai": chat_body,
+    "claude": claude_body,
+}
+
+
+def said_in(body: dict[str, Any]) -> list[str]:
+    """Returns what is cached of a conversation, piece by piece: a later request must begin with it."""
+    pieces: list[str] = []
+    for message in body["messages"]:
+        content = message.get("content")
+        if message["role"] == "user" and isinstance(content, str):
+            content = [{"type": "text", "text": content}]  # two ways to write the same
+        if not isinstance(content, list) or "tool_calls" in message:
+            pieces.append(json.dumps(message))
+            continue
+        for block in content:
+            unmarked = {name: value for name, value in block.items() if name != "cache_control"}
+            pieces.append(json.dumps([message["role"], unmarked]))
+    return pieces
+
+
+def requests_of(state: SessionState, number: int) -> list[tuple[str, BackendRequest]]:
+    transcript = render(state)
+    made = []
+    # A third of the models each time, in turn: every history is long enough for all of them.
+    for backend, model in MODELS[state.seq % 4 :: 4]:
+        asked: dict[str, Any] = [{}, {"reasoning_effort": "low"}, {"thinking_budget_tokens": 2048, "tools": ()}][
+            number % 3
+        ]
+        settings = {"tools": TOOLS, "temperature": 0.5, "max_tokens": 4096, **asked}
+        request = BackendRequest(
+            model=model, system=SystemPrompt(stable="S", volatile="V"), messages=transcript, session_id="s", **settings
+        )
+        made.append((backend, request))
+    return made
+
+
+@pytest.mark.timeout(300)
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(data=st.data())
+def test_any_history_is_accepted_by_every_dialect(data: st.DataObject) -> None:
+    log = Log()
+    before: dict[str, list[str]] = {}
+    for number in range(data.draw(st.integers(1, 4))):
+        said = data.draw(st.lists(st.one_of(texts.map(lambda text: TextPart(text=text)), files), max_size=3))
+        log.begin(number, said)
+        goes_on, steps = True, 0
+        while goes_on and steps < 4:
+            check(log.state, number, before)
+            backend, model = data.draw(st.sampled_from(MODELS))
+            goes_on = log.step(data.draw, backend, model)
+            steps += 1
+        log.write(
+            TurnEnded(turn_id=f"t{number}", outcome=data.draw(st.sampled_from(["completed", "cancelled", "failed"])))
+        )
+    log.begin(99, [TextPart(text="And now?")])
+    check(log.state, 0, before)
+
+
+def check(state: SessionState, number: int, before: dict[str, list[str]]) -> None:
+    turn = state.turn
+    assert turn is not None
+    is_paused = turn.step > 0 and turn._reason == "pause" and not turn.calls
+    for backend, request in requests_of(state, number):
+        body, refused = DIALECTS[backend](request)
+        if is_paused:
+            # Only the provider that paused is asked with its own words last; what another would say to that is its business.
+            refused = [reason for reason in refused if "prefill" not in reason and "final" not in reason.lower()]
+        assert refused == [], (request.model, refused, json.dumps(body)[:3000])
+        thinks = "thinking" in body or request.reasoning_effort or request.thinking_budget_tokens
+        if not thinks and not is_paused:
+            # Nothing that was sent once changes later: prompt caches live from that.
+            now, then = said_in(body), before.get(request.model, [])
+            assert now[: len(then)] == then, request.model
+            before[request.model] = now
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_rules_are_not_asleep(dialect: str) -> None:
+    """A transcript that breaks the rules is refused: else the property above would say nothing."""
+    log = Log()
+    log.begin(0, [TextPart(text="Hi")])
+    request = next(made for backend, made in requests_of(log.state, 0) if backend == dialect)
+    body, refused = DIALECTS[dialect](request)
+    assert refused == []
+    body["messages"].append({"role": "user", "content": ""})
+    judge = strict_openai_rules.refusals if dialect == "openai" else strict_claude_rules.refusals
+    assert judge(body) != []
