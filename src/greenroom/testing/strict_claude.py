@@ -29,6 +29,7 @@ import msgspec
 from aiohttp import web
 
 from greenroom.backends.scripted import Call, Cut, Gate, Pause, Say, Think
+from greenroom.testing.prompt_cache import PromptCache, tokens
 from greenroom.testing.strict_claude_rules import (
     MODELS,
     THINKING,
@@ -119,9 +120,16 @@ class StrictClaude:
         left: set each time a client leaves in the middle of an answer.
     """
 
-    def __init__(self, script: Script = (), *, key: str = "sk-ant-strict-test-key") -> None:
-        """`script` is played answer by answer, one per request; or it is asked for the answer, with the request's body."""
+    def __init__(self, script: Script = (), *, key: str = "sk-ant-strict-test-key", counts_usage: bool = False) -> None:
+        """Takes the script.
+
+        Args:
+            script: played answer by answer, one per request; or it is asked for the answer, with the request's body.
+            key: see above.
+            counts_usage: the input is counted, and what of it was cached up to a breakpoint before.
+        """
         self.key = key
+        self._cache = PromptCache() if counts_usage else None
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[Mapping[str, str]] = []
         self.refused: list[str] = []
@@ -242,7 +250,7 @@ class StrictClaude:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": _STARTED,
+            "usage": _STARTED if self._cache is None else _counted(self._cache, body),
         }
         yield _event("message_start", message=message)
         yield _event("ping")
@@ -303,6 +311,21 @@ class StrictClaude:
         for delta in deltas:
             yield _event("content_block_delta", index=index, delta=delta)
         yield _event("content_block_stop", index=index)
+
+
+def _counted(cache: PromptCache, body: Mapping[str, Any]) -> dict[str, int]:
+    blocks = [*body.get("tools", ()), *body.get("system", ())]
+    for message in body["messages"]:
+        blocks += blocks_of(message)
+    pieces = [str(body["model"]), *(str(_unmarked(block)) for block in blocks)]
+    marks = {place for place, block in enumerate(blocks, start=1) if "cache_control" in block}
+    read, written = cache.marked(pieces, marks)
+    return {
+        "input_tokens": max(tokens(pieces) - read - written, 0),
+        "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": written,
+        "output_tokens": 1,
+    }
 
 
 def _failed(error: HttpError) -> web.Response:

@@ -25,6 +25,7 @@ from typing import Any, Final, Self
 import msgspec
 from aiohttp import web
 
+from greenroom.testing.prompt_cache import PromptCache, tokens
 from greenroom.testing.strict_openai_rules import refusals
 
 __all__ = ["Refused", "Reply", "ReplyCall", "Step", "StrictOpenAI", "refusals"]
@@ -102,9 +103,16 @@ class StrictOpenAI:
         left: set each time a client leaves in the middle of an answer.
     """
 
-    def __init__(self, script: Script = (), *, key: str = "sk-strict-test-key") -> None:
-        """`script` is played step by step, one per request; or it is asked for the step, with the request's body."""
+    def __init__(self, script: Script = (), *, key: str = "sk-strict-test-key", counts_usage: bool = False) -> None:
+        """Takes the script.
+
+        Args:
+            script: played step by step, one per request; or it is asked for the step, with the request's body.
+            key: see above.
+            counts_usage: the input, and what of it was sent before, is counted in place of the replies' `usage`.
+        """
         self.key = key
+        self._cache = PromptCache() if counts_usage else None
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[Mapping[str, str]] = []
         self.refused: list[str] = []
@@ -162,6 +170,8 @@ class StrictOpenAI:
             case Refused() as refused:
                 return refusal_of(refused)
             case Reply() as reply:
+                if self._cache is not None:
+                    reply = msgspec.structs.replace(reply, usage=_counted(self._cache, body, reply))
                 return await self._play(request, reply, str(body["model"]))
 
     def _next_step(self, body: dict[str, Any]) -> Step:
@@ -195,6 +205,15 @@ class StrictOpenAI:
             self.left.set()
             raise
         return response
+
+
+def _counted(cache: PromptCache, body: dict[str, Any], reply: Reply) -> dict[str, Any]:
+    pieces = [str(body["model"]), *(str(tool) for tool in body.get("tools", ())), *map(str, body["messages"])]
+    return {
+        "prompt_tokens": tokens(pieces),
+        "completion_tokens": tokens([reply.text]),
+        "prompt_tokens_details": {"cached_tokens": cache.automatic(pieces)},
+    }
 
 
 def _events(reply: Reply, model: str, response_id: str, numbers: Iterator[int]) -> Iterator[bytes]:
