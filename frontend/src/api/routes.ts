@@ -1,0 +1,101 @@
+/** The server's routes as functions. Rule: one function for each thing that the UI asks, and no path is written elsewhere. */
+import type { Message } from '../chat/messages';
+import { json, request, send } from './http';
+import type {
+  ModelRow,
+  PersonaRow,
+  SessionData,
+  SessionPage,
+  SessionPatch,
+  Status,
+  ToolsetRow,
+  WorkspaceFile,
+} from './types';
+
+const id = encodeURIComponent;
+const session = (sessionId: string) => `/v1/sessions/${id(sessionId)}`;
+
+// --- sessions -----------------------------------------------------------------------------------------------------------
+
+export function listSessions(query: string, cursor: string | null, limit: number, signal: AbortSignal): Promise<SessionPage> {
+  const parameters = new URLSearchParams({ limit: String(limit) });
+  if (query) parameters.set('query', query);
+  if (cursor) parameters.set('cursor', cursor);
+  return json(`/v1/sessions?${parameters}`, { signal });
+}
+
+export const getSession = (sessionId: string, signal?: AbortSignal) =>
+  json<SessionData>(session(sessionId), signal ? { signal } : {});
+
+export const patchSession = (sessionId: string, patch: SessionPatch) => send<SessionData>('PATCH', session(sessionId), patch);
+
+/** With `keepalive` the request outlives the page. */
+export async function deleteSession(sessionId: string, keepalive = false): Promise<void> {
+  await request(session(sessionId), { method: 'DELETE', keepalive });
+}
+
+export const forkSession = (sessionId: string, atSeq?: number) =>
+  send<SessionData>('POST', `${session(sessionId)}/fork`, atSeq === undefined ? {} : { at_seq: atSeq });
+
+export const exportPath = (sessionId: string) => `${session(sessionId)}/export`;
+
+export const importSession = (bundle: Blob) =>
+  json<SessionData>('/v1/sessions/import', {
+    method: 'POST',
+    headers: { 'content-type': 'application/octet-stream' },
+    body: bundle,
+  });
+
+// --- the conversation ---------------------------------------------------------------------------------------------------
+
+export const chatMessages = (sessionId: string, signal?: AbortSignal) =>
+  json<{ messages: Message[]; active: boolean }>(`/api/chat/${id(sessionId)}/messages`, signal ? { signal } : {});
+
+export const stopChat = (sessionId: string) => send<unknown>('POST', `/api/chat/${id(sessionId)}/stop`, {});
+
+export interface Attachment {
+  name: string;
+  media_type: string;
+  data: string;
+}
+
+/** Accepts a message without waiting for its answer. */
+export const queueMessage = (sessionId: string, message: string, attachments: Attachment[], key: string) =>
+  json<unknown>(`${session(sessionId)}/messages`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', prefer: 'respond-async' },
+    body: JSON.stringify({ message, attachments, idempotency_key: key }),
+  });
+
+export const decideApproval = (
+  sessionId: string,
+  approvalId: string,
+  decision: { decision: 'approve' | 'deny'; arguments?: unknown; reason?: string },
+) => send<unknown>('POST', `${session(sessionId)}/approvals/${id(approvalId)}`, decision);
+
+// --- what there is ------------------------------------------------------------------------------------------------------
+
+export const getStatus = () => json<Status>('/v1/status');
+export const getModels = () => json<{ models: ModelRow[] }>('/v1/models').then((answer) => answer.models);
+export const getPersonas = () => json<{ personas: PersonaRow[] }>('/v1/personas').then((answer) => answer.personas);
+export const getToolsets = () => json<{ toolsets: ToolsetRow[] }>('/v1/toolsets').then((answer) => answer.toolsets);
+
+// --- workspace ----------------------------------------------------------------------------------------------------------
+
+export const filePath = (sessionId: string, path: string) =>
+  `${session(sessionId)}/workspace/${path.split('/').map(id).join('/')}`;
+
+export const listFiles = (sessionId: string, signal: AbortSignal) =>
+  json<{ files: WorkspaceFile[] }>(`${session(sessionId)}/workspace/`, { signal }).then((answer) => answer.files);
+
+export async function putFile(sessionId: string, path: string, contents: Blob): Promise<void> {
+  await request(filePath(sessionId, path), {
+    method: 'PUT',
+    headers: { 'content-type': 'application/octet-stream' },
+    body: contents,
+  });
+}
+
+export async function deleteFile(sessionId: string, path: string): Promise<void> {
+  await request(filePath(sessionId, path), { method: 'DELETE' });
+}
