@@ -24,7 +24,7 @@ install: $(installed) ## make .venv and install Greenroom with everything that i
 $(installed): pyproject.toml constraints.txt scripts/make-venv
 	@$(bin)/python -c '' 2>/dev/null || scripts/make-venv $(VENV) $(PYTHON)
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(bin)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[jwt,local]' --group test
+	$(bin)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[jwt,local,uvloop]' --group test
 	@touch $@
 
 # Never fails here: without the model, the tests that need it fail under CI and are skipped with the reason elsewhere.

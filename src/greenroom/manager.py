@@ -213,7 +213,7 @@ class AgentManager(Conversing):
         summary = await opened.store.index.get(session_id)
         return self._data(summary) if summary is not None else None
 
-    async def owner_of(self, session_id: str) -> str:
+    async def user_of(self, session_id: str) -> str:
         """Returns whose session it is: what every check of access comes down to.
 
         Raises:

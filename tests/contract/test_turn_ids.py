@@ -90,11 +90,11 @@ async def test_a_malformed_id_is_refused_before_anything_is_written(stage: Stage
     assert await stage.manager.history(session_id) == []
 
 
-async def test_the_owner_of_a_session(stage: Stage) -> None:
+async def test_the_user_of_a_session(stage: Stage) -> None:
     session_id = await stage.session(user_id="ann")
-    assert await stage.manager.owner_of(session_id) == "ann"
+    assert await stage.manager.user_of(session_id) == "ann"
     await stage.manager.hibernate(session_id)
-    assert await stage.manager.owner_of(session_id) == "ann"
+    assert await stage.manager.user_of(session_id) == "ann"
     for unknown in ("nobody", "../etc", ""):
         with pytest.raises(SessionNotFound):
-            await stage.manager.owner_of(unknown)
+            await stage.manager.user_of(unknown)

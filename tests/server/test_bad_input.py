@@ -63,7 +63,10 @@ async def test_every_route_with_a_body_that_is_none(prepared: Web, body: bytes) 
             if "application/json" not in content or (body in {b"", b'{"a":1,"a":2}'}):
                 continue
             filled = (
-                path.replace("{session_id}", SESSION).replace("{agent_id}", "default").replace("{approval_id}", "a")
+                path.replace("{session_id}", SESSION)
+                .replace("{agent_id}", "default")
+                .replace("{approval_id}", "a")
+                .replace("{turn_id}", "a")
             )
             answer = await prepared.ask(method.upper(), filled, data=body)
             assert answer.status in {400, 422}, f"{method} {path}: {answer.status}"

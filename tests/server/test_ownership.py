@@ -19,7 +19,14 @@ from server.conftest import OTHER, OpenWeb
 SECRET = "the-secret-of-the-first-user"
 SESSION = "session-of-the-first-user"
 TURN = "turn-of-the-first-user"
-NAMES = {"session_id": SESSION, "path": "secret.txt", "approval_id": "a1", "agent_id": "default", "name": "x.js"}
+NAMES = {
+    "session_id": SESSION,
+    "path": "secret.txt",
+    "approval_id": "a1",
+    "agent_id": "default",
+    "turn_id": "open",
+    "name": "x.js",
+}
 PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/", "/s/{session_id}", "/assets/{name}", "/{name}"}
 """Public routes: they know no session."""
 ANSWERS_TO_NOBODYS = {"/api/chat/{session_id}/stream", "/agui"}

@@ -216,7 +216,7 @@ class Client:
         *,
         protocol: Literal["native", "ag-ui", "ag-ui-0", "ai-sdk", "ai-sdk-7"] = "native",
     ) -> AsyncGenerator[tuple[str, Data], None]:
-        """Joins or rejoins a session: yields `(cursor, event)` until it is idle.
+        """Joins or rejoins a session: yields `(cursor, event)` until it is idle, or waits for a person.
 
         Raises:
             GreenroomError: as `AgentManager.attach`.
@@ -237,7 +237,7 @@ class Client:
                         cursor = frame.cursor
                         waiting.begin_anew()
                         yield cursor, event
-                if (await self.session(session_id))["status"] == "idle":
+                if (await self.session(session_id))["status"] != "running":
                     return
                 error = ServerUnavailable("the connection ended before the session was idle")
             except ServerUnavailable as lost:
@@ -273,10 +273,43 @@ class Client:
         *,
         arguments: Mapping[str, Any] | None = None,
         reason: str | None = None,
-    ) -> None:
-        """Approves or denies a tool call that waits."""
+    ) -> Data:
+        """Approves or denies a tool call that waits; the turn goes on behind the receipt's cursor.
+
+        Raises:
+            GreenroomError: as `AgentManager.approve`.
+        """
         body = {"decision": decision, "arguments": arguments, "reason": reason}
-        await self._connection.ask("POST", _path(session_id, f"approvals/{quote(approval_id, safe='')}"), body=body)
+        path = _path(session_id, f"approvals/{quote(approval_id, safe='')}")
+        return await self._json("POST", path, body=body, is_repeatable=True)
+
+    async def approvals(self, session_id: str) -> list[Data]:
+        """Returns the tool calls that wait for a person."""
+        waiting: list[Data] = (await self._json("GET", _path(session_id, "approvals")))["approvals"]
+        return waiting
+
+    async def queue(self, session_id: str) -> list[Data]:
+        """Returns the messages that wait for their turn."""
+        waiting: list[Data] = (await self._json("GET", _path(session_id, "queue")))["queue"]
+        return waiting
+
+    async def edit_message(self, session_id: str, turn_id: str, message: str) -> None:
+        """Changes a message that waits.
+
+        Raises:
+            GreenroomError: with the code `message_not_found`: it does not wait.
+        """
+        path = _path(session_id, f"queue/{quote(turn_id, safe='')}")
+        await self._connection.ask("PATCH", path, body={"message": message}, is_repeatable=True)
+
+    async def withdraw_message(self, session_id: str, turn_id: str) -> None:
+        """Takes a message that waits back.
+
+        Raises:
+            GreenroomError: with the code `message_not_found`: it does not wait.
+        """
+        path = _path(session_id, f"queue/{quote(turn_id, safe='')}")
+        await self._connection.ask("DELETE", path, is_repeatable=False)
 
     # --- files ----------------------------------------------------------------------------------------------------------
 

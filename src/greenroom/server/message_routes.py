@@ -1,4 +1,4 @@
-"""What is said in a session: sending, reading, following, stopping, deciding.
+"""What is said in a session: sending, reading, following, stopping.
 
 Rule: a stream of a turn can be lost and asked for again at any frame: by the same request, or by `GET .../events`.
 """
@@ -54,7 +54,7 @@ async def events(call: Call) -> Answer:
     batches = await call.sessions.attach(
         call.session_id, cursor, protocol=query.protocol, turn_id=query.turn_id, joins=cursor is None
     )
-    if query.turn_id is None and (await call.sessions.data(call.session_id))["status"] == "idle":
+    if query.turn_id is None and (await call.sessions.data(call.session_id))["status"] != "running":
         # Nothing runs: what there is comes at once. If there is nothing, the browser is told not to ask again.
         first = await anext(batches, None)
         if first is None:
@@ -72,15 +72,6 @@ async def steer(call: Call) -> Answer:
     """Gives the running turn a message."""
     receipt = await call.sessions.steer(call.session_id, call.body.message)
     return Json(msgspec.to_builtins(receipt), status=202)
-
-
-async def approve(call: Call) -> Answer:
-    """Decides about a tool call that waits."""
-    body = call.body
-    await call.sessions.approve(
-        call.session_id, call.path["approval_id"], body.decision, arguments=body.arguments, reason=body.reason
-    )
-    return Empty(204)
 
 
 def turn_headers(receipt: Receipt) -> dict[str, str]:
@@ -116,9 +107,5 @@ OPERATIONS: Final = (
     Operation(
         method="POST", path="/v1/sessions/{session_id}/steer", handle=steer, tag=_TAG, is_turn=True,
         summary="Tell the running turn something at its next step", body=bodies.SteerBody, answers={202: bodies.ReceiptData},
-    ),
-    Operation(
-        method="POST", path="/v1/sessions/{session_id}/approvals/{approval_id}", handle=approve, tag=_TAG,
-        summary="Approve or deny a tool call that waits", body=bodies.ApprovalBody, answers={204: None},
     ),
 )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 from greenroom.config import Overlap, check_session_id
 from greenroom.core.cursor import parse_cursor
 from greenroom.core.session import SessionState
-from greenroom.core.view import Message
+from greenroom.core.view import Message, PendingApproval, QueuedMessage
 from greenroom.errors import InvalidArgument, SessionNotFound
 from greenroom.events import Decision
 from greenroom.interfaces import SearchHit, WorkspaceFolder
@@ -45,7 +45,7 @@ class Sessions:
         Raises:
             SessionNotFound: there is none of that id, or it is somebody else's.
         """
-        if await self._manager.owner_of(session_id) != self.user_id:
+        if await self._manager.user_of(session_id) != self.user_id:
             raise SessionNotFound(session_id)
 
     async def exists(self, session_id: str) -> bool:
@@ -221,6 +221,26 @@ class Sessions:
         """Decides about a tool call that waits."""
         await self.check(session_id)
         return await self._manager.approve(session_id, approval_id, decision, arguments=arguments, reason=reason)
+
+    async def approvals(self, session_id: str) -> Sequence[PendingApproval]:
+        """Returns the tool calls that wait for a person."""
+        await self.check(session_id)
+        return await self._manager.approvals(session_id)
+
+    async def queue(self, session_id: str) -> Sequence[QueuedMessage]:
+        """Returns the messages that wait for their turn."""
+        await self.check(session_id)
+        return await self._manager.queue(session_id)
+
+    async def edit(self, session_id: str, turn_id: str, message: str) -> bool:
+        """Changes a message that waits; returns whether it did wait."""
+        await self.check(session_id)
+        return await self._manager.edit_message(session_id, turn_id, message)
+
+    async def withdraw(self, session_id: str, turn_id: str) -> bool:
+        """Takes a message that waits back; returns whether it did wait."""
+        await self.check(session_id)
+        return await self._manager.withdraw_message(session_id, turn_id)
 
     # --- the life of a session ------------------------------------------------------------------------------------------
 

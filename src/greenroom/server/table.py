@@ -16,6 +16,7 @@ from greenroom.server import (
     operation_routes,
     session_routes,
     site,
+    waiting_routes,
 )
 from greenroom.server.operation import Operation
 
@@ -25,6 +26,7 @@ def operations() -> Sequence[Operation]:
     return (
         *session_routes.OPERATIONS,
         *message_routes.OPERATIONS,
+        *waiting_routes.OPERATIONS,
         *file_routes.OPERATIONS,
         *catalogue_routes.OPERATIONS,
         *agui_routes.OPERATIONS,
