@@ -94,6 +94,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     request_body_bytes_max: int = 32 * 1024 * 1024
     """Body of one HTTP request. Attachments come in base64, a third larger than they are."""
+    request_bodies_bytes_max: int = 512 * 1024 * 1024
+    """Bodies of all HTTP requests that are being read or answered."""
     import_bytes_max: int = 256 * 1024 * 1024
     """A bundle that comes over HTTP, packed."""
     request_headers_bytes_max: int = 32 * 1024

@@ -10,6 +10,7 @@ import pytest
 
 from agui_client import Client
 from greenroom.backends.scripted import Call, Cut, Gate, Say, ScriptedBackend, Think
+from greenroom.config import SessionConfig, SessionLabels
 from greenroom.core.cursor import Cursor, parse_cursor
 from greenroom.errors import InvalidStream, SessionNotFound
 from greenroom.events import StepProgress, StepStarted
@@ -200,3 +201,21 @@ async def test_a_deleted_session_ends_its_readers() -> None:
         assert "session_not_found" in (await reader)[-1]
         with pytest.raises(SessionNotFound):
             await frames(opened)
+
+
+async def test_a_session_that_has_become_somebody_elses_is_not_followed_on() -> None:
+    gate = Gate()
+    async with stage([[Say(["abc"]), gate], [Say(["a secret"])]]) as opened:
+        await opened.create()
+        await opened.send()
+        await gate.reached()
+        reading = read(opened, None)
+        seen = [(await anext(reading)).data]
+        await opened.operations.delete(HERE)
+        config = SessionConfig(backend="scripted")
+        assert await opened.operations.create(HERE, user_id="somebody else", config=config, labels=SessionLabels())
+        await opened.send()
+        seen += [frame.data async for frame in reading]
+        assert "session_not_found" in seen[-1]
+        assert "somebody" not in "".join(seen)
+        assert "secret" not in "".join(seen)

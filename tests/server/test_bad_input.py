@@ -210,6 +210,17 @@ async def test_the_largest_body_and_one_above(open_web: OpenWeb, length: dict[st
     is_error(await web.post("/v1/sessions", data=fits + b" ", headers=length), 413, "limit_exceeded")
 
 
+async def test_the_last_body_in_memory_and_one_above(open_web: OpenWeb) -> None:
+    gate = Gate()
+    web = open_web([[gate, Say("done")]], config={"limits": {"request_bodies_bytes_max": 300}})
+    assert (await web.post("/v1/sessions", data=b'{"title":"' + b"x" * 288 + b'"}')).status == 201
+    above = await web.post("/v1/sessions", data=b'{"title":"' + b"x" * 289 + b'"}')
+    is_error(above, 503, "too_many_bodies")
+    assert above.headers["retry-after"]
+    for _ in range(5):
+        assert (await web.post("/v1/sessions", data=b'{"title":"' + b"x" * 200 + b'"}')).status == 201, "it was let go"
+
+
 async def test_the_last_stream_and_one_above(open_web: OpenWeb) -> None:
     gate = Gate()
     web = open_web([[Say("abc"), gate]] * 9, config={"limits": {"streams_per_user_max": 2, "streams_max": 3}})

@@ -17,7 +17,7 @@ import msgspec
 from greenroom.core.cursor import Cursor
 from greenroom.core.session import SessionState
 from greenroom.core.step import units
-from greenroom.errors import LogUnavailable
+from greenroom.errors import LogUnavailable, SessionNotFound
 from greenroom.events import StepProgress
 from greenroom.messages import PartDelta, PartItem
 from greenroom.runtime.feed import Entry, Gap, Reader, entries_of
@@ -73,8 +73,13 @@ class Follower(Generic[S]):
             EventLogError: the log cannot be read.
         """
         fruitless = 0
+        user_id: str | None = None
         while True:
             async with self._registry.using(self._session_id) as live:
+                # Deleted, and made again under the same id by somebody else: that is another session.
+                if user_id not in {None, live.state.tally.user_id}:
+                    raise SessionNotFound(self._session_id)
+                user_id = live.state.tally.user_id
                 if position is not None and not is_checked and not await self.exists(live, position):
                     position = None
                 is_checked = False

@@ -10,6 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -152,23 +153,24 @@ class App:
             told["session_id"] = path["session_id"]
         query = parsed_query(operation.query, scope["query_string"])
         self._gate.check_media_type(operation, headers)
-        raw = await self._gate.body(operation, headers, receive) if scope["method"] not in {"GET", "HEAD"} else b""
-        body = _body(operation, raw)
-        if operation.is_turn:
-            if self.place.is_draining:
-                raise _draining()
-            self.place.quotas.count_message(sessions.user_id)
-        call = Call(
-            place=self.place,
-            access=self._access,
-            sessions=sessions,
-            path=path,
-            query=query,
-            body=body,
-            headers=headers,
-            scope=scope,
-        )
-        return await operation.handle(call)
+        with ExitStack() as holding:
+            has_body = scope["method"] not in {"GET", "HEAD"}
+            raw = await self._gate.body(operation, headers, receive, holding) if has_body else b""
+            call = Call(
+                place=self.place,
+                access=self._access,
+                sessions=sessions,
+                path=path,
+                query=query,
+                body=_body(operation, raw),
+                headers=headers,
+                scope=scope,
+            )
+            if operation.is_turn:
+                if self.place.is_draining:
+                    raise _draining()
+                self.place.quotas.count_message(sessions.user_id)
+            return await operation.handle(call)
 
     def _found(self, scope: Scope) -> tuple[Operation, Mapping[str, str]]:
         allowed: set[str] = set()

@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Final
 from urllib.parse import urlsplit
 
 from greenroom.server.access import Principal
 from greenroom.server.answers import Receive, Scope
 from greenroom.server.operation import Operation
-from greenroom.server.refusal import Refusal
+from greenroom.server.refusal import RETRY_AFTER_S, Refusal
 from greenroom.settings import Settings
 
 JSON: Final = "application/json"
@@ -32,6 +33,7 @@ class Gate:
 
     def __init__(self, settings: Settings) -> None:
         self._limits = settings.limits
+        self._held_bytes = 0
         self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.server.origins)
         named = {host.lower() for host in settings.server.hosts}
         own = settings.host.lower()
@@ -127,11 +129,14 @@ class Gate:
                 hint=f"send {' or '.join(taken)}",
             )
 
-    async def body(self, operation: Operation, headers: Mapping[str, str], receive: Receive) -> bytes:
-        """Returns the whole body.
+    async def body(
+        self, operation: Operation, headers: Mapping[str, str], receive: Receive, holding: ExitStack
+    ) -> bytes:
+        """Returns the whole body, which counts among those in memory until `holding` is left.
 
         Raises:
-            Refusal: 413 when it is too large, 408 when it takes too long, 400 when the client leaves.
+            Refusal: 413 when it is too large, 408 when it takes too long, 400 when the client leaves, 503 when there are too
+                many bodies in memory.
         """
         bytes_max = self._bytes_max(operation)
         length = headers.get("content-length", "0")
@@ -147,6 +152,7 @@ class Gate:
                         raise Refusal(400, "client_left", "the client left in the middle of its request")
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
+                    self._hold(len(parts[-1]), holding)
                     if size > bytes_max:
                         raise _too_large(bytes_max)
                     if not message.get("more_body", False):
@@ -155,6 +161,16 @@ class Gate:
             raise Refusal(
                 408, "request_timeout", "the request took too long to arrive", headers={"connection": "close"}
             ) from error
+
+    def _hold(self, size: int, holding: ExitStack) -> None:
+        if self._held_bytes + size > self._limits.request_bodies_bytes_max:
+            retry = {"retry-after": str(RETRY_AFTER_S), "connection": "close"}
+            raise Refusal(503, "too_many_bodies", "the server has no room for another request", headers=retry)
+        self._held_bytes += size
+        holding.callback(self._let_go, size)
+
+    def _let_go(self, size: int) -> None:
+        self._held_bytes -= size
 
     def _bytes_max(self, operation: Operation) -> int:
         if operation.bytes_limit:
