@@ -5,6 +5,8 @@ Rule: whoever stops the server with SIGTERM or Ctrl-C stops no turn that can be 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import secrets
 import signal
@@ -19,12 +21,16 @@ import uvicorn
 
 from greenroom.errors import InvalidConfig
 from greenroom.manager import AgentManager
+from greenroom.runtime.tasks import Tasks
 from greenroom.server.access import Access
 from greenroom.server.app import App
 from greenroom.server.connection import bounded
 from greenroom.server.gate import is_loopback
+from greenroom.server.pauses import keep_short
 from greenroom.server.signed import Keys, fetch_over_http
 from greenroom.settings import Settings
+
+logger: Final = logging.getLogger("greenroom")
 
 TOKEN_FILE: Final = "server-token"  # noqa: S105 - the name of the file
 _STREAMS_END_S_MAX: Final = 5
@@ -70,7 +76,7 @@ def make_app(manager: AgentManager, *, token: str | None) -> App:
 
 
 async def serve(manager: AgentManager, *, token: str | None, on_listening: Callable[[str], None]) -> None:
-    """Serves until a signal says to stop.
+    """Serves until a signal says to stop. For a process that does nothing else: sets up the whole interpreter (`pauses`).
 
     Args:
         manager: closed at the end.
@@ -101,9 +107,12 @@ async def serve(manager: AgentManager, *, token: str | None, on_listening: Calla
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         on_listening(f"http://{host}:{port}/")
 
+    tasks = Tasks()
+    tasks.start(keep_short(lambda: manager.running_turns), name="pauses", done=_looked_at)
     try:
         await Server(config, app, listens).serve(sockets=[listening])
     finally:
+        await tasks.end()
         listening.close()
 
 
@@ -127,6 +136,11 @@ def token_of(settings: Settings) -> str | None:
             hint="set GREENROOM_TOKEN, or server.api_keys or server.jwt in greenroom.toml; or listen at 127.0.0.1",
         )
     return _kept(settings.home / TOKEN_FILE)
+
+
+def _looked_at(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        logger.error("the process could not be set up for serving", exc_info=failure)
 
 
 def _kept(path: Path) -> str:
