@@ -52,7 +52,8 @@ export function App() {
       if (isCommand && event.key.toLowerCase() === 'k') {
         event.preventDefault();
         setSidebarOpen(true);
-        requestAnimationFrame(() => search.current?.focus());
+        if (search.current) search.current.focus();
+        else requestAnimationFrame(() => search.current?.focus());
       } else if (isCommand && event.shiftKey && event.key.toLowerCase() === 'o') {
         event.preventDefault();
         open(null);

@@ -4,13 +4,14 @@ import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore
 import { asApiError } from './api/http';
 import { forkSession, patchSession } from './api/routes';
 import type { SessionData, SessionPatch } from './api/types';
-import { type Message, changeBetween, textOf, toolsReturned } from './chat/messages';
+import { type Message, changeBetween, textOf, toolsReturned, waitsForApproval } from './chat/messages';
 import { type Outgoing, putOut, takeOut } from './chat/outbox';
 import { SessionChat } from './chat/session-chat';
 import { Composer, type ComposerHandle } from './composer/composer';
 import { Conversation } from './conversation/conversation';
 import { SessionContext } from './conversation/markdown';
 import { Failure, type MessageActions } from './conversation/message';
+import { DurationsContext } from './conversation/tool-card';
 import { Banner } from './banner';
 import { EmptyState, Missing } from './empty-state';
 import { SessionHeader } from './session-header';
@@ -109,7 +110,9 @@ export function SessionView({ id, isNew, list, open, isSidebarOpen, openSidebar,
         {phase === 'loading' && <div className="conversation" aria-busy="true" />}
         {isEmpty && <EmptyState choose={(text) => composer.current?.put(text)} />}
         {(phase === 'open' || (phase === 'new' && !isEmpty)) && (
-          <Conversation messages={messages} isBusy={isBusy} pendingChange={pendingChange} actions={actions} footer={null} />
+          <DurationsContext value={state.durations}>
+            <Conversation messages={messages} isBusy={isBusy} pendingChange={pendingChange} actions={actions} />
+          </DurationsContext>
         )}
         {phase !== 'missing' && (
           <div className="dock">
@@ -131,7 +134,7 @@ export function SessionView({ id, isNew, list, open, isSidebarOpen, openSidebar,
               key={id}
               ref={composer}
               draftKey={phase === 'new' ? 'new' : id}
-              isBusy={isBusy && phase !== 'loading'}
+              isBusy={(isBusy && phase !== 'loading') || waitsForApproval(messages.at(-1))}
               isStopping={state.isStopping}
               settings={<Pickers choice={choice} change={change} />}
               onSend={send}

@@ -28,6 +28,13 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 expect.set_options(timeout=10_000)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A browser beside other work takes its time; a test that hangs is still ended."""
+    for item in items:
+        if STAGE.parent in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(180))
+
+
 # --- the browser ----------------------------------------------------------------------------------------------------------
 
 
@@ -126,9 +133,9 @@ class Server:
     def start(self) -> None:
         """Starts it; returns when it listens."""
         command = [sys.executable, str(STAGE), str(self._home), str(self._port)]
-        tests = str(STAGE.parent.parent)
+        path = [str(STAGE.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": tests}
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(path)}
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

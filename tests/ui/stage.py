@@ -133,6 +133,7 @@ def _hostile_tool(_: str) -> Sequence[Cue]:
 PLAYS: Final[Mapping[str, Callable[[str], Step]]] = {
     "tour": lambda _: Say(TOUR),
     "tools": _tools,
+    "roll": _tools,
     "count": _count,
     "long": _long,
     "think": lambda _: [Think("I look at it from all sides."), Pause(0.4), Say("I have thought about it.")],

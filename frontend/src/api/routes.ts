@@ -51,6 +51,22 @@ export const importSession = (bundle: Blob) =>
 export const chatMessages = (sessionId: string, signal?: AbortSignal) =>
   json<{ messages: Message[]; active: boolean }>(`/api/chat/${id(sessionId)}/messages`, signal ? { signal } : {});
 
+/** How long the tools of a session took, by the id of the call. */
+export async function toolDurations(sessionId: string, signal: AbortSignal): Promise<Map<string, number>> {
+  interface Part {
+    type: string;
+    call_id?: string;
+    outcome?: string | null;
+    duration_ms?: number;
+  }
+  const { messages } = await json<{ messages: { parts: Part[] }[] }>(`${session(sessionId)}/messages`, { signal });
+  const found = new Map<string, number>();
+  for (const { parts } of messages)
+    for (const { type, call_id, outcome, duration_ms } of parts)
+      if (type === 'tool_call' && call_id && outcome) found.set(call_id, duration_ms ?? 0);
+  return found;
+}
+
 export const stopChat = (sessionId: string) => send<unknown>('POST', `/api/chat/${id(sessionId)}/stop`, {});
 
 export interface Attachment {

@@ -11,7 +11,7 @@ import { ApiError, asApiError, errorOf } from '../api/http';
 import * as api from '../api/routes';
 import type { Notice, SessionData, SessionPatch } from '../api/types';
 import { pause, pauseMs } from './backoff';
-import { type Message, lengthOf, textOf, titleFrom, waitsForApproval } from './messages';
+import { type Message, isToolPart, lengthOf, textOf, titleFrom, waitsForApproval } from './messages';
 import { listen, tell } from './tabs';
 import { SessionTransport } from './transport';
 
@@ -33,6 +33,8 @@ export interface SessionState {
   queue: Message[];
   /** Messages that have not reached the server yet. */
   unsent: Message[];
+  /** How long tools took, in milliseconds, by the id of the call; `null` where nobody knows. */
+  durations: ReadonlyMap<string, number | null>;
   /** What a person should know about how the session is answered. */
   notices: Notice[];
 }
@@ -79,6 +81,7 @@ export class SessionChat {
       queue: [],
       unsent: [],
       notices: [],
+      durations: new Map(),
     };
     this.chat = new Chat<Message>({
       id,
@@ -127,14 +130,20 @@ export class SessionChat {
 
   // --- what a person does -----------------------------------------------------------------------------------------------
 
+  /** Whether the last answer waits for a person's decision. */
+  get isWaiting(): boolean {
+    return waitsForApproval(this.chat.messages.at(-1));
+  }
+
   /** Sends a message. While an answer runs it waits in the session's queue; while the server is not there, here. */
   send(text: string, files: FileUIPart[], settings: SessionPatch): void {
     this.set({ error: null, refused: null });
     const parts = [...files, ...(text ? [{ type: 'text' as const, text }] : [])];
     const message: Message = { id: newId('m'), role: 'user', parts, metadata: { createdAt: Date.now() } };
     const isAnswering = this.chat.status === 'submitted' || this.chat.status === 'streaming';
-    if (this.state.isBusy) this.set({ unsent: [...this.state.unsent, message] });
-    if (this.state.isBusy && isAnswering && this.state.link !== 'lost') {
+    const isTaken = this.isWaiting || (this.state.isBusy && isAnswering);
+    if (isTaken || this.state.isBusy) this.set({ unsent: [...this.state.unsent, message] });
+    if (isTaken && this.state.link !== 'lost') {
       void this.enqueue(message);
       return;
     }
@@ -167,6 +176,7 @@ export class SessionChat {
     this.set({ isStopping: true });
     try {
       await api.stopChat(this.id);
+      if (!this.state.isBusy) this.reload(); // It waited for a decision: there is no stream that would say so.
     } catch (error) {
       this.set({ isStopping: false, error: asApiError(error) });
     }
@@ -275,7 +285,20 @@ export class SessionChat {
     this.chat.messages = writing ? [...told, writing] : told;
     this.set({ phase: 'open', queue: messages.filter((message) => message.metadata?.queued) });
     this.learn(data);
+    void this.measure(told);
     return active && !waitsForApproval(told.at(-1));
+  }
+
+  /** Fetches how long tools took, if there is one of which that is not known. */
+  private async measure(messages: readonly Message[]): Promise<void> {
+    const calls = messages.flatMap((message) => message.parts.filter(isToolPart).map((part) => part.toolCallId));
+    if (calls.every((id) => this.state.durations.has(id))) return;
+    try {
+      const told = await api.toolDurations(this.id, this.leaving.signal);
+      this.set({ durations: new Map([...calls.map((id) => [id, null] as const), ...told]) });
+    } catch {
+      // Then the cards do without; the next look tries again.
+    }
   }
 
   /** Asks, cheaply, whether anything has changed; also while an answer runs, for what its stream does not tell. */

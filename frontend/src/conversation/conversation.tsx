@@ -17,10 +17,9 @@ interface ConversationProps {
   /** What the next answer will be set to, if that is another thing than the last one was. */
   pendingChange: string | null;
   actions: MessageActions;
-  footer: React.ReactNode;
 }
 
-export function Conversation({ messages, isBusy, pendingChange, actions, footer }: ConversationProps) {
+export function Conversation({ messages, isBusy, pendingChange, actions }: ConversationProps) {
   const { scroller, isAtEnd, toEnd } = useStick();
   const box = useRef<HTMLElement | null>(null);
   const [shown, setShown] = useState(WINDOW);
@@ -110,7 +109,6 @@ export function Conversation({ messages, isBusy, pendingChange, actions, footer 
             </div>
           )}
           {!isBusy && pendingChange && <Divider text={pendingChange} />}
-          {footer}
         </div>
       </section>
       {!isAtEnd && (

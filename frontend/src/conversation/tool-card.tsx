@@ -1,6 +1,6 @@
 /** A call of a tool: what it is asked, what came of it, how long it took; and, where a person has to decide, the decision. */
 import { getToolName } from 'ai';
-import { memo, useEffect, useRef, useState } from 'react';
+import { createContext, memo, use, useState } from 'react';
 import type { ToolPart } from '../chat/messages';
 import { Icon, type IconName } from '../ui/icon';
 import { duration } from '../ui/format';
@@ -21,7 +21,7 @@ const LOOKS: Record<Look, { words: string; icon: IconName }> = {
 export const ToolCard = memo(function ToolCard({ part, isLive, decide }: { part: ToolPart; isLive: boolean; decide: Decide }) {
   const look = lookOf(part, isLive);
   const [isOpen, setOpen] = useState(false);
-  const ms = useDuration(part, look);
+  const ms = use(DurationsContext).get(part.toolCallId) ?? null;
   const { words, icon } = LOOKS[look];
   const isFolded = !isOpen && look !== 'waiting';
   const name = getToolName(part);
@@ -33,7 +33,7 @@ export const ToolCard = memo(function ToolCard({ part, isLive, decide }: { part:
           {toolTitle(name)}
         </span>
         <span className="tool-gist">{gist(part.input)}</span>
-        <span className="tool-state">{look === 'done' ? (ms ? duration(ms) : '') : words}</span>
+        <span className="tool-state">{look === 'done' ? (ms === null ? words : duration(ms)) : words}</span>
         <span className="tool-caret">
           <Icon name="caret" size={15} />
         </span>
@@ -66,24 +66,8 @@ function lookOf(part: ToolPart, isLive: boolean): Look {
   }
 }
 
-/** The server's own measure where it tells it, else what this page has seen. */
-function useDuration(part: ToolPart, look: Look): number | null {
-  const startedAt = useRef<number | null>(null);
-  const [seen, setSeen] = useState<number | null>(null);
-  useEffect(() => {
-    if (look === 'running') startedAt.current ??= performance.now();
-    else if (startedAt.current !== null) {
-      setSeen(performance.now() - startedAt.current);
-      startedAt.current = null;
-    }
-  }, [look]);
-  return toldDuration(part) ?? seen;
-}
-
-function toldDuration(part: ToolPart): number | null {
-  const told: unknown = part.toolMetadata?.['durationMs'];
-  return typeof told === 'number' ? told : null;
-}
+/** The durations that the server tells, by the id of the call. */
+export const DurationsContext = createContext<ReadonlyMap<string, number | null>>(new Map());
 
 function Value({ title, value }: { title: string; value: unknown }) {
   const made = shown(value);
