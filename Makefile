@@ -62,7 +62,7 @@ test: lint types model node browser ## everything but the long tests: what CI ru
 check: lint types node browser ## lint, types and the quick tests: before each commit
 	$(pytest) -n $(JOBS) -m 'not long and not local_model' -q
 
-test-long: model browser ## the tests that take minutes: kill -9, soak, simulation
+test-long: model node browser ## the tests that take minutes: kill -9, soak, simulation
 	$(pytest) -n $(JOBS) -m long --timeout 3600
 
 # All of it goes into docs/; a part or a quick look is only printed.

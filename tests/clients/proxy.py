@@ -1,0 +1,86 @@
+"""A way to the server that breaks: connections are reset after so many frames.
+
+Rule: what went through arrived; where it breaks is the test's choice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+FrameCount = Callable[[int], int | None]
+"""Number of the connection -> after how many server-sent frames it breaks; `None`: never."""
+
+
+class Proxy:
+    """Forwards to `port`."""
+
+    def __init__(self, port: int, cuts: FrameCount) -> None:
+        self._target = port
+        self._cuts = cuts
+        self.connections = 0
+        self.broken = 0
+        self.port = 0
+        self._open: set[asyncio.Task[None]] = set()
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.ensure_future(self._serve(reader, writer))
+        self._open.add(serving)
+        serving.add_done_callback(self._open.discard)
+
+    async def close(self) -> None:
+        """Breaks what is open."""
+        for serving in list(self._open):
+            serving.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        left = self._cuts(self.connections)
+        try:
+            upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        forward = asyncio.ensure_future(self._copied(reader, upstream))
+        try:
+            while data := await upstream_reader.read(1 << 16):
+                if left is not None and b"text/event-stream" not in data:
+                    left -= data.count(b"\n\n")
+                writer.write(data)
+                await writer.drain()
+                if left is not None and left < 0:
+                    self.broken += 1
+                    break
+            else:
+                writer.close()
+        except OSError:
+            pass
+        finally:
+            forward.cancel()
+            upstream.transport.abort()
+            if not writer.is_closing():
+                writer.transport.abort()
+            await asyncio.gather(forward, writer.wait_closed(), upstream.wait_closed(), return_exceptions=True)
+
+    async def _copied(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+
+
+@asynccontextmanager
+async def proxy(port: int, cuts: FrameCount) -> AsyncIterator[Proxy]:
+    """Opens a way to `port` at a port of its own."""
+    way = Proxy(port, cuts)
+    server = await asyncio.start_server(way.accept, "127.0.0.1", 0)
+    way.port = server.sockets[0].getsockname()[1]
+    try:
+        yield way
+    finally:
+        server.close()
+        await way.close()
