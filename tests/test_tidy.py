@@ -39,12 +39,7 @@ LONG_FILES: Final[dict[str, str]] = {}
 REAL_TIME_TESTS: Final = {"tests/testing/test_virtual_time.py"}
 """The tests of the virtual clock itself: they need something that takes real time."""
 
-FOR_AUTHORS: Final = {
-    "greenroom.toolsets.compose": "wraps the toolsets that people write",
-    "greenroom.protocols.agui_input": "for the server's routes",
-    "greenroom.protocols.ai_sdk_input": "for the server's routes",
-    "greenroom.protocols.tanstack": "for the server's routes",
-}
+FOR_AUTHORS: Final = {"greenroom.toolsets.compose": "wraps the toolsets that people write"}
 """Modules of the public contract that nothing of ours needs."""
 
 BANNED_CLASS_NAMES: Final = re.compile(r"^_?(Base[A-Z]\w*|\w+(Impl|Helper|Utils|Handler|Mixin))$")

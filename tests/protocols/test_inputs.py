@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import msgspec
 import pytest
 
 from greenroom.config import SessionConfig
@@ -22,8 +23,8 @@ from greenroom.events import (
     TurnStarted,
 )
 from greenroom.messages import FilePart, PartDelta, PartEnded, PartStarted, TextPart
-from greenroom.protocols.agui_input import run_input, run_request
-from greenroom.protocols.ai_sdk_input import chat_input, chat_request
+from greenroom.protocols.agui_input import RunAgentInput, run_request
+from greenroom.protocols.ai_sdk_input import ChatInput, chat_request
 from greenroom.protocols.requests import Decide, Decision, Follow, Said, Send, kept_id
 from greenroom.protocols.tanstack import thread
 
@@ -47,6 +48,14 @@ def session(*messages: str, running: bool = False, waiting: tuple[str, ...] = ()
         for message in waiting
     ]
     return replayed("s", [Record(seq=n, epoch=1, at_ms=n, event=event) for n, event in enumerate(events, start=1)])
+
+
+def run_input(body: Any) -> RunAgentInput:
+    return msgspec.convert(body, RunAgentInput)
+
+
+def chat_input(body: Any) -> ChatInput:
+    return msgspec.convert(body, ChatInput)
 
 
 def user(message_id: str, content: Any = "Hello") -> dict[str, Any]:
@@ -115,6 +124,7 @@ def test_nothing_to_answer_is_refused(messages: list[Any]) -> None:
 
 
 def test_media_become_attachments() -> None:
+    data = base64.b64decode(PNG)
     source = {"type": "data", "value": PNG, "mimeType": "image/png"}
     content = [
         {"type": "text", "text": "Look"},
@@ -126,17 +136,17 @@ def test_media_become_attachments() -> None:
         text="Look",
         message_id="m",
         attachments=(
-            {"data": PNG, "media_type": "image/png", "name": "dot.png"},
-            {"data": PNG, "media_type": "application/pdf", "name": ""},
-            {"data": PNG, "media_type": "image/png", "name": "old.png"},
+            {"data": data, "media_type": "image/png", "name": "dot.png"},
+            {"data": data, "media_type": "application/pdf", "name": ""},
+            {"data": data, "media_type": "image/png", "name": "old.png"},
         ),
     )
 
 
-@pytest.mark.parametrize("url", ["https://example.org/a.png", "file:///etc/passwd", "data:text/plain,hello", ""])
+@pytest.mark.parametrize("url", ["https://example.org/a.png", "file:///etc/passwd", "not base64"])
 def test_nothing_is_fetched_for_a_client(url: str) -> None:
     content = [{"type": "image", "source": {"type": "url", "value": url, "mimeType": "image/png"}}]
-    with pytest.raises(InvalidArgument, match=r"messages\[0\].content\[0\].*not in the request"):
+    with pytest.raises(InvalidArgument, match=r"messages\[0\].content\[0\]"):
         agui(user("m", content))
 
 
@@ -152,6 +162,7 @@ def test_a_name_that_could_be_none_here_stands_for_itself() -> None:
     ("change", "place"),
     [
         ({"threadId": 7}, r"threadId"),
+        ({"threadId": "../x"}, r"threadId"),
         ({"runId": None}, "runId"),
         ({"messages": "hello"}, "messages"),
         ({"messages": [{"role": "user"}]}, r"messages\[0\]"),
@@ -165,16 +176,8 @@ def test_a_name_that_could_be_none_here_stands_for_itself() -> None:
 )
 def test_what_is_malformed_is_refused_with_its_place(change: dict[str, Any], place: str) -> None:
     body = {"threadId": "s", "runId": "r", "messages": [user("m")]} | change
-    with pytest.raises(InvalidArgument, match=place):
+    with pytest.raises((InvalidArgument, msgspec.ValidationError), match=place):
         run_request(run_input(body), None)
-
-
-@pytest.mark.parametrize("body", [None, [], "x", 7])
-def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
-    with pytest.raises(InvalidArgument):
-        run_input(body)
-    with pytest.raises(InvalidArgument):
-        chat_input(body)
 
 
 def test_unknown_members_are_left_out_and_nulls_are_absent() -> None:
@@ -265,7 +268,8 @@ def test_what_was_never_answered_cannot_be_answered_again(state: Any, messages: 
 def test_files_of_a_chat_become_attachments() -> None:
     file = {"type": "file", "mediaType": "image/png", "filename": "dot.png", "url": f"data:image/png;base64,{PNG}"}
     message = {"id": "m", "role": "user", "parts": [file, {"type": "text", "text": "Look"}, {"type": "data-mine"}]}
-    assert chat(message).said.attachments == ({"data": PNG, "media_type": "image/png", "name": "dot.png"},)
+    (attachment,) = chat(message).said.attachments
+    assert attachment == {"data": base64.b64decode(PNG), "media_type": "image/png", "name": "dot.png"}
 
 
 def test_decisions_come_with_the_answer_that_asked() -> None:
@@ -300,7 +304,7 @@ def test_settings_may_stand_beside_the_messages() -> None:
     ],
 )
 def test_a_malformed_chat_is_refused_with_its_place(change: dict[str, Any], place: str) -> None:
-    with pytest.raises(InvalidArgument, match=place):
+    with pytest.raises((InvalidArgument, msgspec.ValidationError), match=place):
         chat_request(chat_input({"id": "s", "messages": [ui("m")], **change}), None)
 
 

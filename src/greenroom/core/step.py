@@ -215,13 +215,14 @@ class Assembly:
                 items.append(PartEnded(part=number, sidecar=part.sidecar))
         return items
 
-    def open_parts(self) -> Sequence[PartStarted]:
-        """Returns the parts that are not complete, as they were started."""
-        return [
-            PartStarted(part=number, kind=part.kind, call_id=part.call_id, name=part.name)
-            for number, part in self._parts.items()
-            if not part.ended
-        ]
+    def split_at_open(self) -> tuple[Assembly, list[PartItem]]:
+        """Returns the parts before the first that is not complete, and the items of all others."""
+        sealed = Assembly()
+        for number, part in self._parts.items():
+            if not part.ended:
+                break
+            sealed._parts[number] = part
+        return sealed, [item for item in self.items() if item.part not in sealed._parts]
 
     def complete(self) -> tuple[AssistantPart, ...]:
         """Returns the parts of a finished step."""

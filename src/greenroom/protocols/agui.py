@@ -155,7 +155,8 @@ class AguiProjection:
     def begin_with(self, state: SessionState, items: Sequence[PartItem], turn_id: str | None = None) -> Sequence[str]:
         """Returns what a reader gets that begins, or begins again, in the middle; `events` goes on behind that point.
 
-        The messages so far, and what is open opened again. A turn that is over ends here.
+        The messages so far, and from the first part that is open on the parts as events. (A part that were in the snapshot and then
+        opened again would begin anew at some clients, and go on at others.) A turn that is over ends here.
 
         Args:
             state: of the session.
@@ -182,12 +183,13 @@ class AguiProjection:
         if step is None or step.finished is not None or step.failed is not None:
             events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": all_messages(state)}))
         else:
-            running = step.assembly.extended(items)
-            events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": all_messages(state, running)}))
+            sealed, rest = step.assembly.extended(items).split_at_open()
+            events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": all_messages(state, sealed)}))
             started = StepStarted(step=step.number, attempt=step.attempt, backend=step.backend, model=step.model)
             events.extend(self._step_started(started))
-            for part in running.open_parts():
-                events.extend(self._part_started(part))
+            self._has_shown = not sealed.is_empty()
+            for item in rest:
+                events.extend(self.events(item, seq=state.seq))
         self._asked = {asked.call_id: asked for asked in state.turn.calls.asked} if state.turn is not None else {}
         if turn.ended is not None:
             events.append(self._run_ended(turn.ended))

@@ -10,12 +10,13 @@ Rule: malformed is refused with the place and what would be right, before anythi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from greenroom.core.session import SessionState
 from greenroom.errors import InvalidArgument
+from greenroom.protocols.attachments import attachment
 from greenroom.protocols.requests import (
     Decide,
     Decision,
@@ -23,8 +24,9 @@ from greenroom.protocols.requests import (
     Request,
     Said,
     Send,
+    SessionId,
+    TurnId,
     answered_again,
-    attachment_of,
     kept_id,
     turn_of_message,
 )
@@ -95,6 +97,9 @@ class BinaryContent(msgspec.Struct, frozen=True, tag="binary", tag_field="type",
 
 Content = TextContent | ImageContent | AudioContent | VideoContent | DocumentContent | BinaryContent
 
+SETTINGS: Final = ("llm_model", "backend", "persona_name", "additional_tools", "title")
+"""What a client may forward in `forwardedProps`."""
+
 Role = Literal["developer", "system", "user", "assistant", "tool", "activity", "reasoning"]
 
 
@@ -123,18 +128,18 @@ class ResumeEntry(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RunAgentInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """The body of a POST."""
+    """The body of a POST. Clients write null for what they do not set."""
 
-    thread_id: str
-    run_id: str
+    thread_id: SessionId
+    run_id: TurnId
     messages: tuple[InputMessage, ...]
     protocol_version: str | None = None
     parent_run_id: str | None = None
     state: Any = None
-    tools: tuple[dict[str, Any], ...] = ()
-    context: tuple[ContextItem, ...] = ()
+    tools: tuple[dict[str, Any], ...] | None = None
+    context: tuple[ContextItem, ...] | None = None
     forwarded_props: Any = None
-    resume: tuple[ResumeEntry, ...] = ()
+    resume: tuple[ResumeEntry, ...] | None = None
 
     @property
     def is_legacy(self) -> bool:
@@ -147,23 +152,11 @@ class RunAgentInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         offered = {"tools": self.tools, "context": self.context, "state": self.state}
         return [name for name, value in offered.items() if value]
 
-
-def run_input(body: Any) -> RunAgentInput:
-    """Returns the checked body.
-
-    Args:
-        body: JSON values.
-
-    Raises:
-        InvalidArgument: a required member is missing, or a known one is malformed.
-    """
-    if isinstance(body, dict):
-        # Clients write null for what they do not set.
-        body = {name: value for name, value in body.items() if value is not None}
-    try:
-        return msgspec.convert(body, RunAgentInput)
-    except msgspec.ValidationError as error:
-        raise InvalidArgument(f"this is no RunAgentInput: {error}", hint="AG-UI 1.0 says what it looks like") from error
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of a new session, which the client forwards."""
+        props = self.forwarded_props
+        return {name: props[name] for name in SETTINGS if name in props} if isinstance(props, dict) else {}
 
 
 def run_request(run: RunAgentInput, state: SessionState | None) -> Request:
@@ -232,14 +225,12 @@ def _attachment(part: Content, where: str) -> dict[str, Any]:
         case TextContent():
             raise AssertionError("a text is no attachment")
         case BinaryContent():
-            if part.data:
-                return {"data": part.data, "media_type": part.mime_type, "name": part.filename}
-            return attachment_of(part.url, part.mime_type, part.filename, where=where)
+            data, media_type, name = part.data or part.url, part.mime_type, part.filename
         case ImageContent() | AudioContent() | VideoContent() | DocumentContent():
-            source, name = part.source, _name(part.metadata)
-            if isinstance(source, DataSource):
-                return {"data": source.value, "media_type": source.mime_type, "name": name}
-            return attachment_of(source.value, source.mime_type, name, where=where)
+            data, media_type, name = part.source.value, part.source.mime_type, _name(part.metadata)
+            if isinstance(part.source, FileSource):
+                raise InvalidArgument(f"{where}.source: what a provider keeps cannot be read", hint="send the data")
+    return attachment(data, media_type, name, where=where)
 
 
 def _name(metadata: Any) -> str:

@@ -12,8 +12,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from greenroom.config import Overlap
 from greenroom.core.session import SessionState
 from greenroom.errors import InvalidArgument
+from greenroom.protocols.attachments import attachment
 from greenroom.protocols.ids import answer_id
 from greenroom.protocols.requests import (
     Decide,
@@ -22,8 +24,8 @@ from greenroom.protocols.requests import (
     Request,
     Said,
     Send,
+    SessionId,
     answered_again,
-    attachment_of,
     kept_id,
     turn_of_message,
 )
@@ -44,7 +46,7 @@ class UiMessageInput(msgspec.Struct, frozen=True):
 class ChatInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """The body of a POST."""
 
-    id: str
+    id: SessionId
     messages: tuple[UiMessageInput, ...] = ()
     message: UiMessageInput | str | None = None
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
@@ -53,7 +55,7 @@ class ChatInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     backend: str | None = None
     persona_name: str | None = msgspec.field(default=None, name="persona_name")
     additional_tools: tuple[str, ...] | None = msgspec.field(default=None, name="additional_tools")
-    overlap: str | None = None
+    overlap: Overlap | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -67,23 +69,6 @@ class ChatInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         if isinstance(self.message, str):
             return UiMessageInput(role="user", content=self.message)
         return self.message or (self.messages[-1] if self.messages else None)
-
-
-def chat_input(body: Any) -> ChatInput:
-    """Returns the checked body.
-
-    Args:
-        body: JSON values.
-
-    Raises:
-        InvalidArgument: a required member is missing, or a known one is malformed.
-    """
-    try:
-        return msgspec.convert(body, ChatInput)
-    except msgspec.ValidationError as error:
-        raise InvalidArgument(
-            f"this is no request of useChat: {error}", hint="{id, messages, trigger, messageId}, or {id, message}"
-        ) from error
 
 
 def chat_request(chat: ChatInput, state: SessionState | None) -> Request:
@@ -146,7 +131,7 @@ def _said(message: UiMessageInput, where: str) -> Said:
                 media_type, name = part.get("mediaType") or "", part.get("filename") or ""
                 if not isinstance(media_type, str) or not isinstance(name, str):
                     raise InvalidArgument(f"{place}: mediaType and filename are texts")
-                attachments.append(attachment_of(url, media_type, name, where=place))
+                attachments.append(attachment(url, media_type, name, where=place))
             case {"type": "text" | "file" as kind}:
                 missing = "text" if kind == "text" else "url"
                 raise InvalidArgument(f"{place}: a {kind} part without {missing}", hint=f"give {missing} as a text")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -20,8 +20,12 @@ from greenroom.errors import InvalidArgument
 from greenroom.limits import ID_PATTERN
 from greenroom.messages import FilePart, TextPart, UserPart
 
+SessionId = Annotated[
+    str, msgspec.Meta(pattern=f"^{ID_PATTERN}$", description="A session's id; new ones may be chosen.")
+]
+TurnId = Annotated[str, msgspec.Meta(pattern=f"^{ID_PATTERN}$", description="A turn's id; AG-UI calls it runId.")]
+
 _ID: Final = re.compile(ID_PATTERN)
-_DATA_URL: Final = re.compile(r"data:([^;,]*)(?:;[^;,=]+=[^;,]*)*(;base64)?,(.*)", re.DOTALL)
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,27 +103,6 @@ def answered_again(state: SessionState, turn_id: str) -> Request:
                 return Follow(turn_id=turn_id)
             return Send(said=_as_it_was(turn.message.message_id, turn.message.parts), rewind_to=turn_id)
     raise InvalidArgument(f"there is no turn {turn_id!r}", hint="fetch the messages of the session")
-
-
-def attachment_of(url: str, media_type: str, name: str, *, where: str) -> dict[str, Any]:
-    """Returns the attachment in a data URL.
-
-    Args:
-        url: the data URL.
-        media_type: as the front end says; empty for what the URL says.
-        name: of the file.
-        where: the place in the request, for an error.
-
-    Raises:
-        InvalidArgument: another URL: nothing is fetched for a front end.
-    """
-    match = _DATA_URL.fullmatch(url)
-    if match is None or not match[2]:
-        raise InvalidArgument(
-            f"{where}: the file is not in the request",
-            hint="send it as a data: URL with base64; other URLs are not fetched",
-        )
-    return {"data": match[3], "media_type": media_type or match[1] or "application/octet-stream", "name": name}
 
 
 def _as_it_was(message_id: str, parts: tuple[UserPart, ...]) -> Said:

@@ -8,14 +8,16 @@ Rule: what a client of this protocol sends beyond what is used here is left out,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 
 from greenroom.core.session import SessionState
 from greenroom.errors import InvalidArgument
-from greenroom.protocols.agui_messages import all_messages
-from greenroom.server.agui_input import IGNORED, RunInput, new_message, session_settings
+from greenroom.protocols.agui_input import RunAgentInput, run_request
+from greenroom.protocols.requests import Decide, Decision, Follow, Send
+from greenroom.protocols.tanstack import thread
 from greenroom.server.answers import Answer, Empty, Json
 from greenroom.server.bodies import Cancelled
 from greenroom.server.call import Call
@@ -46,34 +48,54 @@ async def run(call: Call) -> Answer:
     return await _run(call, call.body, persona_name=None)
 
 
-async def _run(call: Call, body: RunInput, *, persona_name: str | None) -> Answer:
+async def _run(call: Call, body: RunAgentInput, *, persona_name: str | None) -> Answer:
     session_id = body.thread_id
-    settings = session_settings(body) | ({"persona_name": persona_name} if persona_name is not None else {})
-    state: SessionState | None = None
-    if await call.sessions.exists(session_id):
-        state = await call.sessions.state(session_id)
-    ignored = [name for name in IGNORED if getattr(body, name)]
-    headers = {"x-greenroom-ignored": ", ".join(ignored)} if ignored else {}
-    if state is not None and state.knows_turn(body.run_id):
-        # Sent again: the client has lost the stream.
-        turn_id = body.run_id
-    else:
-        message = new_message(body, state)
-        if state is None:
-            await call.sessions.create(session_id, settings)
-        receipt = await call.sessions.send(
-            session_id,
-            message.text,
-            attachments=message.attachments,
-            turn_id=body.run_id,
-            message_id=message.message_id,
-        )
-        turn_id = receipt.turn_id
-        headers |= turn_headers(receipt)
+    state = await call.sessions.state(session_id) if await call.sessions.exists(session_id) else None
+    headers = {"x-greenroom-ignored": ", ".join(body.ignored)} if body.ignored else {}
+    match run_request(body, state):
+        case Follow(turn_id=turn_id):
+            joins = True  # the client has lost the stream, and may have a part of it
+        case Decide(decisions=decisions):
+            turn_id, joins = await decide(call, session_id, state, decisions), True
+        case Send(said=said, rewind_to=rewound):
+            call.sessions.check_message(said.text, said.attachments)
+            if state is None:
+                persona = {"persona_name": persona_name} if persona_name is not None else {}
+                await call.sessions.create(session_id, body.settings | persona)
+            if rewound:
+                await call.sessions.rewind(session_id, rewound)
+            receipt = await call.sessions.send(
+                session_id,
+                said.text,
+                attachments=said.attachments,
+                turn_id=body.run_id,
+                message_id=said.message_id,
+            )
+            turn_id, joins = receipt.turn_id, receipt.is_repeat
+            headers |= turn_headers(receipt)
     call.place.runs.remember(call.sessions.user_id, turn_id, session_id)
-    dialect = _dialect(body.protocol_version)
-    batches = await call.sessions.attach(session_id, call.last_event_id, protocol=dialect, turn_id=turn_id)
+    dialect = _dialect(body)
+    batches = await call.sessions.attach(session_id, call.last_event_id, protocol=dialect, turn_id=turn_id, joins=joins)
     return call.stream(batches, protocol=dialect, headers=headers)
+
+
+async def decide(call: Call, session_id: str, state: SessionState | None, decisions: Sequence[Decision]) -> str:
+    """Tells the session what a person has decided; returns the turn that waited for it.
+
+    Raises:
+        InvalidArgument: no turn waits.
+    """
+    if state is None or state.turn is None:
+        raise InvalidArgument("no call waits for a decision", hint="fetch the messages of the session")
+    for decision in decisions:
+        await call.sessions.approve(
+            session_id,
+            decision.approval_id,
+            "approve" if decision.is_approved else "deny",
+            arguments=decision.arguments,
+            reason=decision.reason or None,
+        )
+    return state.turn.turn_id
 
 
 async def join(call: Call) -> Answer:
@@ -84,16 +106,17 @@ async def join(call: Call) -> Answer:
         if session_id is None:
             raise Refusal(404, "run_not_found", f"no run {query.run_id[:100]!r}", hint="name its threadId too")
         await call.sessions.check_turn(session_id, query.run_id)
-        batches = await call.sessions.attach(session_id, call.last_event_id, protocol="ag-ui", turn_id=query.run_id)
-        return call.stream(batches, protocol="ag-ui")
+        # Nobody says a version here: what every client understands.
+        batches = await call.sessions.attach(
+            session_id, call.last_event_id, protocol="ag-ui-0", turn_id=query.run_id, joins=True
+        )
+        return call.stream(batches, protocol="ag-ui-0")
     if query.thread_id is None:
         raise InvalidArgument("neither threadId nor runId is named", hint="GET /agui?threadId=...")
-    state = await call.sessions.state(query.thread_id)
-    running = state.turn.turn_id if state.turn is not None else None
-    if running is not None:
-        call.place.runs.remember(call.sessions.user_id, running, query.thread_id)
-    active = {"runId": running} if running is not None else None
-    return Json({"messages": all_messages(state), "activeRun": active, "interrupts": None})
+    shown = thread(await call.sessions.state(query.thread_id))
+    if shown["activeRun"] is not None:
+        call.place.runs.remember(call.sessions.user_id, shown["activeRun"]["runId"], query.thread_id)
+    return Json(shown)
 
 
 # --- CopilotKit ---------------------------------------------------------------------------------------------------------
@@ -117,10 +140,10 @@ async def agent_run(call: Call) -> Answer:
 
 async def agent_connect(call: Call) -> Answer:
     """Shows a thread and goes on with what runs in it."""
-    body: RunInput = call.body
+    body: RunAgentInput = call.body
     if not await call.sessions.exists(body.thread_id):
         return Empty(204)
-    dialect = _dialect(body.protocol_version)
+    dialect = _dialect(body)
     batches = await call.sessions.attach(body.thread_id, None, protocol=dialect)
     return call.stream(batches, protocol=dialect)
 
@@ -130,14 +153,13 @@ async def agent_stop(call: Call) -> Answer:
     return Json({"cancelled": await call.sessions.cancel(call.session_id)})
 
 
-def _dialect(protocol_version: Any) -> Dialect:
-    # Clients of before 1.0 do not name a version, and break at what came with it.
-    return "ag-ui" if protocol_version else "ag-ui-0"
+def _dialect(body: RunAgentInput) -> Dialect:
+    return "ag-ui-0" if body.is_legacy else "ag-ui"
 
 
 OPERATIONS: Final = (
     Operation(
-        method="POST", path="/agui", handle=run, tag=_TAG, is_turn=True, body=RunInput,
+        method="POST", path="/agui", handle=run, tag=_TAG, is_turn=True, body=RunAgentInput,
         summary="Run an agent (AG-UI); the same runId again goes on with the run", answers={200: STREAM},
     ),
     Operation(
@@ -149,11 +171,11 @@ OPERATIONS: Final = (
         answers={200: dict[str, Any]},
     ),
     Operation(
-        method="POST", path="/copilotkit/agent/{agent_id}/run", handle=agent_run, tag=_TAG, is_turn=True, body=RunInput,
+        method="POST", path="/copilotkit/agent/{agent_id}/run", handle=agent_run, tag=_TAG, is_turn=True, body=RunAgentInput,
         summary="Run an agent, for CopilotKit", answers={200: STREAM},
     ),
     Operation(
-        method="POST", path="/copilotkit/agent/{agent_id}/connect", handle=agent_connect, tag=_TAG, body=RunInput,
+        method="POST", path="/copilotkit/agent/{agent_id}/connect", handle=agent_connect, tag=_TAG, body=RunAgentInput,
         summary="Join a thread, for CopilotKit", answers={200: STREAM, 204: None},
     ),
     Operation(

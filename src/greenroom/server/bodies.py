@@ -12,10 +12,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from greenroom.config import Overlap, SessionConfig, SessionLabels
 from greenroom.core.view import Message
-from greenroom.limits import ID_PATTERN
+from greenroom.protocols.requests import SessionId, TurnId
 
-SessionId = Annotated[str, Meta(pattern=f"^{ID_PATTERN}$", description="A session's id; new ones may be chosen.")]
-TurnId = Annotated[str, Meta(pattern=f"^{ID_PATTERN}$", description="A turn's id; AG-UI calls it runId.")]
 Limit = Annotated[int, Meta(ge=1, le=500)]
 
 

@@ -13,7 +13,7 @@ from greenroom.server.access import Access
 from greenroom.server.answers import Scope
 from greenroom.server.mine import Sessions
 from greenroom.server.place import Place
-from greenroom.server.streaming import Batches, Stream
+from greenroom.server.streaming import Batches, OnEnd, Stream
 
 
 class Call:
@@ -68,6 +68,7 @@ class Call:
         protocol: ProtocolName,
         end: bytes = b"",
         headers: Mapping[str, str] | None = None,
+        on_end: OnEnd | None = None,
     ) -> Stream:
         """Returns a stream, which counts among those of the user.
 
@@ -75,4 +76,12 @@ class Call:
             Refusal: too many are open.
         """
         slot = self.place.quotas.take_stream(self.sessions.user_id)
-        return Stream(batches, tasks=self.place.tasks, protocol=protocol, end=end, headers=headers, slot=slot)
+        return Stream(
+            batches,
+            tasks=self.place.tasks,
+            protocol=protocol,
+            end=end,
+            headers=headers,
+            slot=slot,
+            on_end=on_end,
+        )

@@ -10,25 +10,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from greenroom.config import check_session_id
-from greenroom.core.session import SessionState, TurnHistory
-from greenroom.errors import InvalidArgument
+from greenroom.core.session import SessionState
 from greenroom.protocols.ai_sdk import DONE
+from greenroom.protocols.ai_sdk_input import ChatInput, chat_request
 from greenroom.protocols.ai_sdk_messages import ui_messages
 from greenroom.protocols.projection import ProtocolName
+from greenroom.protocols.requests import Decide, Follow, Send
+from greenroom.server.agui_routes import decide
 from greenroom.server.answers import Answer, Empty, Json
 from greenroom.server.bodies import Cancelled
 from greenroom.server.call import Call
-from greenroom.server.chat_input import (
-    ChatBody,
-    NewMessage,
-    UiMessage,
-    approvals,
-    chat_settings,
-    message_of_turn,
-    new_message,
-    turn_of,
-)
 from greenroom.server.operation import STREAM, Operation
 
 _TAG: Final = "ai-sdk"
@@ -38,59 +29,30 @@ _HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
 
 async def chat(call: Call) -> Answer:
     """Answers the last message."""
-    body: ChatBody = call.body
-    session_id = check_session_id(body.id)
+    body: ChatInput = call.body
+    session_id = body.id
     state = await call.sessions.state(session_id) if await call.sessions.exists(session_id) else None
-    last = body.last
-    if last is not None and last.role == "assistant" and body.trigger != "regenerate-message":
-        return await _decided(call, session_id, state, last)
-    rewound, message = _wanted(body, last, state)
-    settings = chat_settings(body)
-    if state is None:
-        await call.sessions.create(session_id, settings)
-    elif settings:
-        await call.sessions.update(session_id, settings)
-    if state is not None and rewound is None and (known := _turn_of_message(state, message.message_id)) is not None:
-        return await _stream(call, session_id, known)
-    call.sessions.check_message(message.text, message.attachments)
-    if rewound is not None:
-        await call.sessions.rewind(session_id, rewound)
-    receipt = await call.sessions.send(
-        session_id,
-        message.text,
-        attachments=message.attachments,
-        overlap=body.overlap,
-        message_id=message.message_id,
-    )
-    return await _stream(call, session_id, receipt.turn_id)
-
-
-def _wanted(body: ChatBody, last: UiMessage | None, state: SessionState | None) -> tuple[str | None, NewMessage]:
-    """Returns the turn to go back to, if any, and the message to answer."""
-    if body.trigger == "regenerate-message":
-        turn = turn_of(state, body.message_id)
-        if turn is None:
-            raise InvalidArgument("there is no such answer to give again", hint="messageId is that of an answer")
-        return turn.turn_id, message_of_turn(turn)
-    if last is None:
-        raise InvalidArgument("there is no message", hint="send `messages`, or `message`")
-    edited = turn_of(state, body.message_id) if body.message_id is not None else None
-    return (edited.turn_id if edited is not None else None), new_message(last)
-
-
-async def _decided(call: Call, session_id: str, state: SessionState | None, answer: UiMessage) -> Answer:
-    """Takes what a person has decided about tool calls; the answer goes on."""
-    turn = turn_of(state, answer.id)
-    decisions = approvals(answer)
-    if turn is None or not decisions:
-        raise InvalidArgument(
-            "the last message is an answer", hint="the last message is the user's, or decides a tool call"
-        )
-    for decision in decisions:
-        await call.sessions.approve(
-            session_id, decision.approval_id, decision.decision, arguments=None, reason=decision.reason
-        )
-    return await _stream(call, session_id, turn.turn_id)
+    match chat_request(body, state):
+        case Follow(turn_id=turn_id):
+            return await _stream(call, session_id, turn_id, joins=True)
+        case Decide(decisions=decisions):
+            return await _stream(call, session_id, await decide(call, session_id, state, decisions), joins=True)
+        case Send(said=said, rewind_to=rewound):
+            call.sessions.check_message(said.text, said.attachments)
+            if state is None:
+                await call.sessions.create(session_id, body.settings)
+            elif body.settings:
+                await call.sessions.update(session_id, body.settings)
+            if rewound:
+                await call.sessions.rewind(session_id, rewound)
+            receipt = await call.sessions.send(
+                session_id,
+                said.text,
+                attachments=said.attachments,
+                overlap=body.overlap,
+                message_id=said.message_id or None,
+            )
+            return await _stream(call, session_id, receipt.turn_id, joins=receipt.is_repeat)
 
 
 async def resume(call: Call) -> Answer:
@@ -99,8 +61,8 @@ async def resume(call: Call) -> Answer:
     if not await call.sessions.exists(session_id):
         return Empty(204)
     state = await call.sessions.state(session_id)
-    turn_id = _active(state)
-    return Empty(204) if turn_id is None else await _stream(call, session_id, turn_id)
+    turn_id = _active(state) or call.place.missed.turn_of(state)
+    return Empty(204) if turn_id is None else await _stream(call, session_id, turn_id, joins=True)
 
 
 async def stop(call: Call) -> Answer:
@@ -114,10 +76,20 @@ async def messages(call: Call) -> Answer:
     return Json({"messages": ui_messages(state), "active": _active(state) is not None})
 
 
-async def _stream(call: Call, session_id: str, turn_id: str) -> Answer:
+async def _stream(call: Call, session_id: str, turn_id: str, *, joins: bool) -> Answer:
     protocol: ProtocolName = "ai-sdk-7" if call.headers.get("x-ai-sdk-version", "").startswith("7") else "ai-sdk"
-    batches = await call.sessions.attach(session_id, call.last_event_id, protocol=protocol, turn_id=turn_id)
-    return call.stream(batches, protocol=protocol, end=_END, headers=_HEADERS | {"x-turn-id": turn_id})
+    batches = await call.sessions.attach(
+        session_id, call.last_event_id, protocol=protocol, turn_id=turn_id, joins=joins
+    )
+    headers = _HEADERS | {"x-turn-id": turn_id}
+
+    def on_end(*, is_whole: bool) -> None:
+        if not is_whole:
+            call.place.missed.cut(session_id, turn_id)
+        elif joins:
+            call.place.missed.made_good(session_id, turn_id)
+
+    return call.stream(batches, protocol=protocol, end=_END, headers=headers, on_end=on_end)
 
 
 def _active(state: SessionState) -> str | None:
@@ -126,16 +98,9 @@ def _active(state: SessionState) -> str | None:
     return state.queue[0].message.turn_id if state.queue else None
 
 
-def _turn_of_message(state: SessionState, message_id: str | None) -> str | None:
-    turns: list[TurnHistory] = list(state.turns)
-    known = {turn.message.message_id: turn.turn_id for turn in turns}
-    known |= {accepted.message.message_id: accepted.message.turn_id for accepted in state.queue}
-    return known.get(message_id or "")
-
-
 OPERATIONS: Final = (
     Operation(
-        method="POST", path="/api/chat", handle=chat, tag=_TAG, body=ChatBody, is_turn=True,
+        method="POST", path="/api/chat", handle=chat, tag=_TAG, body=ChatInput, is_turn=True,
         summary="Answer a chat's last message (AI SDK)", answers={200: STREAM},
     ),
     Operation(

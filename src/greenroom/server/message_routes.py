@@ -9,11 +9,11 @@ from typing import Final
 
 import msgspec
 
+from greenroom.protocols.attachments import attachment
 from greenroom.protocols.native import message_json
 from greenroom.runtime.exchange import Receipt
 from greenroom.server import bodies
 from greenroom.server.answers import Answer, Empty, Json
-from greenroom.server.attachments import attachment
 from greenroom.server.call import Call
 from greenroom.server.operation import STREAM, Operation
 from greenroom.server.streaming import Batches

@@ -12,9 +12,11 @@ from typing import Any
 from greenroom.config import ESSENTIAL_TOOLS
 from greenroom.errors import GreenroomError
 from greenroom.manager import AgentManager
+from greenroom.runtime.clock import SystemClock
 from greenroom.runtime.tasks import Tasks
 from greenroom.server.defaults import Defaults
 from greenroom.server.metrics import Metrics
+from greenroom.server.missed import Missed
 from greenroom.server.quotas import Quotas
 from greenroom.server.runs import Runs
 from greenroom.server.site_files import File
@@ -30,6 +32,7 @@ class Place:
         defaults: who answers where nobody is named.
         quotas: what users may do at the same time, and in a minute.
         runs: where the runs are that were asked for last.
+        missed: whose streams broke off.
         tasks: what runs beside the requests.
         files: of the web UI.
         document: the OpenAPI document.
@@ -44,6 +47,7 @@ class Place:
         self.defaults = Defaults(self.settings)
         self.quotas = Quotas(self.settings.limits)
         self.runs = Runs()
+        self.missed = Missed(since_ms=SystemClock().now_ms())
         self.tasks = Tasks()
         self.files: Mapping[str, File] = {}
         self.document = b""

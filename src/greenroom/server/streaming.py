@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing
-from typing import Final
+from typing import Final, Protocol
 
 from greenroom.errors import GreenroomError
 from greenroom.protocols.projection import ProtocolName, projection
@@ -37,6 +37,14 @@ _KEEP_ALIVE: Final = b": keep-alive\n\n"
 Batches = AsyncGenerator[Sequence[Frame], None]
 
 
+class OnEnd(Protocol):
+    """What somebody wants to do when a stream has ended."""
+
+    def __call__(self, *, is_whole: bool) -> None:
+        """Takes note of it."""
+        ...
+
+
 class Stream:
     """An answer that goes on.
 
@@ -47,6 +55,7 @@ class Stream:
         end: what the protocol writes behind the last frame.
         headers: further headers.
         slot: held while the stream is open.
+        on_end: called once, with whether the client was sent everything.
     """
 
     status = 200
@@ -60,7 +69,10 @@ class Stream:
         slot: AbstractContextManager[object],
         end: bytes = b"",
         headers: Mapping[str, str] | None = None,
+        on_end: OnEnd | None = None,
     ) -> None:
+        self._on_end = on_end
+        self._is_whole = False
         self.headers = _HEADERS | dict(headers or {})
         self._batches = batches
         self._tasks = tasks
@@ -85,11 +97,14 @@ class Stream:
             await self._sent(send, _BEGIN)
             await self._pump(send)
             await self._sent(send, self._end, more=False)
+            self._is_whole = not self._has_left
         except asyncio.CancelledError:
             if not self._has_left or own.uncancel() > 0:
                 raise
         finally:
             watching.cancel()
+            if self._on_end is not None:
+                self._on_end(is_whole=self._is_whole)
 
     async def _pump(self, send: Send) -> None:
         async with aclosing(self._batches) as batches:
