@@ -96,6 +96,8 @@ class UiMessage:
         assert set(chunk) >= REQUIRED[kind], f"{kind} without {REQUIRED[kind] - set(chunk)}"
         assert set(chunk) <= REQUIRED[kind] | OPTIONAL.get(kind, set()), f"{kind} with more: {sorted(chunk)}"
         assert None not in chunk.values() or kind in {"tool-input-available", "tool-input-error"}, f"null in {kind}"
+        if kind == "start" and self.finish_reason == "tool-calls":
+            self.finish_reason = None  # what people have decided begins the rest of the message
         assert self.finish_reason is None, f"{kind} behind the end"
         assert not self.errors or kind == "finish", f"{kind} behind an error is not read"
         assert kind == "start" or self.id or kind == "error" or self.errors, f"{kind} before start"
@@ -169,6 +171,11 @@ class UiMessage:
         self._inputs[chunk["toolCallId"]] += chunk["inputTextDelta"]
 
     def _tool_input_available(self, chunk: Json) -> None:
+        if ("tool", chunk["toolCallId"]) not in self._open:  # a person has changed the arguments
+            part = self._tool(chunk["toolCallId"])
+            assert part["state"] in {"approval-requested", "input-available"}
+            part.update(state="input-available", input=chunk["input"])
+            return
         part = self._open.pop(("tool", chunk["toolCallId"]))
         part.update(state="input-available", input=chunk["input"])
         assert json.loads(self._inputs[chunk["toolCallId"]] or "{}") == chunk["input"]

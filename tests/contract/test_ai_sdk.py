@@ -349,3 +349,77 @@ async def test_what_was_shown_but_never_written_is_taken_back(open_stage: OpenSt
         starts_anew = json.loads(rest[0][1])["type"] == "start"
         message = folded(rest) if starts_anew else folded(seen[: [c for c, _ in seen].index(str(cursor)) + 1], rest)
         assert message.text() == "Right.", f"at {cursor}"
+
+
+# --- what waits for a person --------------------------------------------------------------------------------------------
+
+
+ASKING: list[Any] = [
+    [Say("May I?"), Call("roll_dice", {"notation": "1d1"}), Call("roll_dice", {"notation": "2d1"})],
+    [Say("Done.")],
+]
+
+
+async def asked_about(stage: Stage) -> tuple[str, str, list[tuple[str, str]]]:
+    """A session that waits for a person: its id, the turn, and what a page has seen."""
+    session_id = await stage.session(approval={"roll_dice": "ask"})
+    receipt = await stage.manager.send(session_id, "Go")
+    frames = await all_of(stage.manager.attach(session_id, receipt.cursor, protocol="ai-sdk", turn_id=receipt.turn_id))
+    return session_id, receipt.turn_id, frames
+
+
+async def test_a_turn_that_waits_finishes_its_stream_and_asks(open_stage: OpenStage) -> None:
+    stage = open_stage(ASKING)
+    session_id, turn_id, frames = await asked_about(stage)
+    message = folded(frames)
+    assert (message.finish_reason, message.text()) == ("tool-calls", "May I?")
+    assert [part["state"] for part in message.parts if part["type"] == "dynamic-tool"] == ["approval-requested"] * 2
+
+    pending = await stage.manager.approvals(session_id)
+    _, answer = await fetched(stage, session_id)
+    assert [part["approval"] for part in answer["parts"] if part["type"] == "dynamic-tool"] == [
+        {"id": asked.approval_id} for asked in pending
+    ]
+    joined = await all_of(stage.manager.attach(session_id, protocol="ai-sdk", turn_id=turn_id, joins=True))
+    assert folded(joined).parts == message.parts
+
+
+@pytest.mark.parametrize("decision", ["approve", "deny", "approve with other arguments"])
+async def test_what_was_decided_goes_on_with_the_same_message(open_stage: OpenStage, decision: str) -> None:
+    stage = open_stage(ASKING)
+    session_id, turn_id, seen = await asked_about(stage)
+    first, second = await stage.manager.approvals(session_id)
+    arguments = {"notation": "3d1"} if decision.startswith("approve with") else None
+    word: Any = "deny" if decision == "deny" else "approve"
+    receipt = await stage.manager.approve(session_id, first.approval_id, word, arguments=arguments, reason=None)
+    await stage.manager.approve(session_id, second.approval_id, "approve")
+    rest = await all_of(stage.manager.attach(session_id, receipt.cursor, protocol="ai-sdk", turn_id=turn_id))
+
+    assert json.loads(rest[0][1])["messageId"] == f"{turn_id}-answer"
+    message = folded(seen, rest)
+    assert (message.finish_reason, message.text()) == ("stop", "May I?Done.")
+    (_, state, given, _), (_, other, *_) = message.tools()
+    assert (state, other) == ("output-denied" if word == "deny" else "output-available", "output-available")
+    assert given == (arguments or {"notation": "1d1"})
+
+    frames = [*seen, *rest]
+    for number, (cursor, _) in enumerate(frames, start=1):
+        again = await all_of(stage.manager.attach(session_id, cursor, protocol="ai-sdk"))
+        assert content(folded(frames[:number], again)) == content(message), f"after frame {number}, at {cursor}"
+    joined = folded(await all_of(stage.manager.attach(session_id, protocol="ai-sdk")))
+    (_, answer) = await fetched(stage, session_id)
+    for parts in (joined.parts, answer["parts"]):
+        assert [part["state"] for part in parts if part["type"] == "dynamic-tool"] == [state, other]
+        assert next(part["input"] for part in parts if part["type"] == "dynamic-tool") == given
+
+
+async def test_a_turn_that_is_cancelled_while_it_waits(open_stage: OpenStage) -> None:
+    stage = open_stage(ASKING)
+    session_id, _, seen = await asked_about(stage)
+    await stage.manager.cancel(session_id)
+    rest = await all_of(stage.manager.attach(session_id, seen[-1][0], protocol="ai-sdk"))
+    message = folded(seen, rest)
+    assert (message.is_aborted, message.metadata["outcome"]) == (True, "cancelled")
+    assert {part["state"] for part in message.parts if part["type"] == "dynamic-tool"} == {"output-error"}
+    (_, answer) = await fetched(stage, session_id)
+    assert {part["state"] for part in answer["parts"] if part["type"] == "dynamic-tool"} == {"output-error"}

@@ -1,6 +1,7 @@
 """The UI message stream v1 of the AI SDK: a session's entries as the chunks that `useChat` reads.
 
-One turn is one message: it begins with `start` and ends with `finish`, however it ends. Only chunks that the versions 5, 6 and 7 of
+One turn is one message: it begins with `start` and ends with `finish`, however it ends. A turn that waits for a person finishes
+too, with the reason `tool-calls`, and goes on with another `start` of the same message. Only chunks that the versions 5, 6 and 7 of
 the SDK know are sent. All tools are `dynamic`: no front end knows them beforehand.
 
 A chunk that was sent cannot be taken back in these versions. What an attempt showed before its step was asked again stays in the
@@ -23,6 +24,8 @@ from greenroom.core.tally import added
 from greenroom.core.transcript import tool_name
 from greenroom.errors import GreenroomError
 from greenroom.events import (
+    ApprovalDecided,
+    ApprovalRequested,
     Event,
     NoticeGiven,
     StepFailed,
@@ -31,6 +34,7 @@ from greenroom.events import (
     ToolReturned,
     TurnEnded,
     TurnStarted,
+    TurnSuspended,
 )
 from greenroom.messages import FinishReason, PartDelta, PartEnded, PartItem, PartStarted, Usage
 from greenroom.protocols.ai_sdk_messages import (
@@ -80,6 +84,7 @@ class AiSdkProjection:
         self._resets_steps = resets_steps
         self._turn_id = ""
         self._is_running = False
+        self._is_suspended = False
         self._begin_message(Usage(cost_usd=0.0))
 
     def _begin_message(self, usage: Usage) -> None:
@@ -94,10 +99,11 @@ class AiSdkProjection:
         self._void_steps: list[int] = []
         self._open: dict[int, _Open] = {}
         self._unsettled: set[str] = set()
+        self._questions: dict[str, ApprovalRequested] = {}
 
     def is_running(self, turn_id: str) -> bool:
-        """Returns whether the turn's message was begun at the reader and not ended."""
-        return self._is_running and self._turn_id == turn_id
+        """Returns whether the turn's message was begun at the reader and not ended; one that is suspended goes on later."""
+        return (self._is_running or self._is_suspended) and self._turn_id == turn_id
 
     def error(self, error: GreenroomError) -> Sequence[str]:
         """Returns the last chunks of a stream that cannot go on."""
@@ -131,12 +137,14 @@ class AiSdkProjection:
                 self._usage = added(self._usage, payload.usage)
                 return self._broken_off()
             case ToolReturned():
-                return self._returned(payload)
+                return *self._resumed(), *self._returned(payload)
+            case ApprovalRequested() | ApprovalDecided() | TurnSuspended():
+                return self._about_people(payload)
             case NoticeGiven():
                 data = {"code": payload.code, "text": payload.text}
                 return (_encoded({"type": "data-notice", "id": payload.code, "data": data, "transient": True}),)
             case TurnEnded():
-                return self._turn_ended(payload, seq)
+                return *self._resumed(), *self._turn_ended(payload, seq)
             case _:
                 return ()
 
@@ -174,6 +182,8 @@ class AiSdkProjection:
         self._usage = turn.usage
         if turn.ended is not None:
             chunks += self._turn_ended(turn.ended, turn.ended_seq)
+        elif state.is_waiting:
+            chunks += self._suspended()
         return chunks
 
     def _lost(self, state: SessionState) -> Sequence[str]:
@@ -200,6 +210,13 @@ class AiSdkProjection:
             self._reason, self._is_sealed = step.finished.reason, True
         if step.failed is not None:
             chunks += self._broken_off()
+        for asked in step.approvals.values():
+            decided = step.decisions.get(asked.approval_id)
+            if decided is None:
+                chunks.append(self._approval_requested(asked))
+            else:  # who comes late is not asked what was decided
+                self._questions[asked.call_id] = asked
+                chunks += self._approval_decided(decided)
         chunks += self._results(step, missing=frozenset(step.results))
         return chunks
 
@@ -231,8 +248,32 @@ class AiSdkProjection:
     def _part_ended(self, part: int) -> Sequence[str]:
         return self._open.pop(part).end()
 
+    def _about_people(self, event: ApprovalRequested | ApprovalDecided | TurnSuspended) -> Sequence[str]:
+        match event:
+            case ApprovalRequested():
+                return *self._resumed(), self._approval_requested(event)
+            case ApprovalDecided():
+                return *self._resumed(), *self._approval_decided(event)
+            case TurnSuspended():
+                return self._suspended()
+
+    def _approval_requested(self, asked: ApprovalRequested) -> str:
+        self._questions[asked.call_id] = asked
+        return _encoded({"type": "tool-approval-request", "approvalId": asked.approval_id, "toolCallId": asked.call_id})
+
+    def _approval_decided(self, decided: ApprovalDecided) -> Sequence[str]:
+        """Returns what a decision changes at a front end that may not have made it."""
+        asked = self._questions.get(decided.call_id)
+        if decided.decision == "deny" or decided.arguments is None or asked is None:
+            return ()
+        value, _ = tool_input(decided.arguments)
+        names = {"toolCallId": decided.call_id, "toolName": tool_name(asked.name), "dynamic": True}
+        return (_encoded({"type": "tool-input-available", **names, "input": value}),)
+
     def _returned(self, returned: ToolReturned) -> Sequence[str]:
         self._unsettled.discard(returned.call_id)
+        if returned.outcome == "denied" and returned.call_id in self._questions:
+            return (_encoded({"type": "tool-output-denied", "toolCallId": returned.call_id}),)
         own = {"toolCallId": returned.call_id, "dynamic": True}
         if returned.outcome == "ok":
             return (_encoded({"type": "tool-output-available", **own, "output": returned.content}),)
@@ -286,6 +327,18 @@ class AiSdkProjection:
 
     # --- messages -------------------------------------------------------------------------------------------------------
 
+    def _suspended(self) -> Sequence[str]:
+        """Returns the end of a stream whose turn waits for people; what they decide begins the rest of the message."""
+        self._is_running, self._is_suspended = False, True
+        is_step_open, self._is_step_open = self._is_step_open, False
+        return *((_FINISH_STEP,) if is_step_open else ()), _encoded({"type": "finish", "finishReason": "tool-calls"})
+
+    def _resumed(self) -> Sequence[str]:
+        if not self._is_suspended:
+            return ()
+        self._is_running, self._is_suspended = True, False
+        return (_encoded({"type": "start", "messageId": answer_id(self._turn_id)}),)
+
     def _turn_started(self, started: TurnStarted) -> Sequence[str]:
         state = self._find_state()
         turns = state.turns if state is not None else ()
@@ -295,7 +348,7 @@ class AiSdkProjection:
 
     def _message_started(self, turn: TurnHistory | None) -> Sequence[str]:
         self._begin_message(Usage(cost_usd=0.0))
-        self._is_running = True
+        self._is_running, self._is_suspended = True, False
         # A turn that was taken back meanwhile has no state any more.
         metadata = started_metadata(turn) if turn is not None else {"turnId": self._turn_id}
         return (_encoded({"type": "start", "messageId": answer_id(self._turn_id), "messageMetadata": metadata}),)

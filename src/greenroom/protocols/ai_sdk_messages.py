@@ -9,14 +9,13 @@ Rule: pure functions of the state. Optional members are absent, never null: the 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from greenroom.core.session import Accepted, SessionState, StepState, TurnHistory
 from greenroom.core.transcript import tool_name
-from greenroom.events import ToolReturned, TurnEnded
+from greenroom.events import ApprovalRequested, TurnEnded
 from greenroom.messages import (
     FilePart,
     OpaquePart,
@@ -36,15 +35,16 @@ BROKEN_OFF = "The call was not completed: the answer broke off."
 def ui_messages(state: SessionState) -> list[dict[str, Any]]:
     """Returns all messages of the session, those that wait at the end.
 
-    The answer that is being written is not among them: it comes with the stream, from its beginning.
+    The answer that is being written is not among them: it comes with the stream, from its beginning. One that waits for a
+    person is.
     """
     messages: list[dict[str, Any]] = []
     for turn in state.turns:
-        metadata = {"turnId": turn.turn_id, "seq": turn.accepted.seq, "createdAt": turn.accepted.at_ms}
-        messages.append(_said(turn.message.message_id, turn.message.parts, metadata))
-        if turn.ended is not None:
+        messages.append(_said(turn.accepted))
+        messages.extend(_said(joined.accepted, joinedTurnId=turn.turn_id) for joined in turn.joined)
+        if turn.ended is not None or state.is_waiting:
             messages.append(_answer(turn))
-    messages.extend(_waiting(accepted) for accepted in state.queue)
+    messages.extend(_said(accepted, queued=True) for accepted in state.queue)
     return messages
 
 
@@ -91,14 +91,11 @@ def tool_input(arguments: str) -> tuple[Any, str]:
     return value, ""
 
 
-def _said(message_id: str, parts: Sequence[UserPart], metadata: dict[str, Any]) -> dict[str, Any]:
-    return {"id": message_id, "role": "user", "metadata": metadata, "parts": [_user_part(part) for part in parts]}
-
-
-def _waiting(accepted: Accepted) -> dict[str, Any]:
+def _said(accepted: Accepted, **more: Any) -> dict[str, Any]:
     message = accepted.message
-    metadata = {"turnId": message.turn_id, "seq": accepted.seq, "createdAt": accepted.at_ms, "queued": True}
-    return _said(message.message_id, message.parts, metadata)
+    metadata = {"turnId": message.turn_id, "seq": accepted.seq, "createdAt": accepted.at_ms, **more}
+    parts = [_user_part(part) for part in message.parts]
+    return {"id": message.message_id, "role": "user", "metadata": metadata, "parts": parts}
 
 
 def _user_part(part: UserPart) -> dict[str, Any]:
@@ -132,20 +129,35 @@ def _step_parts(step: StepState) -> list[dict[str, Any]]:
             case ReasoningPart():
                 parts.append({"type": "reasoning", "text": part.text, "state": "done"})
             case ToolCallPart():
-                returned = step.results.get(part.call_id)
-                parts.append(_tool_part(part, returned, is_complete=part.call_id in complete))
+                parts.append(_tool_part(step, part, is_complete=part.call_id in complete))
             case OpaquePart():
                 pass
     return parts
 
 
-def _tool_part(call: ToolCallPart, returned: ToolReturned | None, *, is_complete: bool) -> dict[str, Any]:
+def _tool_part(step: StepState, call: ToolCallPart, *, is_complete: bool) -> dict[str, Any]:
     part = {"type": "dynamic-tool", "toolName": tool_name(call.name), "toolCallId": call.call_id}
     if not is_complete:
         return part | {"state": "output-error", "input": call.arguments, "errorText": BROKEN_OFF}
-    value, _ = tool_input(call.arguments)
+    returned = step.results.get(call.call_id)
+    value, _ = tool_input(step.arguments.get(call.call_id, call.arguments))
+    asked = next((asked for asked in reversed(step.approvals.values()) if asked.call_id == call.call_id), None)
+    part |= {"input": value} | (_approval(step, asked) if asked is not None else {})
     if returned is None:
-        return part | {"state": "output-error", "input": value, "errorText": NEVER_RUN}
+        if asked is not None and asked.approval_id not in step.decisions:
+            return part | {"state": "approval-requested"}
+        return part | {"state": "output-error", "errorText": NEVER_RUN}
     if returned.outcome == "ok":
-        return part | {"state": "output-available", "input": value, "output": returned.content}
-    return part | {"state": "output-error", "input": value, "errorText": returned.content}
+        return part | {"state": "output-available", "output": returned.content}
+    if returned.outcome == "denied" and asked is not None:
+        return part | {"state": "output-denied"}
+    return part | {"state": "output-error", "errorText": returned.content}
+
+
+def _approval(step: StepState, asked: ApprovalRequested) -> dict[str, Any]:
+    approval: dict[str, Any] = {"id": asked.approval_id}
+    decided = step.decisions.get(asked.approval_id)
+    if decided is not None:
+        approval["approved"] = decided.decision == "approve"
+        approval |= {"reason": decided.reason} if decided.reason else {}
+    return {"approval": approval}

@@ -13,11 +13,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from greenroom.core.session import SessionState
 from greenroom.errors import InvalidArgument
 from greenroom.protocols.agui_input import RunAgentInput, run_request
 from greenroom.protocols.requests import Decide, Decision, Follow, Send
 from greenroom.protocols.tanstack import thread
+from greenroom.runtime.exchange import Receipt
 from greenroom.server.answers import Answer, Empty, Json
 from greenroom.server.bodies import Cancelled
 from greenroom.server.call import Call
@@ -52,11 +52,13 @@ async def _run(call: Call, body: RunAgentInput, *, persona_name: str | None) -> 
     session_id = body.thread_id
     state = await call.sessions.state(session_id) if await call.sessions.exists(session_id) else None
     headers = {"x-greenroom-ignored": ", ".join(body.ignored)} if body.ignored else {}
+    joins, cursor = False, call.last_event_id
     match run_request(body, state):
         case Follow(turn_id=turn_id):
             joins = True  # the client has lost the stream, and may have a part of it
         case Decide(decisions=decisions):
-            turn_id, joins = await decide(call, session_id, state, decisions), True
+            receipt = await decide(call, session_id, decisions)
+            turn_id, cursor = receipt.turn_id, cursor or receipt.cursor
         case Send(said=said, rewind_to=rewound):
             call.sessions.check_message(said.text, said.attachments)
             if state is None:
@@ -79,15 +81,13 @@ async def _run(call: Call, body: RunAgentInput, *, persona_name: str | None) -> 
     return call.stream(batches, protocol=dialect, headers=headers)
 
 
-async def decide(call: Call, session_id: str, state: SessionState | None, decisions: Sequence[Decision]) -> str:
-    """Tells the session what a person has decided; returns the turn that waited for it.
+async def decide(call: Call, session_id: str, decisions: Sequence[Decision]) -> Receipt:
+    """Tells the session what a person has decided; returns where the turn goes on.
 
     Raises:
-        InvalidArgument: no turn waits.
+        GreenroomError: as `AgentManager.approve`.
     """
-    if state is None or state.turn is None:
-        raise InvalidArgument("no call waits for a decision", hint="fetch the messages of the session")
-    for decision in decisions:
+    receipts = [
         await call.sessions.approve(
             session_id,
             decision.approval_id,
@@ -95,7 +95,9 @@ async def decide(call: Call, session_id: str, state: SessionState | None, decisi
             arguments=decision.arguments,
             reason=decision.reason or None,
         )
-    return state.turn.turn_id
+        for decision in decisions
+    ]
+    return receipts[0]
 
 
 async def join(call: Call) -> Answer:

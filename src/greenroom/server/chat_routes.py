@@ -36,7 +36,8 @@ async def chat(call: Call) -> Answer:
         case Follow(turn_id=turn_id):
             return await _stream(call, session_id, turn_id, joins=True)
         case Decide(decisions=decisions):
-            return await _stream(call, session_id, await decide(call, session_id, state, decisions), joins=True)
+            receipt = await decide(call, session_id, decisions)
+            return await _stream(call, session_id, receipt.turn_id, cursor=receipt.cursor)
         case Send(said=said, rewind_to=rewound):
             call.sessions.check_message(said.text, said.attachments)
             if state is None:
@@ -76,10 +77,12 @@ async def messages(call: Call) -> Answer:
     return Json({"messages": ui_messages(state), "active": _active(state) is not None})
 
 
-async def _stream(call: Call, session_id: str, turn_id: str, *, joins: bool) -> Answer:
+async def _stream(
+    call: Call, session_id: str, turn_id: str, *, joins: bool = False, cursor: str | None = None
+) -> Answer:
     protocol: ProtocolName = "ai-sdk-7" if call.headers.get("x-ai-sdk-version", "").startswith("7") else "ai-sdk"
     batches = await call.sessions.attach(
-        session_id, call.last_event_id, protocol=protocol, turn_id=turn_id, joins=joins
+        session_id, call.last_event_id or cursor, protocol=protocol, turn_id=turn_id, joins=joins
     )
     headers = _HEADERS | {"x-turn-id": turn_id}
 
@@ -94,7 +97,7 @@ async def _stream(call: Call, session_id: str, turn_id: str, *, joins: bool) -> 
 
 def _active(state: SessionState) -> str | None:
     if state.turn is not None:
-        return state.turn.turn_id
+        return state.turn.turn_id if not state.is_waiting else None
     return state.queue[0].message.turn_id if state.queue else None
 
 

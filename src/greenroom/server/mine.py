@@ -217,7 +217,7 @@ class Sessions:
         *,
         arguments: Mapping[str, Any] | None,
         reason: str | None,
-    ) -> Any:
+    ) -> Receipt:
         """Decides about a tool call that waits."""
         await self.check(session_id)
         return await self._manager.approve(session_id, approval_id, decision, arguments=arguments, reason=reason)
