@@ -119,7 +119,7 @@ def test_nothing_that_came_later_is_taken_away_by_an_old_history() -> None:
 
 @pytest.mark.parametrize("messages", [[], [assistant()], [user("m"), assistant()]], ids=["none", "answer", "answered"])
 def test_nothing_to_answer_is_refused(messages: list[Any]) -> None:
-    with pytest.raises(InvalidArgument, match="nothing to answer"):
+    with pytest.raises(InvalidArgument, match="no new message"):
         agui(*messages, state=None)
 
 
@@ -258,7 +258,7 @@ def test_an_answer_that_is_being_given_is_followed() -> None:
 
 @pytest.mark.parametrize(
     ("state", "messages", "match"),
-    [(None, [ui("m1")], "no answer"), (session("m1"), [ui("other")], "no message 'other'")],
+    [(None, [ui("m1")], "no such answer"), (session("m1"), [ui("other")], "no message 'other'")],
 )
 def test_what_was_never_answered_cannot_be_answered_again(state: Any, messages: list[Any], match: str) -> None:
     with pytest.raises(InvalidArgument, match=match):
@@ -300,6 +300,7 @@ def test_settings_may_stand_beside_the_messages() -> None:
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "parts": [{"type": "text"}]}]}, r"messages\[0\].parts\[0\]"),
         ({"messages": [{"role": "user", "parts": [{"type": "file", "url": "https://x"}]}]}, r"parts\[0\]"),
+        ({"messages": [{"role": "user", "parts": [{"type": "smell"}]}]}, r"messages\[0\].parts\[0\].*smell"),
         ({"messages": [{"role": "system", "content": "x"}]}, "messages"),
     ],
 )

@@ -175,7 +175,9 @@ def run_request(run: RunAgentInput, state: SessionState | None) -> Request:
         return Decide(decisions=tuple(_decision(entry, number) for number, entry in enumerate(run.resume)))
     spoken = [(i, message) for i, message in enumerate(run.messages) if message.role in {"user", "assistant", "tool"}]
     if not spoken or spoken[-1][1].role != "user":
-        raise InvalidArgument("messages: there is nothing to answer", hint="the last message has to be a person's")
+        raise InvalidArgument(
+            "messages: there is no new message to answer", hint="the last message has to be a person's"
+        )
     new: list[tuple[int, InputMessage]] = []
     for number, message in reversed(spoken):
         known = turn_of_message(state, kept_id(message.id)) if state is not None else None

@@ -85,7 +85,7 @@ def chat_request(chat: ChatInput, state: SessionState | None) -> Request:
         return _regenerated(chat, state)
     last = chat.last
     if last is None:
-        raise InvalidArgument("messages: there are none", hint="send at least the message to be answered")
+        raise InvalidArgument("messages: there is no message", hint="send at least the message to be answered")
     if last.role == "assistant":
         return Decide(decisions=_decisions(last))
     if last.role != "user":
@@ -100,7 +100,7 @@ def chat_request(chat: ChatInput, state: SessionState | None) -> Request:
 
 def _regenerated(chat: ChatInput, state: SessionState | None) -> Request:
     if state is None or not (state.turns or state.queue):
-        raise InvalidArgument("there is no answer to be given again", hint="send a message first")
+        raise InvalidArgument("there is no such answer to be given again", hint="send a message first")
     named = [chat.message_id] if chat.message_id else []
     named += [message.id for message in reversed(chat.messages) if message.role == "user"][:1]
     for message_id in named:
@@ -135,8 +135,11 @@ def _said(message: UiMessageInput, where: str) -> Said:
             case {"type": "text" | "file" as kind}:
                 missing = "text" if kind == "text" else "url"
                 raise InvalidArgument(f"{place}: a {kind} part without {missing}", hint=f"give {missing} as a text")
+            case {"type": str(kind)} if kind.startswith("data-") or kind == "step-start":
+                pass  # the application's own
             case _:
-                pass  # data parts and the like are the application's own
+                kind = str(part.get("type"))[:40]
+                raise InvalidArgument(f"{place}: a part of type {kind!r} cannot be read", hint="text, or file")
     message_id = kept_id(message.id) if message.id else ""
     return Said(text="\n".join(texts), message_id=message_id, attachments=tuple(attachments))
 
