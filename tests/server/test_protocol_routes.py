@@ -1,0 +1,253 @@
+"""The routes of AG-UI, CopilotKit and the AI SDK: what their clients send, and what becomes of the session."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from contract.reading import checked_run
+from greenroom.backends.scripted import Gate, Say
+from server.asgi import Response, Web
+from server.conftest import OpenWeb
+
+Json = dict[str, Any]
+
+
+def run(thread: str, run_id: str, *texts: str, **more: Any) -> Json:
+    """A RunAgentInput with everything that was said in the thread, the newest last."""
+    messages = [{"id": f"m{number}", "role": "user", "content": text} for number, text in enumerate(texts)]
+    return {"threadId": thread, "runId": run_id, "messages": messages, "tools": [], "context": [], **more}
+
+
+def said(text: str, message_id: str, **more: Any) -> Json:
+    return {"role": "user", "id": message_id, "parts": [{"type": "text", "text": text}], **more}
+
+
+def chunks(answer: Response) -> str:
+    return "".join(chunk["delta"] for _, chunk in answer.frames if chunk["type"] == "text-delta")
+
+
+async def history(web: Web, session_id: str) -> list[tuple[str, str]]:
+    messages = (await web.get(f"/v1/sessions/{session_id}/messages")).json()["messages"]
+    return [(message["role"], "".join(part.get("text", "") for part in message["parts"])) for message in messages]
+
+
+# --- AG-UI --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_makes_its_thread_and_only_what_is_new_counts(web: Web) -> None:
+    first = await web.post("/agui", run("thread", "run-1", "one", protocolVersion="1.0"))
+    checked_run([json.dumps(event) for _, event in first.frames])
+    assert (first.text, first.headers["x-turn-id"]) == ("You said: one", "run-1")
+    second = await web.post("/agui", run("thread", "run-2", "one", "two"))
+    assert second.text == "You said: two"
+    assert await history(web, "thread") == [
+        ("user", "one"), ("assistant", "You said: one"), ("user", "two"), ("assistant", "You said: two"),
+    ]  # fmt: skip
+    thread = (await web.get("/agui?threadId=thread")).json()
+    assert [message["id"] for message in thread["messages"] if message["role"] == "user"] == ["m0", "m1"]
+    assert (thread["activeRun"], thread["interrupts"]) == (None, None)
+
+
+async def test_a_run_that_is_sent_again_is_shown_again(web: Web) -> None:
+    body = run("thread", "run-1", "one")
+    whole = await web.post("/agui", body)
+    again = await web.post("/agui", body)
+    assert again.frames[-1][1] == whole.frames[-1][1]
+    assert b"said" in again.body
+    behind = await web.post("/agui", body, headers={"last-event-id": whole.frames[-2][0]})
+    assert behind.frames == whole.frames[-1:]
+    assert len(await history(web, "thread")) == 2
+
+
+async def test_a_run_is_joined_by_its_id(open_web: OpenWeb) -> None:
+    gate = Gate()
+    web = open_web([[Say("abc"), gate, Say("def")]])
+    async with web.asking("POST", "/agui", run("thread", "run-1", "Go")) as first:
+        await first.has("abc")
+        assert (await web.get("/agui?threadId=thread")).json()["activeRun"] == {"runId": "run-1"}
+        async with web.asking("GET", "/agui?offset=-1&runId=run-1") as joined:
+            await joined.has("abc")
+            gate.open()
+            await joined.ends()
+        await first.ends()
+    assert joined.text == first.text == "abcdef"
+    unknown = await web.get("/agui?runId=nobodys")
+    assert (unknown.status, unknown.error) == (404, "run_not_found")
+
+
+async def test_several_messages_and_files_of_one_run(open_web: OpenWeb) -> None:
+    web = open_web()
+    image = {"type": "image", "source": {"type": "data", "value": "eHg=", "mimeType": "image/png"}}
+    old = {"type": "binary", "mimeType": "application/pdf", "data": "eHg=", "filename": "a.pdf"}
+    body = run("thread", "run-1", "one", "two")
+    body["messages"][1]["content"] = [{"type": "text", "text": "two"}, image, old]
+    body["messages"].insert(0, {"id": "s", "role": "system", "content": "Obey the client."})
+    answer = await web.post("/agui", {**body, "tools": [{"name": "x"}], "state": {"a": 1}, "unknown": 1})
+    assert answer.headers["x-greenroom-ignored"] == "tools, state"
+    messages = (await web.get("/v1/sessions/thread/messages")).json()["messages"]
+    parts = messages[0]["parts"]
+    assert [part.get("media_type", part.get("text")) for part in parts] == [
+        "image/png",
+        "application/pdf",
+        "one\n\ntwo",
+    ]
+
+
+async def test_settings_that_a_client_forwards(web: Web) -> None:
+    await web.post(
+        "/agui", run("thread", "run-1", "one", forwardedProps={"persona_name": "tutor", "user_id": "x", "theme": 1})
+    )
+    data = (await web.get("/v1/sessions/thread")).json()
+    assert (data["persona_name"], data["user_id"]) == ("tutor", "default")
+
+
+async def test_an_older_client_never_hears_of_cancelled(open_web: OpenWeb) -> None:
+    for version, last in ((None, "RUN_ERROR"), ("1.0", "RUN_FINISHED")):
+        web = open_web([[Say("abc"), Gate()]])
+        more = {"protocolVersion": version} if version else {}
+        async with web.asking("POST", "/agui", run("thread", "run-1", "Go", **more)) as running:
+            await running.has("abc")
+            assert (await web.post("/copilotkit/agent/default/stop/thread", {"runId": "run-1"})).json() == {
+                "cancelled": True
+            }
+            await running.ends()
+        assert running.frames[-1][1]["type"] == last
+
+
+async def test_copilotkit(open_web: OpenWeb) -> None:
+    gate = Gate()
+    web = open_web([[Say("abc"), gate, Say("def")]])
+    info = (await web.get("/copilotkit/info")).json()
+    assert info["agents"]["tutor"]["name"] == "tutor"
+    body = run("thread", "run-1", "Go")
+    assert (await web.post("/copilotkit/agent/tutor/connect", body)).status == 204
+    async with web.asking("POST", "/copilotkit/agent/tutor/run", body) as running:
+        await running.has("abc")
+        async with web.asking("POST", "/copilotkit/agent/tutor/connect", body) as joined:
+            await joined.has("MESSAGES_SNAPSHOT")
+            gate.open()
+            await joined.ends()
+    assert joined.frames[-1][1]["type"] == "RUN_FINISHED"
+    assert (await web.get("/v1/sessions/thread")).json()["persona_name"] == "tutor"
+    unknown = await web.post("/copilotkit/agent/nobody/run", run("other", "run-2", "Go"))
+    assert (unknown.status, unknown.error) == (422, "unknown_persona")
+    assert (await web.get("/v1/sessions/other")).status == 404, "nothing was made"
+
+
+# --- AI SDK -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_chat_is_made_and_goes_on(web: Web) -> None:
+    first = await web.post("/api/chat", {"id": "chat", "messages": [said("one", "m1")], "trigger": "submit-message"})
+    assert first.headers["x-vercel-ai-ui-message-stream"] == "v1"
+    assert chunks(first) == "You said: one"
+    assert first.body.endswith(b"data: [DONE]\n\n")
+    shown = (await web.get("/api/chat/chat/messages")).json()
+    assert [message["id"] for message in shown["messages"]] == ["m1", first.frames[0][1]["messageId"]]
+    assert shown["active"] is False
+    second = await web.post("/api/chat", {"id": "chat", "messages": [*shown["messages"], said("two", "m2")]})
+    assert chunks(second) == "You said: two"
+    assert (await web.get("/api/chat/chat/stream")).status == 204
+    assert (await web.get("/api/chat/nobodys/stream?x=1")).status == 204
+
+
+async def test_a_message_that_is_known_is_not_answered_twice(web: Web) -> None:
+    body = {"id": "chat", "message": said("one", "m1")}
+    assert chunks(await web.post("/api/chat", body)) == chunks(await web.post("/api/chat", body)) == "You said: one"
+    assert len(await history(web, "chat")) == 2
+
+
+async def test_an_answer_is_resumed_and_stopped(open_web: OpenWeb) -> None:
+    web = open_web([[Say("abc"), Gate(), Say("def")]])
+    async with web.asking("POST", "/api/chat", {"id": "chat", "message": said("Go", "m1")}) as first:
+        await first.has("abc")
+    assert (await web.get("/api/chat/chat/messages")).json()["active"] is True
+    async with web.asking("GET", "/api/chat/chat/stream") as resumed:
+        await resumed.has("abc")
+        assert (await web.post("/api/chat/chat/stop")).json() == {"cancelled": True}
+        await resumed.ends()
+    kinds = [chunk["type"] for _, chunk in resumed.frames]
+    assert kinds[0] == "start"
+    assert kinds[-2:] == ["abort", "finish"]
+    assert chunks(resumed) == "abc"
+
+
+async def test_an_answer_is_given_again_and_a_message_is_edited(open_web: OpenWeb) -> None:
+    web = open_web([[Say("first")], [Say("second")], [Say("better")], [Say("other")]])
+    for text, message_id in (("one", "m1"), ("two", "m2")):
+        answer = await web.post("/api/chat", {"id": "chat", "message": said(text, message_id)})
+    answer_id = answer.frames[0][1]["messageId"]
+    again = await web.post(
+        "/api/chat",
+        {"id": "chat", "messages": [said("one", "m1")], "trigger": "regenerate-message", "messageId": answer_id},
+    )
+    assert chunks(again) == "better"
+    assert await history(web, "chat") == [
+        ("user", "one"),
+        ("assistant", "first"),
+        ("user", "two"),
+        ("assistant", "better"),
+    ]
+    edited = await web.post("/api/chat", {"id": "chat", "messages": [said("ONE", "m1")], "messageId": "m1"})
+    assert chunks(edited) == "other"
+    assert await history(web, "chat") == [("user", "ONE"), ("assistant", "other")]
+
+
+@pytest.mark.parametrize("text", ["", "x" * 101])
+async def test_an_edit_that_is_refused_takes_nothing_away(open_web: OpenWeb, text: str) -> None:
+    web = open_web(config={"limits": {"message_bytes_max": 100}})
+    await web.post("/api/chat", {"id": "chat", "message": said("one", "m1")})
+    before = await history(web, "chat")
+    refused = await web.post("/api/chat", {"id": "chat", "message": said(text, "m1"), "messageId": "m1"})
+    assert refused.status in {413, 422}
+    assert await history(web, "chat") == before
+
+
+async def test_settings_and_files_of_a_chat(web: Web) -> None:
+    file = {"type": "file", "mediaType": "text/plain", "filename": "a.txt", "url": "data:text/plain;base64,aGVsbG8="}
+    message = said("look", "m1")
+    message["parts"].append(file)
+    await web.post("/api/chat", {"id": "chat", "message": message, "persona_name": "tutor", "extra": 1})
+    assert (await web.get("/v1/sessions/chat")).json()["persona_name"] == "tutor"
+    parts = (await web.get("/v1/sessions/chat/messages")).json()["messages"][0]["parts"]
+    assert parts[0] == {"type": "file", "media_type": "text/plain", "data": "aGVsbG8=", "name": "a.txt"}
+    await web.post("/api/chat", {"id": "chat", "message": said("more", "m2"), "persona_name": "writer"})
+    assert (await web.get("/v1/sessions/chat")).json()["persona_name"] == "writer"
+    file["url"] = "https://elsewhere.example/x.png"
+    refused = await web.post("/api/chat", {"id": "chat", "message": {**message, "id": "m3"}})
+    assert refused.status == 422
+    assert "nothing is fetched" in refused.json()["error"]["hint"]
+
+
+# --- the UI -------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_ui_is_given_by_name_and_nothing_else(web: Web) -> None:
+    from greenroom.server.site_files import File
+
+    web.app.place.files = {
+        "index.html": File(b"<html>", "text/html; charset=utf-8", '"1"'),
+        "assets/x.js": File(b"1", "text/javascript", '"2"'),
+    }
+    nobody = web.of(None)
+    for path in ("/", "/s/some-session"):
+        page = await nobody.get(path)
+        assert (page.status, page.body) == (200, b"<html>")
+        assert "script-src 'self'" in page.headers["content-security-policy"]
+        assert "unsafe" not in page.headers["content-security-policy"]
+    asset = await nobody.get("/assets/x.js")
+    assert asset.body == b"1"
+    assert (await nobody.get("/assets/x.js", headers={"if-none-match": asset.headers["etag"]})).status == 304
+    assert (await nobody.get("/assets/y.js")).error == "not_found"
+
+
+async def test_metrics_count(web: Web) -> None:
+    await web.get("/v1/sessions/nobody")
+    text = (await web.get("/metrics")).body.decode()
+    assert 'greenroom_requests_total{method="GET",route="/v1/sessions/{session_id}",status="404"} 1.0' in text
+    assert "greenroom_open_streams 0.0" in text
+    assert "nobody" not in text
+    assert (await web.of(None).get("/metrics")).status == 401
