@@ -10,7 +10,7 @@ import sys
 from typing import Any, Final, NamedTuple
 
 from greenroom.cli.conversation import Conversation
-from greenroom.cli.output import FAILURE, OK, is_terminal, print_error, print_json, print_note, shortened
+from greenroom.cli.output import FAILURE, OK, is_terminal, print_error, print_json, print_note
 from greenroom.cli.painter import Painter, PipePainter, TerminalPainter
 from greenroom.cli.place import Place
 from greenroom.cli.running import managing, run_fast, settings_of
@@ -23,7 +23,6 @@ from greenroom.usable import Candidate, answers_for_show, choose
 
 DEMO_NOTICE: Final = "local_demo_model"
 """Code of the notice that says what the introduction has said already."""
-_TITLE_MAX: Final = 60
 _REAL_MODEL: Final = (
     "a very small model for demonstrations: expect wrong answers. For real work set OPENAI_API_KEY or ANTHROPIC_API_KEY, or "
     "run Ollama; `greenroom doctor` says what it finds."
@@ -79,7 +78,7 @@ def chat(place: Place, wish: Wish, *, message: str | None, as_json: bool) -> int
     return run_fast(_one_message(settings, wish, message, as_json=as_json, plain=is_piped))
 
 
-async def open_session(manager: AgentManager, wish: Wish, default: Candidate | None, *, title: str = "") -> Opened:
+async def open_session(manager: AgentManager, wish: Wish, default: Candidate | None) -> Opened:
     """Returns the session that was wished for: made, or found and changed as far as the wish says.
 
     Raises:
@@ -92,7 +91,7 @@ async def open_session(manager: AgentManager, wish: Wish, default: Candidate | N
     if wish.tools:
         changes["additional_tools"] = wish.tools
     if existing is None:
-        changes |= await _initial(manager, wish, default) | ({"title": title} if title else {})
+        changes |= await _initial(manager, wish, default)
     elif wish.backend not in {None, existing["backend"]} and wish.model is None:
         # The model that it has means nothing to another backend.
         changes["llm_model"] = default_model(manager, str(wish.backend)) or existing["llm_model"]
@@ -124,11 +123,6 @@ async def introduction(session: dict[str, Any], settings: Settings) -> tuple[str
     return " · ".join(parts), f"{session['llm_model']} is {_REAL_MODEL}" if is_demo else ""
 
 
-def title_of(message: str) -> str:
-    """Returns what a session is called that begins with this message."""
-    return shortened(message, _TITLE_MAX)
-
-
 async def _initial(manager: AgentManager, wish: Wish, default: Candidate | None) -> dict[str, Any]:
     """Returns what a new session takes where the wish says nothing: from the persona, else the default."""
     persona = await manager.catalog.persona(wish.persona or DEFAULT_PERSONA)
@@ -150,7 +144,7 @@ async def _one_message(settings: Settings, wish: Wish, message: str, *, as_json:
         choice = await choose(settings)
         default = choice.candidate
     async with managing(settings) as manager:
-        opened = await open_session(manager, wish, default, title=title_of(message))
+        opened = await open_session(manager, wish, default)
         if as_json:
             conversation = await ask(manager, opened.session_id, message, None)
             print_json(_document(opened, conversation))

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
-from greenroom.cli.chat import DEMO_NOTICE, Wish, introduction, open_session, title_of
+from greenroom.cli.chat import DEMO_NOTICE, Wish, introduction, open_session
 from greenroom.cli.commands import Leave, run_command, words_of
 from greenroom.cli.conversation import Conversation
 from greenroom.cli.keyboard import Interrupted, Keyboard
@@ -184,8 +184,6 @@ class Chat:
                     self.say("Ctrl-C again, or Ctrl-D, leaves", style="dim")
 
     async def _answer(self, message: str) -> None:
-        if not self.session["title"] and not self.session["message_count"]:
-            await self.update(title=title_of(message))
         self._heard(await ask(self.manager, self.session_id, message, self._painter))
 
     async def _go_on(self, messages: Sequence[Message], ended: Collection[str]) -> None:

@@ -6,7 +6,10 @@ row is made on a copy.
 
 from __future__ import annotations
 
+import msgspec
+
 from greenroom.config import SessionConfig, SessionLabels
+from greenroom.core.title import title_of
 from greenroom.core.turn import counted
 from greenroom.events import (
     ApprovalDecided,
@@ -59,6 +62,8 @@ class Tally:
         queued: messages that wait for their turn.
         is_open: a turn has started and not ended.
         is_waiting: the open turn waits for a person.
+        labels: as they were given.
+        beginning: what the session is called while nobody has named it.
         joined_count: messages that other turns have answered.
     """
 
@@ -68,6 +73,7 @@ class Tally:
         self.config = SessionConfig()
         self.config_version = 0
         self.labels = SessionLabels()
+        self.beginning = ""
         self.created_at_ms = 0
         self.updated_at_ms = 0
         self.seq = 0
@@ -95,8 +101,9 @@ class Tally:
                 self.config, self.config_version = event.config, event.config_version
             case SessionLabelled() as event:
                 self.labels = event.labels
-            case MessageAccepted():
+            case MessageAccepted() as event:
                 self.queued += 1
+                self.beginning = self.beginning or title_of(event.parts)
             case MessageWithdrawn():
                 self.queued -= 1
             case MessageJoined():
@@ -147,7 +154,7 @@ class Tally:
         return SessionSummary(
             session_id=self.session_id,
             user_id=self.user_id,
-            labels=self.labels,
+            labels=self.labels if self.labels.title else msgspec.structs.replace(self.labels, title=self.beginning),
             config=self.config,
             config_version=self.config_version,
             created_at_ms=self.created_at_ms,
