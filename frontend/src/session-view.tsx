@@ -129,7 +129,7 @@ export function SessionView({ id, isNew, list, open, isSidebarOpen, openSidebar,
                 <IconButton icon="close" label="Dismiss" onClick={() => session.dismissNotice(notice.code)} />
               </div>
             ))}
-            <Queue messages={[...state.queue, ...state.unsent]} />
+            <Queue messages={[...state.queue, ...state.unsent]} takeBack={(message, isNow) => void session.takeBack(message, isNow)} />
             <Composer
               key={id}
               ref={composer}
@@ -232,14 +232,20 @@ function asMetadata(data: SessionData): Message['metadata'] {
   return { backend: data.backend, model: data.llm_model, persona: data.persona_name, configVersion: data.config_version };
 }
 
-function Queue({ messages }: { messages: readonly Message[] }) {
+function Queue({ messages, takeBack }: { messages: readonly Message[]; takeBack: (message: Message, isNow: boolean) => void }) {
   if (!messages.length) return null;
   return (
     <section className="queue" aria-label="Waiting messages">
       <h2>{messages.length === 1 ? 'Next' : `Next, ${messages.length} messages`}</h2>
       <ol>
         {messages.map((message) => (
-          <li key={message.id}>{textOf(message) || 'Attachment'}</li>
+          <li key={message.id}>
+            <span>{textOf(message) || 'Attachment'}</span>
+            {message.metadata?.queued && !message.parts.some((part) => part.type === 'file') && (
+              <IconButton icon="send" label="Tell the running answer now" onClick={() => takeBack(message, true)} />
+            )}
+            {message.metadata?.queued && <IconButton icon="close" label="Take it back" onClick={() => takeBack(message, false)} />}
+          </li>
         ))}
       </ol>
     </section>

@@ -25,7 +25,7 @@ from ui.stage import TOKEN
 
 STAGE = Path(__file__).with_name("stage.py")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=30_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -122,8 +122,9 @@ def pages(browser: Browser) -> Iterator[Pages]:
 class Server:
     """The stage, as a process that can be killed and started again at the same address."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, sessions: int = 0) -> None:
         self._home = home
+        self._sessions = sessions
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -132,7 +133,7 @@ class Server:
 
     def start(self) -> None:
         """Starts it; returns when it listens."""
-        command = [sys.executable, str(STAGE), str(self._home), str(self._port)]
+        command = [sys.executable, str(STAGE), str(self._home), str(self._port), str(self._sessions)]
         path = [str(STAGE.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(path)}

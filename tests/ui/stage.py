@@ -1,6 +1,6 @@
 """A server with a model that does what the first word of the message says: what the tests of the web UI talk to.
 
-Run as a program: `stage.py HOME PORT`. Prints the address with its token once it listens, as `greenroom serve` does.
+Run as a program: `stage.py HOME PORT [SESSIONS]`, where so many sessions are made first. Prints the address with its token once it listens, as `greenroom serve` does.
 
 Rule: it is the real server over the real manager; only the model plays.
 """
@@ -143,10 +143,14 @@ PLAYS: Final[Mapping[str, Callable[[str], Step]]] = {
 }
 
 
-async def _main(home: Path, port: int) -> None:
+async def _main(home: Path, port: int, sessions: int) -> None:
     backends = {"scripted": ScriptedBackend(play), "other": ScriptedBackend(play)}
-    config = {"default_backend": "scripted", "port": port, "token": TOKEN}
+    limits = {"messages_per_minute_max": 1_000_000, "requests_per_minute_max": 1_000_000}
+    config = {"default_backend": "scripted", "port": port, "token": TOKEN, "limits": limits}
     manager = AgentManager(home=home, config=config, backends=backends)
+
+    for start in range(0, sessions, 500):
+        await asyncio.gather(*(_make(manager, number) for number in range(start, min(start + 500, sessions))))
 
     def tell(address: str) -> None:
         sys.stdout.write(f"{address}\n")
@@ -155,6 +159,11 @@ async def _main(home: Path, port: int) -> None:
     await serve(manager, token=TOKEN, on_listening=tell)
 
 
+async def _make(manager: AgentManager, number: int) -> None:
+    title = "Zanzibar" if number == 777 else f"Session {number}"
+    await manager.create_session(backend="scripted", llm_model="demo", title=title)
+
+
 if __name__ == "__main__":
     os.environ["OLLAMA_HOST"] = "127.0.0.1:1"
-    asyncio.run(_main(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(_main(Path(sys.argv[1]), int(sys.argv[2]), int((*sys.argv, "0")[3])))

@@ -124,21 +124,46 @@ def test_what_is_said_meanwhile_waits_for_its_turn(pages: Pages, server: Server)
     assert answers(page) == [words(60), "You said: and this"]
 
 
+def test_what_waits_can_be_taken_back(pages: Pages, server: Server) -> None:
+    page = pages.open(server, f"/s/{server.session()}")
+    say(page, "count 100 50")
+    expect(page.locator(".message-assistant")).to_contain_text("w2")
+    say(page, "on second thoughts")
+    page.get_by_label("Take it back").click()
+    expect(page.get_by_label("Waiting messages")).to_have_count(0)
+    expect(page.get_by_label("Message", exact=True)).to_have_value("on second thoughts")
+    is_idle(page)
+    expect(page.locator(".bubble")).to_have_count(1)
+
+
+def test_what_waits_can_be_told_to_the_running_answer(pages: Pages, server: Server) -> None:
+    session_id = server.session()
+    page = pages.open(server, f"/s/{session_id}")
+    say(page, "count 100 50")
+    expect(page.locator(".message-assistant")).to_contain_text("w2")
+    say(page, "now please")
+    page.get_by_label("Tell the running answer now").click()
+    is_idle(page)
+    expect(page.get_by_label("Waiting messages")).to_have_count(0)
+    said = server.ask("GET", f"/v1/sessions/{session_id}/messages")["messages"]
+    assert any("now please" in str(message["parts"]) for message in said)
+
+
 def test_the_reader_is_not_dragged_along(pages: Pages, server: Server) -> None:
     page = pages.open(server, f"/s/{server.session()}")
     say(page, "long 3000 2")
     conversation = page.get_by_role("region", name="Conversation")
-    expect(page.locator(".message-assistant")).to_contain_text("word800")
+    expect(page.locator(".message-assistant")).to_contain_text("word500")
     gap = "e => e.scrollHeight - e.scrollTop - e.clientHeight"
     assert conversation.evaluate(gap) < 100
     conversation.hover()
     page.mouse.wheel(0, -600)
     expect(page.get_by_role("button", name="Follow the answer")).to_be_visible()
     before = conversation.evaluate("e => e.scrollTop")
-    expect(page.locator(".message-assistant")).to_contain_text("word1600")
+    expect(page.locator(".message-assistant")).to_contain_text("word900")
     assert abs(conversation.evaluate("e => e.scrollTop") - before) < 5
     page.get_by_role("button", name="Follow the answer").click()
-    expect(page.locator(".message-assistant")).to_contain_text("word2300")
+    expect(page.locator(".message-assistant")).to_contain_text("word1300")
     assert conversation.evaluate(gap) < 100
 
 

@@ -6,7 +6,6 @@ the same time they say little.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from pathlib import Path
@@ -15,13 +14,25 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from greenroom import AgentManager
 from ui.conftest import Pages, Server, say
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 FRAME_MS_MAX = 32.0
+IDLE_FRAME_MS_MAX = 20.0
 OPEN_S_MAX = 1.0
+
+
+@pytest.fixture(autouse=True)
+def _quiet_machine(pages: Pages, own_server: Server) -> None:
+    """Skips where even an empty page does not get its frames: what is measured there is the other work."""
+    page = pages.open(own_server)
+    page.get_by_label("Message", exact=True).wait_for()
+    frames = frames_ms(page, 3)
+    p95 = frames[int(len(frames) * 0.95)]
+    page.close()
+    if p95 > IDLE_FRAME_MS_MAX:
+        pytest.skip(f"THE MACHINE IS TOO BUSY TO MEASURE: an empty page has a p95 frame of {p95:.0f} ms")
 
 
 def frames_ms(page: Page, seconds: float) -> list[float]:
@@ -71,22 +82,18 @@ def test_a_session_of_2000_messages_opens_at_once(pages: Pages, own_server: Serv
 
 
 def test_the_page_loads_at_once(pages: Pages, own_server: Server) -> None:
-    page = pages.open(own_server)
     took = []
     for _ in range(5):
-        page.context.clear_cookies()
-        fresh = pages.open(own_server)
-        fresh.goto(own_server.url)
+        fresh = pages.open(own_server)  # in a profile of its own, with nothing in its cache
         fresh.get_by_label("Message", exact=True).wait_for()
         took.append(fresh.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        fresh.close()
     print(f"first load, until the page is painted: {[round(ms) for ms in sorted(took)]} ms")
     assert sorted(took)[2] <= OPEN_S_MAX * 1000
 
 
 def test_with_100_000_sessions(pages: Pages, tmp_path: Path) -> None:
-    home = tmp_path / "stage"
-    asyncio.run(_fill(home, 100_000))
-    server = Server(home)
+    server = Server(tmp_path / "stage", sessions=100_000)
     server.start()
     try:
         page = pages.open(server)
@@ -116,17 +123,3 @@ def test_with_100_000_sessions(pages: Pages, tmp_path: Path) -> None:
         assert found_s < 3
     finally:
         server.stop()
-
-
-async def _fill(home: Path, count: int) -> None:
-    async with AgentManager(home=home) as manager:
-        for start in range(0, count, 500):
-            numbers = range(start, start + 500)
-            await asyncio.gather(
-                *(
-                    manager.create_session(
-                        backend="scripted", llm_model="demo", title="Zanzibar" if number == 777 else f"Session {number}"
-                    )
-                    for number in numbers
-                )
-            )

@@ -83,6 +83,14 @@ export const queueMessage = (sessionId: string, message: string, attachments: At
     body: JSON.stringify({ message, attachments, idempotency_key: key }),
   });
 
+/** Takes a message back that waits for its turn. */
+export async function withdraw(sessionId: string, turnId: string): Promise<void> {
+  await request(`${session(sessionId)}/queue/${id(turnId)}`, { method: 'DELETE' });
+}
+
+/** Gives a message to the running answer, which reads it before its next step. */
+export const steer = (sessionId: string, message: string) => send<unknown>('POST', `${session(sessionId)}/steer`, { message });
+
 export const decideApproval = (
   sessionId: string,
   approvalId: string,

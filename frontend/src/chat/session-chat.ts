@@ -182,6 +182,27 @@ export class SessionChat {
     }
   }
 
+  /** Takes a message back that waits; it is in the composer again. `isNow` gives its words to the running answer instead. */
+  async takeBack(message: Message, isNow: boolean): Promise<void> {
+    const turnId = message.metadata?.turnId;
+    if (turnId === undefined) return;
+    try {
+      await api.withdraw(this.id, turnId);
+      this.set({ queue: this.state.queue.filter((each) => each.id !== message.id) });
+    } catch (error) {
+      this.set({ error: asApiError(error) });
+      return;
+    }
+    const kept = { text: textOf(message), files: filesOf(message) };
+    try {
+      if (isNow) await api.steer(this.id, kept.text);
+      else this.set({ refused: kept });
+    } catch (error) {
+      this.set({ error: asApiError(error), refused: kept });
+    }
+    tell({ kind: 'session', sessionId: this.id });
+  }
+
   async update(patch: SessionPatch): Promise<void> {
     this.learn(await api.patchSession(this.id, patch));
     tell({ kind: 'session', sessionId: this.id });
