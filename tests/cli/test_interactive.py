@@ -12,7 +12,7 @@ import pytest
 
 from cli.conftest import Run, Serve, ids, program
 from cli.provider import Call, Cue, Gate, Refuse, Say, Think, has_result
-from cli.terminal import CTRL_C, CTRL_D, ESCAPE, PROMPT, Terminal, terminal
+from cli.terminal import CTRL_C, CTRL_D, ENTER, ESCAPE, PROMPT, Terminal, terminal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals for this")
 
@@ -257,3 +257,61 @@ def test_the_screen_is_plain_where_colours_are_not_wanted() -> None:
         assert "\x1b[" not in screen._raw
         assert screen.ends() == 2
     assert os.environ.get("NO_COLOR") is None
+
+
+def test_a_call_that_needs_a_decision_is_asked_about(serve: Serve) -> None:
+    serve(answer)
+    with terminal(chat("--session", "careful")) as screen:
+        screen.enter("/approval roll_* ask")
+        screen.expect("roll_*: ask")
+        screen.enter("please roll")
+        screen.expect("waits for a decision")
+        screen.expect("may it be run?")
+        screen.enter("perhaps")
+        screen.expect("y runs it")
+        screen.enter('{"sides": 7}')
+        screen.expect("there is no parameter")
+        screen.enter('{"notation": "2d1"}')
+        screen.expect("roll_dice: ")
+        screen.expect("The die shows it.")
+        screen.enter("please roll")
+        screen.expect("may it be run?")
+        screen.enter("n not today")
+        screen.expect("not today")
+        screen.expect("The die shows it.")
+        screen.enter("please roll")
+        screen.expect("may it be run?")
+        screen.expect(PROMPT)
+        screen.type(CTRL_D)
+        screen.expect("to go on: greenroom chat --session careful")
+        assert screen.ends() == 0
+    with terminal(chat("--session", "careful")) as screen:
+        screen.expect("may it be run?")
+        screen.enter("y")
+        screen.expect("The die shows it.")
+
+
+def test_what_is_typed_meanwhile_steers_the_answer(serve: Serve) -> None:
+    gate, late = Gate(), Gate()
+
+    def script(request: dict[str, Any]) -> list[Cue]:
+        said = str(request["messages"][-1]["content"])
+        if "shorter" in said:
+            return [Say("Shorter, "), late, Say("then.")]
+        if "too late" in said:
+            return [Say("For once.")]
+        return [Say("One moment."), gate, Call("roll_dice", {"notation": "1d6"})]
+
+    serve(script)
+    with terminal(chat()) as screen:
+        screen.enter("please roll")
+        screen.expect("One moment.")
+        screen.type("make it shorter" + ENTER)
+        screen.expect("noted")
+        gate.is_open.set()
+        screen.expect("Shorter, ")
+        screen.type("too late" + ENTER)
+        screen.expect("noted")
+        late.is_open.set()
+        screen.expect("> too late")
+        screen.expect("For once.")

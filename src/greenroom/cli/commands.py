@@ -79,6 +79,7 @@ async def _help(chat: Chat, _: Sequence[str]) -> None:
         chat.say(call.ljust(width) + summary)
     chat.say("")
     chat.say("Enter sends; Alt-Enter begins another line, and pasted lines stay together.", style="dim")
+    chat.say("What you type while an answer comes is read before its next step.", style="dim")
     chat.say("Ctrl-C stops an answer; at the empty prompt Ctrl-C twice, or Ctrl-D, leaves.", style="dim")
 
 
@@ -129,6 +130,24 @@ async def _tools(chat: Chat, words: Sequence[str]) -> None:
         chat.say(f"{name}: {', '.join(tool.spec.name for tool in toolset.tools())}")
     if others := [name for name in chat.manager.catalog.toolset_names() if name not in chat.session["tools"]]:
         chat.say(f"there are also {', '.join(others)}", style="dim")
+
+
+async def _approval(chat: Chat, words: Sequence[str]) -> None:
+    rules: dict[str, str] = dict(chat.session["settings"]["approval"])
+    match words:
+        case []:
+            pass
+        case [pattern, "-"]:
+            rules.pop(pattern, None)
+            await chat.update(approval=rules)
+        case [pattern, rule]:
+            await chat.update(approval={**rules, pattern: rule})
+        case _:
+            raise InvalidArgument("/approval takes a pattern and a rule", hint="/approval delete_* ask")
+    for pattern, rule in chat.session["settings"]["approval"].items():
+        chat.say(f"{pattern}: {rule}")
+    if not chat.session["settings"]["approval"]:
+        chat.say("no rule: tools are asked about as they declare", style="dim")
 
 
 async def _sessions(chat: Chat, words: Sequence[str]) -> None:
@@ -184,6 +203,9 @@ COMMANDS: Final[dict[str, Command]] = {
     ),
     "/persona": Command("[NAME]", "show or change who it is", _persona, lambda chat: chat.persona_names),
     "/tools": Command("[+NAME] [-NAME] ...", "show, add or remove toolsets", _tools, _tool_words),
+    "/approval": Command(
+        "[PATTERN] [RULE]", "show or set whether calls are asked about: allow, ask, deny, or - for no rule", _approval
+    ),
     "/sessions": Command("[ID]", "list the latest sessions, or go on in another", _sessions),
     "/new": Command("", "begin a new session with the same settings", _new),
     "/history": Command("", "show all that was said in this session", _history),

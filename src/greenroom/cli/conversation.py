@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -74,11 +74,12 @@ class TurnEnded(msgspec.Struct, frozen=True, kw_only=True):
     """The answer ends.
 
     Attributes:
+        outcome: `waiting`: a person has to decide about a call, then it goes on.
         code, message: of the error, if it failed.
         usage: tokens, as the protocol tells them: one entry for each step.
     """
 
-    outcome: Literal["completed", "cancelled", "failed"]
+    outcome: Literal["completed", "cancelled", "failed", "waiting"]
     code: str = ""
     message: str = ""
     usage: Sequence[Mapping[str, Any]] = ()
@@ -118,6 +119,12 @@ class _Text:
     def beyond(self, whole: str) -> str:
         """Returns what `whole` has more; it begins with this text."""
         return whole[self._length :]
+
+
+_OUTCOMES: Final[Mapping[Any, Literal["completed", "cancelled", "waiting"]]] = {
+    "cancelled": "cancelled",
+    "interrupt": "waiting",
+}
 
 
 class Conversation:
@@ -162,11 +169,13 @@ class Conversation:
     def _shown(self, event: Mapping[str, Any]) -> Iterator[Shown]:
         match event:
             case {"type": "RUN_STARTED", "runId": turn_id}:
-                self._begin(turn_id)
-                yield TurnBegan(turn_id)
+                if self.ended is None or self.ended.outcome != "waiting" or self.turn_id != turn_id:
+                    self._begin(turn_id)
+                    yield TurnBegan(turn_id)
+                self.ended = None  # a turn that waited goes on
             case {"type": "RUN_FINISHED"}:
-                is_cancelled = event.get("outcome", {}).get("type") == "cancelled"
-                yield self._end(TurnEnded(outcome="cancelled" if is_cancelled else "completed", usage=_usage(event)))
+                outcome = _OUTCOMES.get(event.get("outcome", {}).get("type"), "completed")
+                yield self._end(TurnEnded(outcome=outcome, usage=_usage(event)))
             case {"type": "RUN_ERROR", "message": message}:
                 code = event.get("code", "")
                 yield self._end(TurnEnded(outcome="failed", code=code, message=message, usage=_usage(event)))

@@ -12,12 +12,13 @@ from typing import Any, Final
 from greenroom.cli.chat import DEMO_NOTICE, Wish, introduction, open_session
 from greenroom.cli.commands import Leave, run_command, words_of
 from greenroom.cli.conversation import Conversation
+from greenroom.cli.deciding import decide_all
 from greenroom.cli.keyboard import Interrupted, Keyboard
 from greenroom.cli.output import OK, hint_of, terminal, visible
 from greenroom.cli.painter import TerminalPainter
 from greenroom.cli.running import managing
 from greenroom.cli.telling import tell
-from greenroom.cli.turn import ask, join
+from greenroom.cli.turn import ask, go_on, join
 from greenroom.core.view import Message
 from greenroom.errors import GreenroomError, SessionNotFound
 from greenroom.manager import AgentManager
@@ -88,9 +89,8 @@ class Chat:
             Leave: the person left.
         """
         self.persona_names = [persona.name for persona in await self.manager.catalog.personas()]
-        self._keyboard = await asyncio.to_thread(Keyboard, self._settings.home, self._words)
         while True:
-            line = await self._read()
+            line = await self.read()
             self._may_leave = False
             try:
                 if line.startswith("/"):
@@ -163,13 +163,14 @@ class Chat:
 
     # --- parts of talking -----------------------------------------------------------------------------------------------
 
-    async def _read(self) -> str:
+    async def read(self) -> str:
         """Returns what the person typed.
 
         Raises:
             Leave: Ctrl-D at the empty prompt, or Ctrl-C twice.
         """
-        assert self._keyboard is not None, "made by run"
+        if self._keyboard is None:
+            self._keyboard = await asyncio.to_thread(Keyboard, self._settings.home, self._words)
         while True:
             self._console.out("")
             try:
@@ -184,7 +185,7 @@ class Chat:
                     self.say("Ctrl-C again, or Ctrl-D, leaves", style="dim")
 
     async def _answer(self, message: str) -> None:
-        self._heard(await ask(self.manager, self.session_id, message, self._painter))
+        await self._heard(await ask(self.manager, self.session_id, message, self._painter, steers=True))
 
     async def _go_on(self, messages: Sequence[Message], ended: Collection[str]) -> None:
         """Shows the turn that is open, and the ones that wait for it: each begins with what the person said."""
@@ -193,9 +194,21 @@ class Chat:
         if has_begun:
             self.tell(opened)
         self.say("the last answer was not finished; it goes on", style="dim")
-        self._heard(await join(self.manager, self.session_id, self._painter, known_turns=ended))
+        await self._heard(await join(self.manager, self.session_id, self._painter, known_turns=ended))
 
-    def _heard(self, conversation: Conversation) -> None:
+    async def _heard(self, conversation: Conversation) -> None:
+        while conversation.ended is not None and conversation.ended.outcome == "waiting":
+            receipt = await decide_all(self)
+            if receipt is None:
+                return  # decided elsewhere meanwhile
+            conversation = await go_on(self.manager, receipt, self._painter, conversation)
+        session = await self.manager.fetch_session_data(self.session_id)
+        if session is not None and session["status"] == "running":
+            # What was typed while the last answer came, and came too late for it.
+            messages = await self.manager.history(self.session_id)
+            ended = {message.turn_id for message in messages if message.outcome is not None}
+            await self._heard(await join(self.manager, self.session_id, self._painter, known_turns=ended))
+            return
         # Who has just stopped an answer with Ctrl-C leaves with the next one.
         self._may_leave = conversation.ended is not None and conversation.ended.outcome == "cancelled"
 

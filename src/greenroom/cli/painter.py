@@ -161,6 +161,8 @@ class TerminalPainter:
                 pass
             case "cancelled":
                 self._line("stopped", style="dim")
+            case "waiting":
+                self._line("waits for a decision", style="dim")
             case "failed":
                 self._line(f"error: {ended.message} [{ended.code}]", style="red")
         self._message_id = ""
@@ -200,6 +202,8 @@ def _say_how_it_ended(ended: TurnEnded) -> None:
             pass
         case "cancelled":
             print_note("stopped")
+        case "waiting":
+            print_note("waits for a decision; greenroom chat --session ... asks for it")
         case "failed":
             sys.stdout.flush()
             print_error(f"{ended.message} [{ended.code}]")

@@ -7,16 +7,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 
 from greenroom.cli.conversation import Conversation, TurnEnded
 from greenroom.cli.interrupt import Interrupts
+from greenroom.cli.output import print_note
 from greenroom.cli.painter import Painter
+from greenroom.cli.typing_ahead import TypingAhead
 from greenroom.manager import AgentManager
+from greenroom.runtime.exchange import Receipt
 
 
-async def ask(manager: AgentManager, session_id: str, message: str, painter: Painter | None) -> Conversation:
+async def ask(
+    manager: AgentManager, session_id: str, message: str, painter: Painter | None, *, steers: bool = False
+) -> Conversation:
     """Sends a message and shows its answer; Ctrl-C stops it.
+
+    Args:
+        manager: keeps the session.
+        session_id: the session.
+        message: what the person says.
+        painter: shows the answer.
+        steers: what is typed meanwhile is read before the next step.
 
     Raises:
         SessionNotFound: the session was deleted meanwhile.
@@ -24,7 +36,17 @@ async def ask(manager: AgentManager, session_id: str, message: str, painter: Pai
         KeyboardInterrupt: Ctrl-C again, before the answer had stopped.
     """
     events = manager.stream_response(session_id, message)
-    return await _followed(manager, session_id, events, painter)
+    return await _followed(manager, session_id, events, painter, steers=steers)
+
+
+async def go_on(manager: AgentManager, receipt: Receipt, painter: Painter, conversation: Conversation) -> Conversation:
+    """Shows the rest of a turn that waited, from where a decision let it go on.
+
+    Raises:
+        SessionNotFound, BrokenPipeError, KeyboardInterrupt: as `ask`.
+    """
+    events = _data(manager, receipt.session_id, receipt.cursor)
+    return await _followed(manager, receipt.session_id, events, painter, conversation=conversation, steers=True)
 
 
 async def join(
@@ -41,7 +63,8 @@ async def join(
     Raises:
         SessionNotFound, BrokenPipeError, KeyboardInterrupt: as `ask`.
     """
-    return await _followed(manager, session_id, _data(manager, session_id), painter, known_turns=known_turns)
+    events = _data(manager, session_id)
+    return await _followed(manager, session_id, events, painter, known_turns=known_turns, steers=True)
 
 
 async def _followed(
@@ -51,14 +74,20 @@ async def _followed(
     painter: Painter | None,
     *,
     known_turns: Collection[str] = (),
+    conversation: Conversation | None = None,
+    steers: bool = False,
 ) -> Conversation:
-    conversation = Conversation()
+    conversation = conversation or Conversation()
 
     async def stop() -> None:
         await manager.cancel(session_id)
 
+    async def steer(line: str) -> None:
+        await manager.steer(session_id, line)
+        print_note("noted: it is read before the next step")
+
     try:
-        with Interrupts(stop):
+        with Interrupts(stop), TypingAhead(steer) if steers else nullcontext():
             async with aclosing(events):
                 async for event in events:
                     shown = conversation.feed(event)
@@ -76,6 +105,6 @@ async def _followed(
     return conversation
 
 
-async def _data(manager: AgentManager, session_id: str) -> AsyncGenerator[str, None]:
-    async for frame in manager.attach(session_id):
+async def _data(manager: AgentManager, session_id: str, cursor: str | None = None) -> AsyncGenerator[str, None]:
+    async for frame in manager.attach(session_id, cursor):
         yield frame.data
