@@ -29,10 +29,10 @@ AUTHORING = "toolsets.function"
 
 BELOW_MANAGER = (
     *(*SEAMS, "core", "protocols", "runtime"),
-    *("settings", "message_input", "bundles", "streams", "catalog", "installation", "usable"),
+    *("settings", "message_input", "bundles", "streams", "prices", "catalog", "installation", "usable"),
 )
 
-ONE_LAYER = {"agent": "manager", "conversing": "manager", "session_data": "manager"}
+ONE_LAYER = {"agent": "manager", "conversing": "manager", "planning": "manager", "session_data": "manager"}
 """The front door is two classes that know each other: a manager hands out agents, an agent alone makes its manager."""
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -51,11 +51,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "logs": SEAMS,
     "personas": SEAMS,
     "runtime": (*SEAMS, "core"),
-    "settings": ("errors", "limits"),
+    "settings": ("errors", "limits", "messages", "config"),
+    "prices": ("errors", "limits", "messages"),
     "message_input": (*SEAMS, "runtime"),
     "bundles": (*SEAMS, "core"),
     "streams": (*SEAMS, "core", "protocols", "runtime"),
-    "catalog": (*SEAMS, "settings", *FAMILIES),
+    "catalog": (*SEAMS, "settings", "prices", *FAMILIES),
     # What can answer here is told by looking for a model file and an Ollama, not by making a backend.
     "usable": (*SEAMS, "settings", "backends.local.model", "backends.ollama"),
     "installation": (*SEAMS, "settings", "runtime", "catalog", AUTHORING),

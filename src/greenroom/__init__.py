@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from greenroom.agent import ReactJSAgent
+    from greenroom.core.plan import UpdatePlan
     from greenroom.core.view import Message
     from greenroom.errors import (
         AlreadyDecided,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         BackendRejected,
         BackendUnauthorized,
         BackendUnavailable,
+        BudgetExceeded,
         Conflict,
         ContextTooLong,
         Corrupted,
@@ -58,6 +60,7 @@ __all__ = [
     "BackendRejected",
     "BackendUnauthorized",
     "BackendUnavailable",
+    "BudgetExceeded",
     "Conflict",
     "ContextTooLong",
     "Corrupted",
@@ -86,6 +89,7 @@ __all__ = [
     "UnknownPersona",
     "UnknownSetting",
     "UnknownTool",
+    "UpdatePlan",
     "UsageError",
     "tool",
 ]
@@ -103,6 +107,7 @@ _HOMES: Final = {
     "ToolContext": "greenroom.interfaces",
     "ToolError": "greenroom.interfaces",
     "Toolset": "greenroom.toolsets.function",
+    "UpdatePlan": "greenroom.core.plan",
     "tool": "greenroom.toolsets.function",
 }
 

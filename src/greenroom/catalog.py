@@ -24,6 +24,7 @@ from greenroom.interfaces import Backend, Persona, Store, Tool, ToolSource
 from greenroom.logs import open_store
 from greenroom.messages import Usage
 from greenroom.personas.catalogue import ScannedPersonas
+from greenroom.prices import PriceTable
 from greenroom.settings import BackendKind, NamedBackend, Settings
 from greenroom.toolsets.contained import Workspace
 from greenroom.toolsets.function import Toolset
@@ -56,6 +57,7 @@ class Catalog:
                 f"backends.{taken[0]}: this name is taken",
                 hint=f"choose another; [{taken[0]}] sets the one that has it",
             )
+        self.prices = PriceTable(settings.prices, kinds={name: named.kind for name, named in settings.backends.items()})
         self._settings = settings
         self._given_backends = dict(backends)
         self._backends: dict[str, Backend] = {}
@@ -136,7 +138,9 @@ class Catalog:
         # A persona's model belongs to its backend, if it names one.
         named_model = persona.llm_model if backend_name == (persona.backend or backend_name) else None
         model = named_model or self.backend(backend_name).default_model or DEFAULT_MODEL
-        return SessionConfig(backend=backend_name, llm_model=model, additional_tools=persona.tools)
+        return SessionConfig(
+            backend=backend_name, llm_model=model, additional_tools=persona.tools, overlap=self._settings.overlap
+        )
 
     def check(self, config: SessionConfig) -> None:
         """Accepts a configuration whose backends and toolsets exist; personas are checked by looking them up.
@@ -154,13 +158,27 @@ class Catalog:
         """Returns the usage with its cost, where the price of the model is known."""
         if usage.cost_usd is not None or usage == Usage():
             return usage
-        if backend in _FREE:
-            return msgspec.structs.replace(usage, cost_usd=0.0)
         # The first look-up loads the table of prices, which is slow: not on the event loop.
-        named = self._settings.backends.get(backend)
-        provider = _PRICE_PROVIDERS.get(named.kind if named is not None else backend)
-        cost_usd = await asyncio.to_thread(_price, usage, provider, model)
+        cost_usd = await asyncio.to_thread(self.prices.cost_usd, usage, backend=backend, model=model)
         return msgspec.structs.replace(usage, cost_usd=cost_usd)
+
+    async def check_prices(self, config: SessionConfig) -> None:
+        """Accepts a configuration whose money budget can be kept: the price of every model that may answer is known.
+
+        Raises:
+            InvalidArgument: one is not known.
+            InvalidConfig: the file of prices is wrong.
+        """
+        if config.budget_usd is None and config.turn_budget_usd is None:
+            return
+        fallbacks = [fallback.partition(":")[::2] for fallback in config.fallbacks]
+        for backend, model in ((config.backend, config.llm_model), *fallbacks):
+            some = Usage(input_tokens=1000, output_tokens=1000)
+            if await asyncio.to_thread(self.prices.cost_usd, some, backend=backend, model=model) is None:
+                raise InvalidArgument(
+                    f"a money budget cannot be kept: the price of {backend}:{model} is not known",
+                    hint="add it to the file that `prices` names in greenroom.toml, or set a token budget instead",
+                )
 
     def store(self) -> Store:
         """Returns the store that the settings name, not opened yet.
@@ -313,17 +331,8 @@ _BACKENDS: Final[Mapping[str, BackendFactory]] = {
     "vertex": _cloud("vertex"),
     "scripted": _scripted,
 }
-_FREE: Final = frozenset({"local", "ollama", "scripted"})
 _CLOUDS: Final = frozenset({"azure", "bedrock", "vertex"})
 """They are set by tables of their own name."""
-_PRICE_PROVIDERS: Final = {
-    "azure": "azure",
-    "bedrock": "aws",
-    "vertex": "google",
-    "openai": "openai",
-    "openai-responses": "openai",
-    "claude": "anthropic",
-}
 
 
 def _toolset_makers(given: Sequence[type[Toolset] | ToolSource]) -> Mapping[str, Callable[[], ToolSource]]:
@@ -356,19 +365,3 @@ def _imported(path: str) -> type[Toolset]:
     if not (isinstance(kind, type) and issubclass(kind, Toolset)):
         raise InvalidConfig(f"toolsets: {path!r} is not a subclass of greenroom.Toolset")
     return kind
-
-
-def _price(usage: Usage, provider: str | None, model: str) -> float | None:
-    from genai_prices import Usage as PricedUsage
-    from genai_prices import calc_price
-
-    tokens = PricedUsage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_tokens=usage.cached_input_tokens,
-        cache_write_tokens=usage.cache_write_input_tokens,
-    )
-    try:
-        return float(calc_price(tokens, model, provider_id=provider).total_price)
-    except (LookupError, ValueError):
-        return None  # no such model in the table, or counts that a server has made up

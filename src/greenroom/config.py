@@ -41,6 +41,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
         max_steps: requests to the backend in one turn.
         turn_timeout_s, tool_timeout_s: seconds of wall time.
         fallbacks: `backend:model` to try, in this order, when the first is unavailable.
+        budget_usd, budget_tokens: of the whole session; `turn_budget_usd`, `turn_budget_tokens`: of each turn. At 0 nothing may
+            be used.
         approval: pattern of tool names -> what happens to such a call. The last pattern that fits counts.
         unknown_outcome: who learns that nobody knows whether a call took effect: `tell` the model, or `ask` a person first.
     """
@@ -66,6 +68,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: tuple[str, ...] = ()
     budget_usd: float | None = None
     budget_tokens: int | None = None
+    turn_budget_usd: float | None = None
+    turn_budget_tokens: int | None = None
     mcp_servers: tuple[str, ...] = ()
     approval: dict[str, ApprovalRule] = {}
     unknown_outcome: UnknownOutcome = "tell"
@@ -234,6 +238,10 @@ _RANGES: Final[dict[str, Any]] = {
     "turn_timeout_s": lambda value: 0 < value <= 86_400,
     "tool_timeout_s": lambda value: 0 < value <= 86_400,
     "fallbacks": lambda value: len(value) <= 8 and all(0 < entry.find(":") < len(entry) - 1 for entry in value),
+    "budget_usd": lambda value: 0 <= value <= 1_000_000,
+    "turn_budget_usd": lambda value: 0 <= value <= 1_000_000,
+    "budget_tokens": lambda value: 0 <= value <= 10**12,
+    "turn_budget_tokens": lambda value: 0 <= value <= 10**12,
     "approval": lambda value: len(value) <= 100 and all(0 < len(pattern) <= 128 for pattern in value),
 }
 _EXPECTED: Final[dict[str, str]] = {
@@ -256,11 +264,13 @@ _EXPECTED: Final[dict[str, str]] = {
     "overlap": ", ".join(get_args(Overlap)),
     "recovery": "resume or close",
     "fallbacks": "at most 8 entries of the form backend:model",
+    "budget_usd": "US dollars, from 0 to 1000000",
+    "turn_budget_usd": "US dollars, from 0 to 1000000",
+    "budget_tokens": "a whole number of tokens, from 0 to 10^12",
+    "turn_budget_tokens": "a whole number of tokens, from 0 to 10^12",
     "approval": "at most 100 patterns of tool names, each with allow, ask or deny: {'delete_*': 'ask'}",
     "unknown_outcome": "tell or ask",
 }
 _LATER: Final[dict[str, str]] = {
-    "budget_usd": "leave it out; max_steps, max_tokens and turn_timeout_s bound a turn today",
-    "budget_tokens": "leave it out; max_steps, max_tokens and turn_timeout_s bound a turn today",
     "mcp_servers": "leave it out; give toolsets by class name in additional_tools",
 }

@@ -29,6 +29,7 @@
     │   ├── NewerFormat              written by a newer version of Greenroom
     │   └── LogUnavailable           the storage failed; unknown whether written: read before retrying
     └── LimitExceeded              a bound of `greenroom.limits`
+        └── BudgetExceeded           tokens or money of a turn or session
 
 Rule: three questions choose the class. Who is at fault? Does repeating help? What can be done? Nothing here ever carries a
 secret, a system prompt or a path of the server in its message: messages reach clients.
@@ -266,3 +267,10 @@ class LimitExceeded(GreenroomError):
 
     code = "limit_exceeded"
     status_hint = 413
+
+
+class BudgetExceeded(LimitExceeded):
+    """The budget of a turn or session is used up."""
+
+    code = "budget_exceeded"
+    status_hint = 402

@@ -8,7 +8,7 @@ Rule: a promise that matters stands in a docstring here and as a test in a suite
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -285,8 +285,10 @@ class Tool(Protocol):
         """
         ...
 
-    async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> str:
+    def call(self, arguments: Mapping[str, Any], context: ToolContext) -> Coroutine[Any, Any, str]:
         """Checks the arguments against the schema, runs, and returns text for the model.
+
+        Called as `async def call`. One that goes on when it is cancelled is left behind.
 
         Raises:
             ToolError: the arguments do not fit, or the tool failed in a way that the model should read.

@@ -89,6 +89,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Sessions held in memory; the one idle for longest leaves first."""
     session_idle_s_max: float = 900.0
     """How long an idle session stays in memory."""
+    revive_wait_s_max: float = 30.0
+    """Longest pause between two looks at a session whose log has failed."""
+    stop_s_max: float = 0.5
+    """How long a tool or backend that was stopped may take to end, before it is left behind."""
     drain_s_max: float = 10.0
     """How long closing waits for running turns before it leaves them to recovery."""
 

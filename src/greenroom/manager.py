@@ -27,9 +27,11 @@ from greenroom.config import (
     parse_patch,
 )
 from greenroom.conversing import Conversing
-from greenroom.errors import GreenroomError, NotSupported, SessionNotFound
+from greenroom.core.plan import UpdatePlan
+from greenroom.errors import GreenroomError, SessionNotFound
 from greenroom.installation import Installation, Opened
 from greenroom.interfaces import Backend, Page, Persona, SearchHit, SessionSummary, ToolSource, WorkspaceFolder
+from greenroom.planning import plan_of
 from greenroom.runtime.clock import new_id
 from greenroom.session_data import SessionsInMemory, session_data
 from greenroom.settings import Settings
@@ -157,6 +159,7 @@ class AgentManager(Conversing):
             if existing_session_id is None or await opened.store.index.get(session_id) is None:
                 config, labels = patch.applied(await self.catalog.initial_config(patch), SessionLabels())
                 self.catalog.check(config)
+                await self.catalog.check_prices(config)
                 user_id = patch.user_id or "default"
                 if await opened.operations.create(session_id, user_id=user_id, config=config, labels=labels):
                     return session_id
@@ -179,6 +182,35 @@ class AgentManager(Conversing):
         opened = await self._existing(session_id)
         async with self._lock(session_id):
             await self._update(opened, session_id, change)
+
+    async def plan_update(self, session_id: str, **patch: Any) -> UpdatePlan:
+        """Says what `update_session` would do with the same arguments: what is lost, whether the history fits, what it costs.
+
+        Raises:
+            SessionNotFound: no such session.
+            ValueError, TypeError: the update would be refused.
+        """
+        change = parse_patch(patch)
+        state = await self.peek(session_id)
+        return await plan_of(self.catalog, state, change)
+
+    async def rollback_session(self, session_id: str, config_version: int) -> None:
+        """Brings back the configuration that the session had as version `config_version`; title and metadata stay.
+
+        It becomes a new version, and applies from the next step on. What was said stays: `rewind_session` takes turns back.
+
+        Raises:
+            SessionNotFound: no such session.
+            InvalidArgument: no such version.
+            ValueError: what it names does not exist any more: a backend, a persona, a toolset.
+        """
+        opened = await self._existing(session_id)
+        async with self._lock(session_id):
+            config = await opened.operations.config_of(session_id, config_version)
+            await self.catalog.persona(config.persona_name)
+            self.catalog.check(config)
+            await self.catalog.check_prices(config)
+            await opened.operations.roll_back(session_id, config, restores=config_version)
 
     async def cleanup_session(self, session_id: str) -> None:
         """Cancels what runs and deletes the session with all it has. Idempotent; errors are logged, never raised."""
@@ -335,16 +367,6 @@ class AgentManager(Conversing):
                 self.logger.exception("session %s cannot be recovered", session_id)
         return len(unfinished)
 
-    # --- parts of the contract that this version refuses ----------------------------------------------------------------
-
-    async def plan_update(self, session_id: str, **patch: Any) -> None:
-        """Raises `NotSupported`, always."""
-        await self._refuse(session_id, "plan_update", "update_session() applies a change, or refuses it as a whole")
-
-    async def rollback_session(self, session_id: str, config_version: int) -> None:
-        """Raises `NotSupported`, always."""
-        await self._refuse(session_id, "rollback_session", "update_session() can set the former values")
-
     # --- life -----------------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
@@ -363,6 +385,7 @@ class AgentManager(Conversing):
         config, _ = patch.applied(state.config, state.tally.labels)
         await self.catalog.persona(config.persona_name)
         self.catalog.check(config)
+        await self.catalog.check_prices(config)
         await opened.operations.update(session_id, patch)
 
     def _data(self, summary: SessionSummary) -> dict[str, Any]:
@@ -372,7 +395,3 @@ class AgentManager(Conversing):
         else:
             agent.show(summary)
         return session_data(summary, agent)
-
-    async def _refuse(self, session_id: str, name: str, hint: str) -> None:
-        await self._existing(session_id)
-        raise NotSupported(f"{name}() is not supported yet", hint=hint)

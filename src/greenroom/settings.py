@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from greenroom.config import Overlap
 from greenroom.errors import InvalidConfig
 from greenroom.limits import Limits
 
@@ -130,6 +131,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         default_backend, default_model: what the command line takes when nobody says anything; `None` looks for what is usable.
         local_model: a GGUF file for the backend `local`; `None` for the embedded model.
         personas: folder of the user's personas; `None` for `personas` in `home`.
+        overlap: what new sessions do with a message that arrives while they answer.
+        prices: a file of prices that go before the shipped ones.
         toolsets: toolset classes to import, each as `module:Class`.
         backends: further backends by their names.
     """
@@ -145,6 +148,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     local_model: Path | None = None
     personas: Path | None = None
     toolsets: tuple[str, ...] = ()
+    overlap: Overlap = "enqueue"
+    prices: Path | None = None
     openai: BackendSettings = BackendSettings()
     claude: BackendSettings = BackendSettings()
     backends: dict[BackendName, NamedBackend] = {}
@@ -170,6 +175,7 @@ _VARIABLES: Final = {
     "GREENROOM_TOKEN": "token",
     "GREENROOM_LOG_LEVEL": "log_level",
     "GREENROOM_LOCAL_MODEL": "local_model",
+    "GREENROOM_PRICES": "prices",
 }
 
 
@@ -214,7 +220,7 @@ def load_settings(
     values |= {name: value for name, value in (arguments or {}).items() if value is not None}
     home = values.get("home")
     values["home"] = str(Path(home).expanduser().absolute() if home else default_home())
-    for name in ("personas", "local_model"):
+    for name in ("personas", "local_model", "prices"):
         if isinstance(values.get(name), str | Path):
             values[name] = str(Path(values[name]).expanduser().absolute())
     try:

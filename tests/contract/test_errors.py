@@ -105,6 +105,7 @@ def test_codes_are_those_that_clients_know() -> None:
         "backend_unauthorized": "BackendUnauthorized",
         "context_too_long": "ContextTooLong",
         "backend_garbled": "BackendGarbled",
+        "budget_exceeded": "BudgetExceeded",
         "log_error": "EventLogError",
         "conflict": "Conflict",
         "corrupted": "Corrupted",

@@ -14,7 +14,6 @@ from contract.stage import Stage, words
 from greenroom import (
     AgentManager,
     BackendRejected,
-    GreenroomError,
     InvalidArgument,
     SessionNotFound,
     TurnInProgress,
@@ -50,21 +49,6 @@ async def test_an_unknown_session_is_not_found(stage: Stage, member: Member, giv
     assert refused.value.code == "session_not_found"
     assert (await stage.manager.list_sessions()).sessions == ()
     assert len(stage.manager._locks) == 0
-
-
-LATER: dict[str, Member] = {name: BY_ID[name] for name in ("plan_update", "rollback_session")}
-
-
-@in_memory
-@pytest.mark.parametrize("member", LATER.values(), ids=LATER)
-async def test_what_comes_later_says_so_and_what_to_do_instead(stage: Stage, member: Member) -> None:
-    session_id = await stage.session()
-    seq = stage.data(session_id)["last_seq"]
-    with pytest.raises(GreenroomError) as refused:
-        await member(stage.manager, session_id)
-    assert refused.value.code == "not_supported"
-    assert refused.value.hint
-    assert stage.data(session_id)["last_seq"] == seq
 
 
 # --- update_session -----------------------------------------------------------------------------------------------------

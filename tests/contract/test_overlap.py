@@ -6,9 +6,10 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
-from contract.conftest import OpenStage, in_memory
+from contract.conftest import OpenStage, in_memory, on_file
 from contract.reading import FrontEnd, checked_run, error_of, text_of, types
 from contract.stage import Stage, becomes, words
 from greenroom import GreenroomError, LimitExceeded, SessionNotFound, Toolset, TurnInProgress, tool
@@ -376,3 +377,180 @@ async def test_a_late_reader_of_a_cancelled_turn_sees_its_end(open_stage: OpenSt
     run = checked_run([data async for _, data in stage.manager.attach(session_id, receipt.cursor)])
     assert run[-1]["outcome"] == {"type": "cancelled"}
     assert "STEP_FINISHED" in types(run)
+
+
+# --- the other policies -------------------------------------------------------------------------------------------------
+
+
+async def at_gate(open_stage: OpenStage, **settings: Any) -> tuple[Stage, str, Gate]:
+    gate = Gate()
+    stage = open_stage(gated(gate))
+    session_id = await stage.session(**settings)
+    await stage.manager.send(session_id, "one")
+    await gate.reached()
+    return stage, session_id, gate
+
+
+async def told(stage: Stage, session_id: str) -> list[str]:
+    await becomes(lambda: stage.data(session_id)["status"] == "idle")
+    return [message.text for message in await stage.manager.history(session_id)]
+
+
+async def test_interrupt_keeps_what_was_said_and_is_next(open_stage: OpenStage) -> None:
+    stage, session_id, _ = await at_gate(open_stage)
+    await stage.manager.send(session_id, "two")
+    receipt = await stage.manager.send(session_id, "now", overlap="interrupt")
+    assert receipt.position == 0
+    assert await told(stage, session_id) == ["one", "To one: ", "now", "To now: yes.", "two", "To two: yes."]
+    assert (await stage.manager.history(session_id))[1].outcome == "cancelled"
+
+
+async def test_rollback_takes_the_running_turn_out(open_stage: OpenStage) -> None:
+    stage, session_id, _ = await at_gate(open_stage)
+    reading = asyncio.ensure_future(stage.say(session_id, "instead", overlap="rollback"))
+    assert text_of(await reading) == "To instead: yes."
+    assert await told(stage, session_id) == ["instead", "To instead: yes."]
+    assert (stage.data(session_id)["turn_count"], stage.data(session_id)["message_count"]) == (1, 2)
+    assert [role for role, _ in words(stage.last_request)] == ["user"]
+    assert list(await stage.manager.search("one")) == []
+
+
+async def test_latest_withdraws_what_waits(open_stage: OpenStage) -> None:
+    stage, session_id, gate = await at_gate(open_stage)
+    waiting = asyncio.ensure_future(stage.say(session_id, "two"))
+    await becomes(lambda: stage.data(session_id)["message_count"] == 2)
+    receipt = await stage.manager.send(session_id, "three", overlap="latest")
+    assert receipt.position == 1
+    assert error_of(await waiting)["message"].startswith("the message was taken back")
+    gate.open()
+    assert await told(stage, session_id) == ["one", "To one: yes.", "three", "To three: yes."]
+
+
+async def test_merged_messages_become_one_turn(open_stage: OpenStage) -> None:
+    stage, session_id, gate = await at_gate(open_stage)
+    streams: list[asyncio.Future[Any]] = []
+    for count, text in enumerate(("two", "three", "four"), start=2):
+        streams.append(asyncio.ensure_future(stage.say(session_id, text, overlap="merge")))
+        await becomes(lambda count=count: stage.data(session_id)["message_count"] == count)  # type: ignore[misc]
+    gate.open()
+    answers = [await stream for stream in streams]
+    assert await told(stage, session_id) == ["one", "To one: yes.", "two", "three", "four", "To four: yes."]
+    assert stage.data(session_id)["turn_count"] == 2
+    assert stage.data(session_id)["message_count"] == 6
+    assert [text for role, text in words(stage.last_request) if role == "user"] == ["one", "two", "three", "four"]
+    for answer in answers:
+        assert answer[-1]["type"] == "RUN_FINISHED", "each sender reads the turn that answers it"
+
+
+class Patient(Toolset):
+    """A tool that waits."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+
+    @tool(effect="pure")
+    async def wait(self) -> str:
+        """Waits."""
+        await self.gate.pass_through()
+        return "waited"
+
+
+async def test_a_steering_message_is_read_before_the_next_step(open_stage: OpenStage) -> None:
+    patient = Patient()
+
+    def script(request: Any) -> Any:
+        said = [text for role, text in words(request) if role == "user"]
+        return [Call("wait")] if said == ["work"] else [Say(f"Done: {said}")]
+
+    stage = open_stage(script, toolsets=[patient])
+    session_id = await stage.session(additional_tools=["Patient"])
+    await stage.manager.send(session_id, "work")
+    await patient.gate.reached()
+    receipt = await stage.manager.steer(session_id, "hurry")
+    assert receipt.position == 0
+    await stage.manager.send(session_id, "later")
+    again = await stage.manager.send(session_id, "hurry", overlap="steer", idempotency_key="k")
+    assert await stage.manager.send(
+        session_id, "hurry", overlap="steer", idempotency_key="k"
+    ) == msgspec.structs.replace(again, is_repeat=True)
+    patient.gate.open()
+    said = await told(stage, session_id)
+    assert said[:4] == ["work", "hurry", "hurry", "Done: ['work', 'hurry', 'hurry']"]
+    assert [role for role, _ in words(stage.backend.requests[1])] == ["user", "tool", "user", "user"]
+    joined = (await stage.manager.history(session_id))[1]
+    assert joined.turn_id == receipt.turn_id
+    assert joined.joined_turn_id
+    repeat = await stage.manager.send(session_id, "hurry", overlap="steer", idempotency_key="k")
+    assert repeat.is_repeat
+
+
+async def test_a_steering_message_without_a_next_step_is_the_next_turn(open_stage: OpenStage) -> None:
+    stage, session_id, gate = await at_gate(open_stage)
+    await stage.manager.send(session_id, "two")
+    await stage.manager.steer(session_id, "first")
+    gate.open()
+    assert await told(stage, session_id) == ["one", "To one: yes.", "first", "To first: yes.", "two", "To two: yes."]
+
+
+async def test_a_prompt_of_its_own_joins_nothing(open_stage: OpenStage) -> None:
+    stage, session_id, gate = await at_gate(open_stage)
+    await stage.manager.send(session_id, "two", overlap="merge")
+    await stage.manager.send(session_id, "three", "Be a pirate.", overlap="merge")
+    gate.open()
+    await told(stage, session_id)
+    assert stage.data(session_id)["turn_count"] == 3
+    assert stage.last_request.system.stable == "Be a pirate."
+
+
+@in_memory
+async def test_the_default_of_the_installation_is_taken_where_nobody_says_anything(open_stage: OpenStage) -> None:
+    gate = Gate()
+    stage = open_stage(gated(gate), config={"overlap": "reject"})
+    session_id = await stage.session()
+    assert stage.data(session_id)["settings"]["overlap"] == "reject"
+    await stage.manager.send(session_id, "one")
+    await gate.reached()
+    with pytest.raises(TurnInProgress):
+        await stage.manager.send(session_id, "two")
+    gate.open()
+
+
+# --- what waits ---------------------------------------------------------------------------------------------------------
+
+
+async def test_what_waits_can_be_listed_changed_and_taken_back(open_stage: OpenStage) -> None:
+    stage, session_id, gate = await at_gate(open_stage)
+    two = await stage.manager.send(session_id, "two", attachments=[{"data": b"x", "name": "a.txt"}])
+    three = await stage.manager.send(session_id, "three")
+    queued = await stage.manager.queue(session_id)
+    assert [(each.turn_id, each.position) for each in queued] == [(two.turn_id, 1), (three.turn_id, 2)]
+    assert await stage.manager.edit_message(session_id, two.turn_id, "2")
+    assert await stage.manager.withdraw_message(session_id, three.turn_id)
+    assert not await stage.manager.withdraw_message(session_id, three.turn_id)
+    assert not await stage.manager.edit_message(session_id, three.turn_id, "3")
+    with pytest.raises(GreenroomError, match="empty"):
+        await stage.manager.edit_message(session_id, two.turn_id, " ")
+    [left] = await stage.manager.queue(session_id)
+    assert [type(part).__name__ for part in left.parts] == ["FilePart", "TextPart"], "what came with it stays"
+    gate.open()
+    assert await told(stage, session_id) == ["one", "To one: yes.", "2", "To 2: yes."]
+    assert await stage.manager.queue(session_id) == []
+    assert not await stage.manager.edit_message(session_id, two.turn_id, "too late")
+    assert [hit.snippet for hit in await stage.manager.search("three")] == []
+
+
+@on_file
+async def test_policies_and_the_queue_work_from_another_process(open_stage: OpenStage, store: str) -> None:
+    gate = Gate()
+    owner, other = open_stage(gated(gate)), open_stage(gated())
+    session_id = await owner.session()
+    await owner.manager.send(session_id, "one")
+    await gate.reached()
+    two = await other.manager.send(session_id, "two")
+    await other.manager.send(session_id, "three")
+    await becomes(lambda: owner.data(session_id)["message_count"] == 3)
+    assert await other.manager.edit_message(session_id, two.turn_id, "2")
+    await other.manager.send(session_id, "now", overlap="interrupt")
+    assert await told(owner, session_id) == [
+        *("one", "To one: ", "now", "To now: yes.", "2", "To 2: yes.", "three", "To three: yes.")
+    ]

@@ -140,8 +140,6 @@ async def test_an_unknown_setting_is_refused_with_the_known_ones(stage: Stage, n
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("budget_usd", 1.5),
-        ("budget_tokens", 1000),
         ("mcp_servers", ["files"]),
     ],
 )
@@ -149,12 +147,6 @@ async def test_what_comes_later_is_refused_and_not_ignored(stage: Stage, name: s
     with pytest.raises(GreenroomError, match=name) as refused:
         await stage.session(**{name: value})
     assert refused.value.code == "not_supported"
-
-
-async def test_zero_is_a_value_also_for_what_comes_later(stage: Stage) -> None:
-    for name in ("budget_usd", "budget_tokens"):
-        with pytest.raises(GreenroomError, match=name):
-            await stage.session(**{name: 0})
 
 
 # --- settings that bound a turn -----------------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 import msgspec
 
 from greenroom.config import Overlap, SessionConfig
+from greenroom.core.budget import exceeded
 from greenroom.core.step import Assembly
 from greenroom.core.tally import Tally, added
 from greenroom.core.trial import Trial, place_of
-from greenroom.core.turn import TURN_EVENTS, Action, AskBackend, Turn, TurnState
+from greenroom.core.turn import TURN_EVENTS, Action, AskBackend, FinishTurn, Turn, TurnState
 from greenroom.errors import Corrupted, SessionNotFound
 from greenroom.events import (
     ApprovalDecided,
@@ -242,9 +243,22 @@ class SessionState:
         """Returns what the owner of the session should do now, or `None`."""
         if self.turn is not None:
             action = self.turn.next_action(self.config)
+            if isinstance(action, AskBackend) and (end := self.budget_end()) is not None:
+                return end
             joining = self.joining() if isinstance(action, AskBackend) else ()
             return JoinMessages(turn_ids=joining) if joining else action
         return StartTurn(message=self.queue[0].message) if self.queue else None
+
+    def budget_end(self, running: Usage | None = None) -> FinishTurn | None:
+        """Returns the end of the open turn, if a budget is used up; `None` if it may go on.
+
+        Args:
+            running: what the running step has used so far.
+        """
+        turn, session = self.turns[-1].usage, self.tally.usage
+        if running is not None:
+            turn, session = added(turn, running), added(session, running)
+        return exceeded(self.config, turn=turn, session=session)
 
     def joining(self) -> tuple[str, ...]:
         """Returns the messages that join the open turn now, or the one that starts next: as far as their prompts agree.

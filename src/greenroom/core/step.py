@@ -83,6 +83,11 @@ class Intake:
         self._closed: set[int] = set()
         self._bytes = 0
 
+    @property
+    def size(self) -> int:
+        """How much was said so far, in characters."""
+        return self._bytes
+
     def take(self, items: Iterable[StreamItem]) -> list[PartItem]:
         """Returns the items that may be shown and logged.
 

@@ -78,6 +78,43 @@ class Operations:
 
         await self._changed(session_id, decide)
 
+    async def config_of(self, session_id: str, config_version: int) -> SessionConfig:
+        """Returns a configuration that the session has or had.
+
+        Raises:
+            SessionNotFound: no such session.
+            InvalidArgument: no such version.
+        """
+        configs: dict[int, SessionConfig] = {}
+        for record in await self.records(session_id):
+            match record.event:
+                case SessionCreated(config=config):
+                    configs[1] = config
+                case SessionUpdated(config=config, config_version=version):
+                    configs[version] = config
+                case _:
+                    pass
+        if type(config_version) is not int or config_version not in configs:
+            raise InvalidArgument(
+                f"config_version={config_version!r} is none that the session had", hint=f"from 1 to {max(configs)}"
+            )
+        return configs[config_version]
+
+    async def roll_back(self, session_id: str, config: SessionConfig, *, restores: int) -> None:
+        """Makes a former configuration the next version; nothing changes if it is in force.
+
+        Raises:
+            SessionNotFound: no such session.
+        """
+
+        def decide(state: SessionState) -> Sequence[Event]:
+            if config == state.config:
+                return ()
+            version = state.tally.config_version + 1
+            return (SessionUpdated(config=config, config_version=version, restores=restores),)
+
+        await self._changed(session_id, decide)
+
     async def rewind(self, session_id: str, turn_id: str) -> None:
         """Takes a turn and all after it out of the session.
 

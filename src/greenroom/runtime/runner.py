@@ -13,13 +13,14 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from greenroom.core.budget import Prices, exceeded, has_budget, needs_prices
 from greenroom.core.prompt import system_prompt, turn_context
 from greenroom.core.recovery import ending, unknown_outcome
 from greenroom.core.session import JoinMessages, SessionState, StartTurn
 from greenroom.core.step import Intake
 from greenroom.core.transcript import render
 from greenroom.core.turn import AskBackend, FinishTurn, RunTools, Suspend, TurnState
-from greenroom.errors import BackendGarbled, BackendUnavailable, EventLogError, GreenroomError
+from greenroom.errors import BackendGarbled, BackendUnavailable, BudgetExceeded, EventLogError, GreenroomError
 from greenroom.events import (
     Event,
     MessageAccepted,
@@ -35,13 +36,14 @@ from greenroom.events import (
     TurnStarted,
     TurnSuspended,
 )
-from greenroom.interfaces import BackendRequest, Store, Tool, ToolContext
+from greenroom.interfaces import Backend, BackendRequest, Store, Tool, ToolContext
 from greenroom.limits import Limits
 from greenroom.messages import TextPart, ToolCallPart, Usage
 from greenroom.runtime.clock import Clock, backoff_s, date_of
 from greenroom.runtime.families import Families
 from greenroom.runtime.live import LiveSession
-from greenroom.runtime.tasks import Tasks
+from greenroom.runtime.metering import Meter, prices_of
+from greenroom.runtime.tasks import Tasks, stoppable
 from greenroom.runtime.tool_calls import run_call, verdict
 from greenroom.runtime.workspace import Workspaces
 
@@ -137,6 +139,7 @@ class Runner:
 
     async def _end(self, outcome: TurnOutcome, *, code: str = "", message: str = "", hint: str = "") -> None:
         usage = await self._spent()
+        self._intake = None
 
         def ends(state: SessionState) -> Sequence[Event]:
             turn = state.turn
@@ -188,9 +191,11 @@ class Runner:
             if not is_next:
                 return ()  # it was stopped or taken back meanwhile
             joins = (MessageJoined(turn_id=joined, joined_turn_id=message.turn_id) for joined in state.joining())
+            if exceeded(config, turn=Usage(cost_usd=0.0), session=state.tally.usage) is not None:
+                return started, *joins  # the machine ends it
             return started, *joins, step
 
-        if await self._live.change(start):
+        if any(isinstance(record.event, StepStarted) for record in await self._live.change(start)):
             await self._stream(config.backend)
 
     async def _ask_backend(self, action: AskBackend) -> None:
@@ -211,18 +216,17 @@ class Runner:
         live = self._live
         step = live.state.turns[-1].steps[-1]
         self._intake = intake = Intake(seq=step.seq, used_call_ids=live.state.call_ids, limits=self._limits)
-        counted: Usage | None = None
+        meter: Meter | None = None
         try:
             backend = self._families.backend(backend_name)
             request = await self._request(step.model)
             known = live.state.notices
             if notices := [note for note in backend.notices(request) if note.code not in known]:
                 await live.write(*(NoticeGiven(code=note.code, text=note.text) for note in notices))
-            async with backend.stream(request) as batches:
-                async for items in batches:
-                    live.show(intake.take(items))
-                    if intake.usage is not counted and intake.usage is not None:
-                        live.count(counted := intake.usage)
+            meter = await self._metered(request, backend_name)
+            name = f"backend {backend_name} of session {live.session_id}"
+            pumped = self._pump(backend, request, intake, meter)
+            await stoppable(pumped, name=name, timeout_s=None, grace_s=self._limits.stop_s_max)
             if intake.ended is None:
                 raise BackendGarbled("the stream ended in the middle of the answer")
         except EventLogError:
@@ -234,7 +238,7 @@ class Runner:
                 message=error.message,
                 hint=error.hint or "",
                 retry_after_s=retry_after_s,
-                usage=await self._spent(),
+                usage=meter.usage() if meter is not None and isinstance(error, BudgetExceeded) else await self._spent(),
             )
             await live.write(failed)
             self._intake = None
@@ -245,6 +249,30 @@ class Runner:
             StepFinished(reason=ended.reason, raw_reason=ended.raw_reason, usage=usage, response_id=ended.response_id)
         )
         self._intake = None
+
+    async def _pump(self, backend: Backend, request: BackendRequest, intake: Intake, meter: Meter | None) -> None:
+        """Shows what the backend yields, as long as its step is the one that runs."""
+        live = self._live
+        counted: Usage | None = None
+        async with backend.stream(request) as batches:
+            async for items in batches:
+                if self._intake is not intake:
+                    return  # it was stopped, and left behind
+                live.show(intake.take(items))
+                if meter is not None:
+                    meter.check()
+                if intake.usage is not counted and intake.usage is not None:
+                    live.count(counted := intake.usage)
+
+    async def _metered(self, request: BackendRequest, backend_name: str) -> Meter | None:
+        """Returns what watches the step, if a budget bounds it."""
+        state, intake = self._live.state, self._intake
+        if intake is None or not has_budget(state.config):
+            return None
+        prices = Prices()
+        if needs_prices(state.config):
+            prices = await prices_of(self._families, backend=backend_name, model=request.model)
+        return Meter(state, intake, request, prices)
 
     async def _spent(self) -> Usage:
         """Returns what the running step has used, as far as its provider told, with its price."""

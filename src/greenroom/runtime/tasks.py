@@ -6,9 +6,12 @@ Rule: a task is created here or in a task group; it is held until it ends, and i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
+
+logger: Final = logging.getLogger("greenroom")
 
 T = TypeVar("T")
 
@@ -41,6 +44,55 @@ class Tasks:
             for task in tuple(self._tasks):
                 task.cancel()
             await asyncio.wait(tuple(self._tasks))
+
+
+class Expired(Exception):
+    """Work took longer than it may, and was stopped."""
+
+
+_left_behind: Final[set[asyncio.Task[Any]]] = set()
+
+
+async def stoppable(work: Coroutine[Any, Any, T], *, name: str, timeout_s: float | None, grace_s: float) -> T:
+    """Runs foreign work that may ignore being stopped: then it is left behind, and we go on.
+
+    Args:
+        work: what is run, in a task of its own.
+        name: of the work, for the log.
+        timeout_s: how long it may take; `None` for as long as it likes.
+        grace_s: how long it may take to end, once it was stopped.
+
+    Raises:
+        Expired: it took too long, and was stopped.
+        Exception: whatever the work raises. If it cancels itself, that is a `RuntimeError`.
+    """
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=timeout_s)
+    except asyncio.CancelledError:
+        await _stop(task, grace_s)
+        raise
+    if not done:
+        await _stop(task, grace_s)
+        raise Expired
+    if task.cancelled():
+        raise RuntimeError("it cancelled itself")
+    return task.result()
+
+
+async def _stop(task: asyncio.Task[Any], grace_s: float) -> None:
+    task.cancel()
+    _left_behind.add(task)
+    task.add_done_callback(_on_end_of_stopped)
+    done, _ = await asyncio.wait({task}, timeout=grace_s)
+    if not done:
+        logger.warning("%s ignores being stopped; it was left behind", task.get_name())
+
+
+def _on_end_of_stopped(task: asyncio.Task[Any]) -> None:
+    _left_behind.discard(task)
+    if not task.cancelled():
+        task.exception()  # nobody waits for it any more
 
 
 async def finish(work: Coroutine[Any, Any, T]) -> T:

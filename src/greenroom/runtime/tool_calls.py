@@ -22,6 +22,7 @@ from greenroom.events import ApprovalRequested, ToolReturned
 from greenroom.interfaces import Tool, ToolContext, ToolError
 from greenroom.limits import Limits
 from greenroom.messages import Outcome, ToolCallPart
+from greenroom.runtime.tasks import Expired, stoppable
 
 logger: Final = logging.getLogger("greenroom")
 
@@ -105,19 +106,18 @@ async def run_call(
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     outcome: Outcome = "error"
+    name = f"tool {call.name} of session {context.session_id}"
     try:
-        async with asyncio.timeout(timeout_s) as deadline:
-            content = await tool.call(arguments, context)
-            outcome = "ok"
+        content = await stoppable(
+            tool.call(arguments, context), name=name, timeout_s=timeout_s, grace_s=limits.stop_s_max
+        )
+        outcome = "ok"
     except ToolError as error:
         content = str(error) or "the tool failed"
-    except TimeoutError as error:
-        if deadline.expired():
-            content = f"The tool was stopped after {timeout_s:g} s without a result."
-            # What it did until then is not known to anybody; only a tool without effects is certain.
-            outcome = "error" if tool.effect == "pure" else "unknown"
-        else:
-            content = f"{type(error).__name__}: {error}"
+    except Expired:
+        content = f"The tool was stopped after {timeout_s:g} s without a result."
+        # What it did until then is not known to anybody; only a tool without effects is certain.
+        outcome = "error" if tool.effect == "pure" else "unknown"
     except (
         Exception
     ) as error:  # broad: a tool is foreign code; whatever it raises, the model is told and the turn goes on
