@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from greenroom.backends.scripted import Gate, Say, ScriptedBackend
+from greenroom.config import Overlap
 from greenroom.core.session import replayed
 from greenroom.core.transcript import render
-from greenroom.events import TurnEnded
+from greenroom.events import MessageJoined, TurnEnded
 from greenroom.logs.memory import MemoryStore
 from harness import HERE, Bench, Stage, stage, step_for, until_idle
+from provider_rules import refusals
 from transcript_rules import violations
 
 
@@ -106,3 +108,29 @@ async def test_a_manager_is_closed_at_every_point_and_another_goes_on() -> None:
 async def check_log(store: MemoryStore, opened: Stage) -> None:
     state = replayed(HERE, await store.log.read(HERE), limits=opened.limits)
     assert not violations(render(state))
+
+
+@pytest.mark.parametrize("overlap", ["interrupt", "rollback", "steer"])
+@pytest.mark.virtual_time
+async def test_a_message_arrives_at_every_point(overlap: Overlap) -> None:
+    outcomes: Counter[str] = Counter()
+    for k in range(0, 90, 2):
+        async with stage(bench=Bench(ScriptedBackend(step_for))) as opened:
+            await opened.create()
+            first = await opened.send("first")
+            await steps(k)
+            second = await opened.send("now", overlap=overlap)
+            await opened.idle()
+            ends = {event.turn_id: event.outcome for event in await opened.events() if isinstance(event, TurnEnded)}
+            outcomes[ends.get(first.turn_id, "never started")] += 1
+            joined = [event.turn_id for event in await opened.events() if isinstance(event, MessageJoined)]
+            assert second.turn_id in {*ends, *joined}, f"k={k}: not answered"
+            async with opened.registry.using(HERE) as live:
+                assert refusals(render(live.state)) == [], f"k={k}"
+                kept = [turn.turn_id for turn in live.state.turns]
+            if overlap == "rollback" and ends.get(first.turn_id) == "cancelled":
+                assert first.turn_id not in kept, f"k={k}"
+            await believed_is_written(opened)
+            assert max(Counter(opened.bench.pay.runs).values(), default=1) == 1
+    assert outcomes["completed"]
+    assert overlap == "steer" or outcomes["cancelled"] > 5, outcomes

@@ -7,13 +7,28 @@ a transcript that every provider takes (P1), nothing acknowledged gone (P2), no 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
-from greenroom.backends.scripted import ScriptedBackend
+from greenroom.backends.scripted import Call, Say, ScriptedBackend, Think
+from greenroom.core.session import replayed
 from greenroom.core.transcript import render
-from greenroom.events import MessageAccepted, Record, StepProgress, TurnEnded
-from harness import HERE, Bench, stage, step_for, store_with, until_idle
+from greenroom.core.view import pending_approvals
+from greenroom.events import (
+    ApprovalDecided,
+    ApprovalRequested,
+    MessageAccepted,
+    MessageJoined,
+    Record,
+    StepProgress,
+    TurnEnded,
+    TurnStarted,
+)
+from greenroom.interfaces import BackendRequest
+from greenroom.messages import ToolMessage
+from harness import HERE, Bench, Stage, stage, step_for, store_with, until_idle
+from provider_rules import refusals
 from transcript_rules import violations
 
 
@@ -80,3 +95,78 @@ async def check(prefix: list[Record]) -> None:
         # And the session takes the next message.
         answer = await after.answer("and now?")
         assert '"RUN_FINISHED"' in answer[-1], where
+
+
+# --- with a question to a person, and messages that wait ----------------------------------------------------------------
+
+
+def careful(request: BackendRequest) -> list[Any]:
+    """Thinks and calls two tools, of which a person is asked about one; then answers."""
+    if isinstance(request.messages[-1], ToolMessage):
+        return [Say("All "), Say("done.")]
+    return [Think("Which tools?"), Say("Let me see."), Call("pay", {}), Call("look", {})]
+
+
+CAREFUL: dict[str, Any] = {"approval": {"pay": "ask"}, "unknown_outcome": "ask"}
+
+
+async def decide_all(opened: Stage) -> None:
+    """Lets the session come to rest: approves what waits."""
+    while True:
+        async with opened.registry.using(HERE) as live:
+            pending = pending_approvals(live.state)
+            if not live.state.is_busy:
+                return
+            if live.state.is_waiting:
+                for approval in pending:
+                    decided = ApprovalDecided(approval_id=approval.approval_id, call_id="", decision="approve")
+                    await opened.exchange.approve(HERE, decided)
+            reader, _ = live.join()
+            if live.state.is_at_work:
+                await reader.take()
+            live.feed.leave(reader)
+
+
+async def careful_log() -> list[Record]:
+    async with stage(bench=Bench(ScriptedBackend(careful))) as full:
+        await full.create(**CAREFUL)
+        await full.send("first")
+        await full.send("second", overlap="merge")
+        await full.send("third", overlap="merge")
+        await full.send("now", overlap="steer")
+        await decide_all(full)
+        return list(await full.store.log.read(HERE))
+
+
+@pytest.mark.virtual_time
+async def test_every_crash_point_with_an_approval_and_messages_that_wait() -> None:
+    records = await careful_log()
+    kinds = {type(record.event).__name__ for record in records}
+    assert {"ApprovalRequested", "TurnSuspended", "ApprovalDecided", "MessageJoined"} <= kinds
+    points = crashes(records)
+    assert len(points) > 40
+    for prefix in points:
+        where = f"crash behind record {len(prefix)} ({type(prefix[-1].event).__name__})"
+        store = await store_with(prefix)
+        async with stage(store=store, bench=Bench(ScriptedBackend(careful))) as after:
+            async with after.registry.using(HERE) as live:
+                assert violations(render(live.state)) == refusals(render(live.state)) == [], where
+            await decide_all(after)
+            async with after.registry.using(HERE) as live:
+                assert violations(render(live.state)) == refusals(render(live.state)) == [], where
+            events = await after.events()
+            started = Counter(event.turn_id for event in events if isinstance(event, TurnStarted))
+            ended = Counter(event.turn_id for event in events if isinstance(event, TurnEnded))
+            answered = {event.turn_id for event in events if isinstance(event, MessageJoined | TurnStarted)}
+            accepted = {event.turn_id for event in events if isinstance(event, MessageAccepted)}
+            assert started == ended, where
+            assert accepted == answered, f"{where}: a message was lost"
+            again = sum(isinstance(e, ApprovalRequested) and e.question == "run_again" for e in events)
+            assert max(Counter(after.bench.pay.runs).values(), default=0) <= 1 + again, where
+
+
+@pytest.mark.virtual_time
+async def test_every_history_of_a_crash_is_taken_by_strict_providers() -> None:
+    for prefix in crashes(await whole_log()):
+        state = replayed(HERE, prefix)
+        assert refusals(render(state)) == [], f"crash behind record {len(prefix)}"

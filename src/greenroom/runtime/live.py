@@ -42,6 +42,8 @@ class LiveSession:
     Attributes:
         is_due: it is in a window of the flusher.
         is_broken: an append failed or the session was deleted; open it anew.
+        is_ready: it was recovered, if need be; before, nobody may work with it.
+        is_lost: it is broken because an append failed: what the log holds now has to be looked at.
         used_at_s: time of the loop when somebody last asked for it.
         seen_changes, seen_inbox: what the store said of changes by others when we last looked at the log, at the inbox.
         users: how many are working with it; only a session without users may leave the memory.
@@ -60,6 +62,8 @@ class LiveSession:
         self.state = state
         self.feed = Feed(entries_max=limits.reader_entries_max)
         self.is_broken = False
+        self.is_lost = False
+        self.is_ready = True
         self.is_due = False
         self.used_at_s = 0.0
         self.users = 0
@@ -296,6 +300,7 @@ class LiveSession:
         """After a failed append nothing is known."""
         if not isinstance(error, Conflict):
             logger.error("session %s: append failed, left to recovery: %s", self.session_id, error)
+        self.is_lost = True
         self.throw_away()
 
     def _believe(self, records: Sequence[Record]) -> None:

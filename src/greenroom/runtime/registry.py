@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from greenroom.core.recovery import recovery_events
 from greenroom.core.session import SessionState, replayed
-from greenroom.errors import Conflict, EventLogError, ManagerClosed, SessionNotFound
+from greenroom.errors import Conflict, Corrupted, EventLogError, ManagerClosed, NewerFormat, SessionNotFound
 from greenroom.interfaces import Store
 from greenroom.limits import Limits
 from greenroom.messages import Usage
@@ -34,6 +34,7 @@ logger: Final = logging.getLogger("greenroom")
 
 _SWEEP_S: Final = 30.0
 _OPEN_ATTEMPTS: Final = 20
+_REVIVE_DOUBLINGS: Final = 16
 
 
 class Registry:
@@ -59,6 +60,7 @@ class Registry:
         self._live: dict[str, LiveSession] = {}
         self._runners: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._reviving: set[str] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -123,7 +125,8 @@ class Registry:
     def wake(self, live: LiveSession) -> None:
         """Starts a runner if there is something to do and nobody does it."""
         session_id = live.session_id
-        if session_id in self._runners or live.is_broken or self._is_closed or not live.state.is_at_work:
+        may_run = live.is_ready and live.is_mine and live.state.is_at_work
+        if session_id in self._runners or live.is_broken or self._is_closed or not may_run:
             return
         runner = Runner(
             live,
@@ -157,7 +160,9 @@ class Registry:
             return True
         if await self.store.is_alive(live.state.tally.owner):
             return False
-        await self._take_over(live)
+        async with self._opening.setdefault(live.session_id, asyncio.Lock()):
+            if not live.is_mine and not live.is_broken:  # not done by somebody else here while we waited
+                await self._take_over(live)
         return True
 
     async def freshen(self, live: LiveSession) -> None:
@@ -202,7 +207,7 @@ class Registry:
             if self._is_closed:
                 raise ManagerClosed("the manager is closed")
             live = self._live.get(session_id)
-            if live is not None and not live.is_broken:
+            if live is not None and not live.is_broken and live.is_ready:
                 if not (may_be_behind and live.is_mine):
                     await self.freshen(live)
                 if not live.is_broken:
@@ -226,6 +231,7 @@ class Registry:
         if len(records) > AT_ONCE_MAX and not await self.store.log.read(session_id, limit=1):
             raise SessionNotFound(session_id)  # deleted while it was folded
         live = self.adopt(state, seen_changes=changes)
+        live.is_ready = False
         try:
             state = live.state
             # At work, and in the name of this process, but not in its memory: thrown away after an error of the log.
@@ -234,6 +240,8 @@ class Registry:
         except BaseException:
             live.throw_away()
             raise
+        live.is_ready = True
+        self.wake(live)
         return live
 
     async def _take_over(self, live: LiveSession) -> None:
@@ -257,6 +265,37 @@ class Registry:
             del self._live[session_id]
         if session_id in self._runners:
             self._runners[session_id][1].cancel()
+        if live.is_lost:
+            self._revive(session_id)
+
+    def _revive(self, session_id: str) -> None:
+        """Sees to it that a session is opened again whose log has failed: a turn may be open, and nobody else may ever come."""
+        if self._is_closed or session_id in self._reviving:
+            return
+        self._reviving.add(session_id)
+        self.tasks.start(
+            self._revived(session_id), name=f"revive {session_id}", done=lambda task: self._on_revived(session_id, task)
+        )
+
+    async def _revived(self, session_id: str) -> None:
+        number = 0
+        while True:
+            number = min(number + 1, _REVIVE_DOUBLINGS)
+            await asyncio.sleep(backoff_s(number, base_s=0.05, longest_s=self.limits.revive_wait_s_max))
+            try:
+                async with self.using(session_id) as live:
+                    if live.is_mine:
+                        self.wake(live)
+                    return
+            except (SessionNotFound, ManagerClosed, Corrupted, NewerFormat):
+                return  # there is nothing to go on with, or no way to: whoever asks for it is told
+            except EventLogError as error:
+                logger.warning("session %s waits for its log: %s", session_id, error)
+
+    def _on_revived(self, session_id: str, task: asyncio.Task[None]) -> None:
+        self._reviving.discard(session_id)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            logger.error("session %s cannot be opened again", session_id, exc_info=failure)
 
     def _on_runner_done(self, live: LiveSession, task: asyncio.Task[None]) -> None:
         session_id = live.session_id

@@ -1,0 +1,101 @@
+"""The invariants, checked on what a world left behind.
+
+a  every acknowledged message is in the log, once        e  every reader saw what the log has, without a gap or a repetition
+b  no number twice, no gap                               f  every started turn has one end, and nothing behind it
+c  epochs never fall                                     g  an unknown outcome was resolved in one way: at most once in the log
+d  no record of an older epoch after a newer one         h  a tool with side effects ran once, unless a person said again
+
+And: the fold of the log is the row of the index, and every provider takes the history.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from greenroom.core.cursor import Cursor
+from greenroom.core.session import replayed
+from greenroom.core.transcript import render
+from greenroom.events import MessageAccepted, Record, StepProgress, TurnEnded, TurnStarted
+from greenroom.messages import PartDelta
+from greenroom.runtime.feed import entries_of
+from provider_rules import refusals
+from simulation.world import LIMITS, Reading, World
+from transcript_rules import violations
+
+
+async def check(world: World) -> None:
+    """Raises `AssertionError` for the first invariant that does not hold."""
+    for session_id in world.sessions:
+        records = await world.shelf.log.read(session_id)
+        check_order(records)
+        check_messages(world, session_id, records)
+        check_turns(records)
+        state = replayed(session_id, records, limits=LIMITS)
+        assert not state.is_busy
+        assert state.tally.summary() == await world.shelf.index.get(session_id), "the index is not the fold"
+        history = render(state)
+        assert violations(history) == []
+        assert refusals(history) == []
+        for reading in (reading for read_id, reading in world.readings if read_id == session_id):
+            check_reading(reading, records)
+    for key, runs in Counter(world.bench.pay.runs).items():
+        assert runs <= 1 + world.again[key], f"h: {key} ran {runs} times"
+
+
+def check_order(records: Sequence[Record]) -> None:
+    assert [record.seq for record in records] == list(range(1, len(records) + 1)), "b"
+    epochs = [record.epoch for record in records]
+    assert epochs == sorted(epochs), "c, d"
+
+
+def check_messages(world: World, session_id: str, records: Sequence[Record]) -> None:
+    accepted = Counter(r.event.turn_id for r in records if isinstance(r.event, MessageAccepted))
+    lost = world.acknowledged[session_id] - set(accepted)
+    assert not lost, f"a: acknowledged and not in the log: {lost}"
+    assert set(accepted.values()) <= {1}, "g"
+    keys = Counter(r.event.idempotency_key for r in records if isinstance(r.event, MessageAccepted))
+    assert keys["the same"] <= 1, "g: an idempotency key was taken twice"
+
+
+def check_turns(records: Sequence[Record]) -> None:
+    started = Counter(r.event.turn_id for r in records if isinstance(r.event, TurnStarted))
+    ended = Counter(r.event.turn_id for r in records if isinstance(r.event, TurnEnded))
+    assert started == ended, "f"
+    assert set(started.values()) <= {1}, "f"
+
+
+def check_reading(reading: Reading, records: Sequence[Record]) -> None:
+    """What was read and was written is the log, from where the reading began to where it ended."""
+    if reading.start is None or not reading.entries:
+        return
+    at = reading.start
+    silent = {record.seq for record in records if not list(entries_of(record))}
+    text: dict[tuple[int, int], str] = {}
+    for entry in reading.entries:
+        cursor = entry.cursor
+        assert (cursor.seq, cursor.offset) > (at.seq, at.offset), f"e: {cursor} behind {at}"
+        # The record that the position is in or behind; a record that only counts usage shows nothing.
+        record, former = cursor.seq + (cursor.offset > 0), at.seq + (at.offset > 0)
+        is_next = (record == former and cursor.offset > 0) or (
+            record > former and silent.issuperset(range(former + 1, record))
+        )
+        assert is_next, f"e: a gap between {at} and {cursor}"
+        at = Cursor(cursor.seq, cursor.offset, cursor.epoch)
+        if isinstance(entry.payload, PartDelta):
+            text[cursor.seq, cursor.epoch] = text.get((cursor.seq, cursor.epoch), "") + entry.payload.delta
+    written: dict[tuple[int, int], str] = {}
+    for record in records:
+        if isinstance(record.event, StepProgress):
+            for entry in entries_of(record):
+                if isinstance(entry.payload, PartDelta):
+                    place = entry.seq, entry.epoch
+                    written[place] = written.get(place, "") + entry.payload.delta
+    places = list(text)
+    for place, seen in text.items():
+        if place not in written:
+            continue  # shown by a writer that died before it was written
+        is_whole = place not in {places[0], places[-1]}
+        assert seen == written[place] if is_whole else seen in written[place], (
+            f"e: {seen!r} was read at {place}, {written[place]!r} was written"
+        )

@@ -1,0 +1,154 @@
+"""Deliberate bugs, one for each promise: the simulation has to find every one of them, or it proves nothing.
+
+Rule: a mutant changes one thing, in the code under test and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from greenroom.core import recovery, transcript
+from greenroom.core.cursor import Cursor
+from greenroom.core.session import SessionState
+from greenroom.core.step import Assembly
+from greenroom.core.turn import Turn, TurnState
+from greenroom.events import Event, MessageAccepted, TurnEnded
+from greenroom.messages import ToolResult
+from greenroom.runtime import exchange, follow, registry, runner, watch
+from greenroom.runtime.feed import Entry
+from simulation.test_simulation import live_through
+
+SEEDS = range(1, 400)
+
+Mutant = Callable[[pytest.MonkeyPatch], None]
+
+
+def forgets_half_written_calls(patch: pytest.MonkeyPatch) -> None:
+    """P1: what was cut off goes back to the provider as if it were whole."""
+
+    def result(step: Any, call: Any) -> ToolResult:
+        returned = step.results.get(call.call_id)
+        return ToolResult(call_id=call.call_id, name=call.name, content=returned.content if returned else "")
+
+    patch.setattr(transcript, "_result", result)
+
+
+def loses_acknowledged_messages(patch: pytest.MonkeyPatch) -> None:
+    """P2: a message that another process has acknowledged is thrown away when the session is busy with others."""
+    real = watch.is_known
+
+    def is_known(state: SessionState, message: MessageAccepted) -> bool:
+        return real(state, message) or len(state.queue) > 1
+
+    patch.setattr(watch, "is_known", is_known)
+
+
+def takes_a_key_twice(patch: pytest.MonkeyPatch) -> None:
+    """P2: an idempotency key is not looked at."""
+
+    def is_known(state: SessionState, message: MessageAccepted) -> bool:
+        return state.knows_turn(message.turn_id)
+
+    patch.setattr(exchange, "is_known", is_known)
+
+
+def never_ends_cancelled_turns(patch: pytest.MonkeyPatch) -> None:
+    """P3: a cancelled turn stays open."""
+    real = recovery.ending
+
+    def ending(turn: Turn, end: TurnEnded) -> list[Event]:
+        events = real(turn, end)
+        return [event for event in events if not isinstance(event, TurnEnded)] if turn.cancelled else events
+
+    patch.setattr(runner, "ending", ending)
+
+
+def repeats_what_was_seen(patch: pytest.MonkeyPatch) -> None:
+    """P4: a reader that comes back in the middle of a delta gets all of it again."""
+
+    def behind(entries: Iterable[Entry], position: Cursor) -> Iterator[Entry]:
+        return (entry for entry in entries if (entry.seq, entry.offset) > (position.seq, 0))
+
+    patch.setattr(follow, "behind", behind)
+
+
+def takes_over_from_the_living(patch: pytest.MonkeyPatch) -> None:
+    """P5: a stop that is left for the owner of a session is never looked at by him."""
+
+    async def take_in(self: Any, live: Any) -> None:
+        del self, live
+
+    patch.setattr(watch.Watch, "_take_in", take_in)
+
+
+def runs_side_effects_again(patch: pytest.MonkeyPatch) -> None:
+    """P8: after a crash a call with side effects is run again."""
+
+    def recovery_events(state: SessionState, **options: Any) -> list[Event]:
+        turn = state.turn
+        is_settling = turn is not None and turn.state is TurnState.SETTLING and not turn.cancelled
+        return [] if is_settling else recovery.recovery_events(state, **options)
+
+    patch.setattr(registry, "recovery_events", recovery_events)
+
+
+def leaves_sessions_lying(patch: pytest.MonkeyPatch) -> None:
+    """Nothing stuck: a session whose log has failed is not opened again."""
+    patch.setattr(registry.Registry, "_revive", lambda self, session_id: None)
+
+
+def works_before_recovery(patch: pytest.MonkeyPatch) -> None:
+    """Nothing stuck: a step that was cut off is not asked again."""
+
+    def recovery_events(state: SessionState, **options: Any) -> list[Event]:
+        turn = state.turn
+        if turn is not None and turn.state is TurnState.STREAMING and not turn.cancelled:
+            return [TurnEnded(turn_id=turn.turn_id, outcome="completed")] * 2
+        return recovery.recovery_events(state, **options)
+
+    patch.setattr(registry, "recovery_events", recovery_events)
+
+
+def keeps_broken_calls(patch: pytest.MonkeyPatch) -> None:
+    """P1: half of a call is kept, without a result."""
+
+    def kept(self: Assembly) -> Sequence[Any]:
+        return [part for _, part in self.numbered()]
+
+    def result(step: Any, call: Any) -> ToolResult:
+        return ToolResult(call_id=f"{call.call_id}x", name=call.name, content="?")
+
+    patch.setattr(Assembly, "kept", kept)
+    patch.setattr(transcript, "_result", result)
+
+
+MUTANTS: Sequence[Mutant] = (
+    forgets_half_written_calls,
+    keeps_broken_calls,
+    loses_acknowledged_messages,
+    takes_a_key_twice,
+    never_ends_cancelled_turns,
+    repeats_what_was_seen,
+    takes_over_from_the_living,
+    runs_side_effects_again,
+    leaves_sessions_lying,
+    works_before_recovery,
+)
+
+
+@pytest.mark.long
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+async def test_the_simulation_finds(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant(monkeypatch)
+    for seed in SEEDS:
+        try:
+            async with asyncio.timeout(20_000):
+                await live_through(seed)
+        except (AssertionError, TimeoutError):
+            return
+    raise AssertionError(f"{mutant.__name__} lived through {len(SEEDS)} seeds")
