@@ -15,11 +15,12 @@ from greenroom.core import recovery, transcript
 from greenroom.core.cursor import Cursor
 from greenroom.core.session import SessionState
 from greenroom.core.step import Assembly
-from greenroom.core.turn import Turn, TurnState
+from greenroom.core.turn import TurnState
 from greenroom.events import Event, MessageAccepted, TurnEnded
 from greenroom.messages import ToolResult
-from greenroom.runtime import exchange, follow, registry, runner, watch
+from greenroom.runtime import exchange, follow, registry, watch
 from greenroom.runtime.feed import Entry
+from greenroom.runtime.live import LiveSession
 from simulation.test_simulation import live_through
 
 SEEDS = range(1, 400)
@@ -56,15 +57,15 @@ def takes_a_key_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(exchange, "is_known", is_known)
 
 
-def never_ends_cancelled_turns(patch: pytest.MonkeyPatch) -> None:
-    """P3: a cancelled turn stays open."""
-    real = recovery.ending
+def leaves_cancelled_turns_open(patch: pytest.MonkeyPatch) -> None:
+    """P3: a turn that is cancelled while nobody runs it is not ended."""
+    real = registry.Registry.wake
 
-    def ending(turn: Turn, end: TurnEnded) -> list[Event]:
-        events = real(turn, end)
-        return [event for event in events if not isinstance(event, TurnEnded)] if turn.cancelled else events
+    def wake(self: registry.Registry, live: LiveSession) -> None:
+        if live.state.turn is None or not live.state.turn.cancelled:
+            real(self, live)
 
-    patch.setattr(runner, "ending", ending)
+    patch.setattr(registry.Registry, "wake", wake)
 
 
 def repeats_what_was_seen(patch: pytest.MonkeyPatch) -> None:
@@ -131,7 +132,7 @@ MUTANTS: Sequence[Mutant] = (
     keeps_broken_calls,
     loses_acknowledged_messages,
     takes_a_key_twice,
-    never_ends_cancelled_turns,
+    leaves_cancelled_turns_open,
     repeats_what_was_seen,
     takes_over_from_the_living,
     runs_side_effects_again,

@@ -98,7 +98,7 @@ class UnreliableStore:
 
     async def _pass_time(self) -> None:
         if self._dice.random() < 0.3:
-            await asyncio.sleep(self._dice.choice([0.0, 0.001, 0.02, 0.2]))
+            await asyncio.sleep(self._dice.choice([0.0, 0.001, 0.02, 0.2]))  # real time: none, the loop is virtual
         if self.is_dead:
             raise LogUnavailable("the process is dead")
 
