@@ -23,6 +23,10 @@ SEQ_MAX: Final = 2**31 - 1
 """Records of one session. The SQLite log keeps a record's log and number in one 63-bit key, and all logs have one bound."""
 
 
+AT_ONCE_EVENTS_MAX: Final = 512
+"""Events that are encoded or decoded at once: a copy of a long session is too much for the event loop."""
+
+
 class Head(msgspec.Struct, frozen=True):
     """The end of a log: number and epoch of its last record. A log that nobody knows ends at record 0."""
 

@@ -11,8 +11,10 @@ Rule: no operation waits between looking and writing, so each is atomic for all 
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
@@ -21,7 +23,7 @@ from greenroom.errors import Conflict, GreenroomError, LimitExceeded, LogUnavail
 from greenroom.events import Event, Record
 from greenroom.interfaces import InboxItem, IndexUpdate, Note, Page, PendingAppend, SearchHit, SessionSummary
 from greenroom.limits import DEFAULT_LIMITS, Limits
-from greenroom.logs.appending import Head, Write, bounded_seq, prepare, prepared
+from greenroom.logs.appending import AT_ONCE_EVENTS_MAX, Head, Write, bounded_seq, prepare, prepared
 from greenroom.logs.paging import Position, check_limit, decode_cursor, encode_cursor
 from greenroom.logs.ranking import RANKED_MAX, best
 from greenroom.logs.words import Query, matches, parse_query, snippet, words_of
@@ -42,6 +44,13 @@ class _Text(NamedTuple):
     number: int
     seq: int
     role: str
+    text: str
+    words: Sequence[str]
+
+
+class _NewText(NamedTuple):
+    """What is kept of a text that is added."""
+
     text: str
     words: Sequence[str]
 
@@ -179,20 +188,22 @@ class _MemoryLog:
         key: str,
         index: IndexUpdate | None = None,
     ) -> Sequence[Record]:
-        return self._made(
-            prepare(session_id, events, expected_seq=expected_seq, epoch=epoch, at_ms=at_ms, key=key, index=index)
+        made = partial(
+            prepare, session_id, events, expected_seq=expected_seq, epoch=epoch, at_ms=at_ms, key=key, index=index
         )
+        ready = partial(_ready, made, self._desk.limits.search_text_chars_max)
+        return self._made(*(await asyncio.to_thread(ready) if len(events) > AT_ONCE_EVENTS_MAX else ready()))
 
     async def append_all(self, appends: Sequence[PendingAppend]) -> Sequence[Sequence[Record] | Exception]:
         outcomes: list[Sequence[Record] | Exception] = []
         for append in appends:
             try:
-                outcomes.append(self._made(prepared(append)))
+                outcomes.append(self._made(*_ready(partial(prepared, append), self._desk.limits.search_text_chars_max)))
             except GreenroomError as error:
                 outcomes.append(error)
         return outcomes
 
-    def _made(self, write: Write) -> Sequence[Record]:
+    def _made(self, write: Write, texts: Sequence[_NewText]) -> Sequence[Record]:
         session_id, key, index = write.session_id, write.key, write.index
         log = self._desk.read().logs.get(session_id)
         head = log.head if log else Head()
@@ -207,14 +218,15 @@ class _MemoryLog:
             for at, (record, body) in enumerate(zip(write.records, write.bodies, strict=True))
         )
         if index is not None:
-            _update(log, index, shelf.numbers, self._desk.limits.search_text_chars_max)
+            _update(log, index, texts, shelf.numbers)
         return write.records
 
     async def read(self, session_id: str, *, after_seq: int = 0, limit: int | None = None) -> Sequence[Record]:
         log = self._desk.read().logs.get(session_id)
         after_seq = bounded_seq(after_seq)
         rows = log.rows[after_seq:][:limit] if log else []
-        return [_record(seq, row) for seq, row in enumerate(rows, start=after_seq + 1)]
+        decoded = partial(_records, rows, after_seq + 1)
+        return await asyncio.to_thread(decoded) if len(rows) > AT_ONCE_EVENTS_MAX else decoded()
 
     async def delete(self, session_id: str) -> bool:
         shelf = self._desk.write()
@@ -222,8 +234,22 @@ class _MemoryLog:
         return shelf.logs.pop(session_id, None) is not None
 
 
-def _record(seq: int, row: _Row) -> Record:
-    return Record(seq=seq, epoch=row.epoch, at_ms=row.at_ms, event=decode_event(row.body))
+def _ready(make: Callable[[], Write], chars_max: int) -> tuple[Write, Sequence[_NewText]]:
+    """Returns an append, and the texts that it adds, cut and with their words."""
+    write = make()
+    texts = (
+        [_NewText(text.text[:chars_max], words_of(text.text[:chars_max])) for text in write.index.texts]
+        if write.index
+        else []
+    )
+    return write, texts
+
+
+def _records(rows: Sequence[_Row], first_seq: int) -> list[Record]:
+    return [
+        Record(seq=seq, epoch=row.epoch, at_ms=row.at_ms, event=decode_event(row.body))
+        for seq, row in enumerate(rows, start=first_seq)
+    ]
 
 
 def _appended(log: _Log | None, write: Write) -> Sequence[Record]:
@@ -233,10 +259,10 @@ def _appended(log: _Log | None, write: Write) -> Sequence[Record]:
     if not rows or rows[0].key != write.key:
         return ()
     length = next((at for at, row in enumerate(rows) if at and row.key), len(rows))
-    return [_record(seq, row) for seq, row in enumerate(rows[:length], start=first_seq)]
+    return _records(rows[:length], first_seq)
 
 
-def _update(log: _Log, update: IndexUpdate, numbers: Iterator[int], chars_max: int) -> None:
+def _update(log: _Log, update: IndexUpdate, texts: Sequence[_NewText], numbers: Iterator[int]) -> None:
     forgotten_from = update.forget_from_seq
     if forgotten_from is not None:
         log.texts = [text for text in log.texts if text.seq < max(1, forgotten_from)]
@@ -245,9 +271,10 @@ def _update(log: _Log, update: IndexUpdate, numbers: Iterator[int], chars_max: i
         log.texts = [text for text in log.texts if text.seq]
         if title:
             log.texts.append(_Text(next(numbers), 0, "title", title, words_of(title)))
-    for added in update.texts:
-        text = added.text[:chars_max]
-        log.texts.append(_Text(next(numbers), added.seq, added.role, text, words_of(text)))
+    log.texts += [
+        _Text(next(numbers), added.seq, added.role, new.text, new.words)
+        for added, new in zip(update.texts, texts, strict=True)
+    ]
     log.summary = update.summary
 
 
@@ -270,10 +297,14 @@ class _MemoryIndex:
     ) -> Page:
         check_limit(limit, self._desk.limits.page_max)
         after = decode_cursor(cursor)
-        rows = [log for log in self._of_user(user_id).values() if log.position < after]
+        found: set[str] | None = None
         if query and not query.isspace():
-            found = {session_id for session_id, _ in self._found(self._parsed(query), user_id)}
-            rows = [log for log in rows if log.summary and log.summary.session_id in found]
+            found = {session_id for session_id, _ in await self._found(self._parsed(query), user_id)}
+        rows = [
+            log
+            for session_id, log in self._of_user(user_id).items()
+            if log.position < after and (found is None or session_id in found)
+        ]
         rows.sort(key=lambda log: log.position, reverse=True)
         return Page(
             sessions=tuple(log.summary for log in rows[:limit] if log.summary),
@@ -283,11 +314,13 @@ class _MemoryIndex:
     async def search(self, query: str, *, user_id: str | None = None, limit: int = 50) -> Sequence[SearchHit]:
         check_limit(limit, self._desk.limits.page_max)
         parsed = self._parsed(query)
-        found = self._found(parsed, user_id)[:RANKED_MAX]
+        found = (await self._found(parsed, user_id))[:RANKED_MAX]
         logs = self._desk.read().logs
         hits: list[SearchHit] = []
         for place in best(parsed, [text.text for _, text in found], limit):
             session_id, text = found[place]
+            if session_id not in logs:
+                continue  # deleted while it was looked for
             summary = logs[session_id].summary
             hits.append(
                 SearchHit(
@@ -317,16 +350,17 @@ class _MemoryIndex:
             if log.summary is not None and user_id in {None, log.summary.user_id}
         }
 
-    def _found(self, query: Query, user_id: str | None) -> list[tuple[str, _Text]]:
+    async def _found(self, query: Query, user_id: str | None) -> list[tuple[str, _Text]]:
         """Returns the texts that match, with their sessions, the latest first."""
-        found = [
-            (session_id, text)
-            for session_id, log in self._of_user(user_id).items()
-            for text in log.texts
-            if matches(query, text.words)
-        ]
-        found.sort(key=lambda place: -place[1].number)
-        return found[: self._desk.limits.search_texts_max]
+        places = [(session_id, text) for session_id, log in self._of_user(user_id).items() for text in log.texts]
+        matching = partial(_matching, query, places, self._desk.limits.search_texts_max)
+        return await asyncio.to_thread(matching) if len(places) > AT_ONCE_EVENTS_MAX else matching()
+
+
+def _matching(query: Query, places: list[tuple[str, _Text]], count_max: int) -> list[tuple[str, _Text]]:
+    found = [place for place in places if matches(query, place[1].words)]
+    found.sort(key=lambda place: -place[1].number)
+    return found[:count_max]
 
 
 class _MemoryInbox:

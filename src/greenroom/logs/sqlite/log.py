@@ -14,13 +14,12 @@ from greenroom.codec import decode_record
 from greenroom.errors import Corrupted, EventLogError, GreenroomError
 from greenroom.events import Event, Record
 from greenroom.interfaces import IndexUpdate, PendingAppend
-from greenroom.logs.appending import SEQ_MAX, bounded_seq, prepare, prepared
+from greenroom.logs.appending import AT_ONCE_EVENTS_MAX, SEQ_MAX, bounded_seq, prepare, prepared
 from greenroom.logs.sqlite import statements
 from greenroom.logs.sqlite.append import Append, look_up
 from greenroom.logs.sqlite.engine import Engine
 from greenroom.logs.sqlite.texts import forget_all
 
-_AT_ONCE_EVENTS_MAX = 512
 _CHUNK_RECORDS = 1000
 _CHUNK_BYTES = 8 * 1024 * 1024
 """What one statement reads: its answer is one text, which should not become huge."""
@@ -56,8 +55,7 @@ class SqliteEventLog:
         prepared_write = partial(
             prepare, session_id, events, expected_seq=expected_seq, epoch=epoch, at_ms=at_ms, key=key, index=index
         )
-        # A copy of a long session is too much to be encoded on the event loop.
-        large = len(events) > _AT_ONCE_EVENTS_MAX
+        large = len(events) > AT_ONCE_EVENTS_MAX
         write = await asyncio.to_thread(prepared_write) if large else prepared_write()
         records: Sequence[Record] = await self._engine.append(Append(write))
         return records
