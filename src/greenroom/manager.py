@@ -324,7 +324,7 @@ class AgentManager(Conversing):
         opened = await self._existing(session_id)
         records = await opened.operations.records(session_id)
         workspace = opened.registry.workspaces.folder(session_id)
-        return await asyncio.to_thread(pack, session_id, records, workspace, self.settings.limits)
+        return await asyncio.to_thread(pack, str(session_id), records, workspace, self.settings.limits)
 
     async def import_session(self, data: bytes, *, user_id: str | None = None) -> str:
         """Creates a session from a bundle and returns its id: the one it had, if that is free, else a new one.

@@ -291,4 +291,4 @@ def _projection(registry: Registry, session_id: str, protocol: ProtocolName, *, 
         live = registry.find(session_id)
         return live.state if live is not None else None
 
-    return projection(protocol, session_id, find_state=find_state, shows_messages=shows_messages)
+    return projection(protocol, str(session_id), find_state=find_state, shows_messages=shows_messages)

@@ -8,11 +8,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from greenroom.backends.scripted import Gate, Say
+from greenroom import AgentManager
+from greenroom.backends.scripted import Gate, Say, ScriptedBackend
+from greenroom.core.owned import OwnedId
+from greenroom.errors import SessionNotFound
 from server.asgi import Json, Response, Web
 from server.conftest import OTHER, OpenWeb
 
@@ -183,3 +188,46 @@ async def test_without_an_accepted_token_there_is_nothing(web: Web, token: str |
 
 def told_nothing(answer: Response) -> bool:
     return SESSION.encode() not in answer.body
+
+
+async def test_a_session_that_has_become_somebody_elses_is_reached_by_nothing(home: Path) -> None:
+    """Between the look at whose a session is and what is done in it, it is deleted and made again by another user."""
+    backends = {"scripted": ScriptedBackend()}
+    async with AgentManager(
+        "memory://", home=home, config={"default_backend": "scripted"}, backends=backends
+    ) as manager:
+        for user_id in ("ann", "bob"):
+            await manager.cleanup_session(SESSION)
+            await manager.create_session(
+                existing_session_id=SESSION, user_id=user_id, title=user_id, backend="scripted"
+            )
+        anns = OwnedId.of(SESSION, "ann")
+        reached: list[Callable[[], Awaitable[Any]]] = [
+            lambda: manager.send(anns, "hello"),
+            lambda: manager.history(anns),
+            lambda: manager.peek(anns),
+            lambda: manager.queue(anns),
+            lambda: manager.approvals(anns),
+            lambda: manager.update_session(anns, title="ann's"),
+            lambda: manager.cancel(anns),
+            lambda: manager.steer(anns, "hello"),
+            lambda: manager.approve(anns, "a", "approve"),
+            lambda: manager.edit_message(anns, "t", "hello"),
+            lambda: manager.withdraw_message(anns, "t"),
+            lambda: manager.fork_session(anns),
+            lambda: manager.rewind_session(anns, "t"),
+            lambda: manager.export_session(anns),
+            lambda: anext(manager.attach(anns)),
+        ]
+        seq_before = (await manager.peek(SESSION)).seq
+        for act in reached:
+            with pytest.raises(SessionNotFound):
+                await act()
+        await manager.cleanup_session(anns)
+        after = await manager.peek(SESSION)
+        assert (after.seq, after.tally.user_id, after.tally.labels.title) == (seq_before, "bob", "bob")
+        bobs = OwnedId.of(SESSION, "bob")
+        assert (await manager.send(bobs, "hello")).session_id == SESSION
+        assert (await manager.history(bobs))[0].role == "user"
+        assert await manager.fork_session(bobs) != SESSION
+        assert await manager.export_session(bobs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from contract.reading import checked_run
 from greenroom.backends.scripted import Gate, Say
 from server.asgi import Response, Web
-from server.conftest import OpenWeb
+from server.conftest import OTHER, OpenWeb
 
 Json = dict[str, Any]
 
@@ -76,6 +77,21 @@ async def test_a_run_is_joined_by_its_id(open_web: OpenWeb) -> None:
     assert joined.text == first.text == "abcdef"
     unknown = await web.get("/agui?runId=nobodys")
     assert (unknown.status, unknown.error) == (404, "run_not_found")
+
+
+async def test_a_run_is_joined_by_its_id_after_a_restart(open_web: OpenWeb, tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'runs.db'}"
+    first = open_web(store=store)
+    await first.post("/v1/sessions", {"session_id": "another"})
+    await first.post("/agui", run("thread", "run-1", "Go"))
+    await first.post("/v1/sessions/another/messages", {"message": "Go", "turn_id": "run-2"})
+    await first.app.stop()
+    second = open_web(store=store)
+    for run_id, thread_id in (("run-1", "thread"), ("run-2", "another")):
+        joined = await second.get(f"/agui?offset=-1&runId={run_id}")
+        assert joined.frames[0][1]["threadId"] == thread_id
+        theirs = await second.of(OTHER).get(f"/agui?runId={run_id}")
+        assert (theirs.status, theirs.error) == (404, "run_not_found")
 
 
 async def test_several_messages_and_files_of_one_run(open_web: OpenWeb) -> None:

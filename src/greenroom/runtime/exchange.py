@@ -182,7 +182,7 @@ class Exchange:
             state = live.state
             turn = next(turn for turn in reversed(state.turns) if _question(turn.steps, decided.approval_id))
             return Receipt(
-                session_id=session_id,
+                session_id=str(session_id),
                 turn_id=turn.turn_id,
                 message_id=turn.message.message_id,
                 position=0,

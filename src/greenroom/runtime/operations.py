@@ -15,6 +15,7 @@ from pathlib import Path
 from greenroom.config import Patch, SessionConfig, SessionLabels
 from greenroom.core.bundle import copied_records
 from greenroom.core.index import search_texts
+from greenroom.core.owned import check_owner
 from greenroom.core.session import SessionState, replayed
 from greenroom.errors import Conflict, InvalidArgument, LogUnavailable, SessionNotFound, TurnInProgress
 from greenroom.events import (
@@ -144,9 +145,14 @@ class Operations:
         if at_seq is not None and not (isinstance(at_seq, int) and 1 <= at_seq <= len(records)):
             raise InvalidArgument(f"at_seq={at_seq!r} is not a record of the session", hint=f"from 1 to {len(records)}")
         records = records[:at_seq]
-        parent = Parent(session_id=session_id, seq=len(records))
+        parent = Parent(session_id=str(session_id), seq=len(records))
         copied = await self._copied(session_id, records, parent=parent, user_id=None)
         staged = await self._registry.workspaces.stage_copy(session_id)
+        try:
+            await self._check_still(session_id)
+        except BaseException:
+            await self._registry.workspaces.discard(staged)
+            raise
         return await self._settle_in(new_id("s", self._registry.clock.now_ms()), copied, staged)
 
     async def take_in(
@@ -198,13 +204,23 @@ class Operations:
             await registry.workspaces.discard(staged)
 
     async def delete(self, session_id: str) -> bool:
-        """Stops what runs and deletes everything of the session; returns whether there was one."""
+        """Stops what runs and deletes everything of the session; returns whether there was one.
+
+        Raises:
+            SessionNotFound: it has become another user's (`OwnedId`).
+        """
+        await self._check_still(session_id)
         await self._registry.leave(session_id)
         existed = await self._registry.store.log.delete(session_id)
         await self._registry.leave(session_id)
         await self._registry.families.close_session(session_id)
         await self._registry.workspaces.remove(session_id)
         return existed
+
+    async def _check_still(self, session_id: str) -> None:
+        summary = await self._registry.store.index.get(session_id)
+        if summary is not None:
+            check_owner(session_id, summary.user_id)
 
     async def hibernate(self, session_id: str) -> None:
         """Takes an idle session out of memory.
@@ -231,6 +247,9 @@ class Operations:
         records = await self._registry.store.log.read(session_id)
         if not records:
             raise SessionNotFound(session_id)
+        created = records[0].event
+        assert isinstance(created, SessionCreated), "the first record of a log creates its session"
+        check_owner(session_id, created.user_id)
         return records
 
     async def peek(self, session_id: str) -> SessionState:
@@ -244,9 +263,10 @@ class Operations:
         if live is not None:
             await self._registry.freshen(live)
             if not live.is_broken:
+                check_owner(session_id, live.state.tally.user_id)
                 return live.state
         records = await self.records(session_id)
-        return await apart(len(records), partial(replayed, session_id, records, limits=self._registry.limits))
+        return await apart(len(records), partial(replayed, str(session_id), records, limits=self._registry.limits))
 
     # --- how a change is made -------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
 
+from greenroom.core.owned import check_owner
 from greenroom.core.recovery import recovery_events
 from greenroom.core.session import SessionState, replayed
 from greenroom.errors import Conflict, Corrupted, EventLogError, ManagerClosed, NewerFormat, SessionNotFound
@@ -94,11 +95,12 @@ class Registry:
                 append, and finds out by a `Conflict`.
 
         Raises:
-            SessionNotFound: there is no such session.
+            SessionNotFound: there is no such session, or it has become another user's (`OwnedId`).
             ManagerClosed: the manager was closed.
             EventLogError: the log cannot be read or written, or is damaged.
         """
-        live = await self._opened(session_id, may_be_behind=may_be_behind)
+        live = await self._opened(str(session_id), may_be_behind=may_be_behind)
+        check_owner(session_id, live.state.tally.user_id)
         live.users += 1
         try:
             yield live

@@ -104,7 +104,7 @@ async def join(call: Call) -> Answer:
     """Joins a run, or shows a thread."""
     query: JoinQuery = call.query
     if query.run_id is not None:
-        session_id = query.thread_id or call.place.runs.find(call.sessions.user_id, query.run_id)
+        session_id = query.thread_id or await call.place.runs.find(call.sessions, query.run_id)
         if session_id is None:
             raise Refusal(404, "run_not_found", f"no run {query.run_id[:100]!r}", hint="name its threadId too")
         await call.sessions.check_turn(session_id, query.run_id)

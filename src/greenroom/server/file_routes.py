@@ -35,6 +35,7 @@ async def show(call: Call) -> Answer:
     path = call.path["path"].rstrip("/")
     folder = await call.sessions.workspace(call.session_id)
     found = await _done(lambda: _looked_up(folder, path))
+    await call.sessions.check(call.session_id)  # still the user's, so what was found is, too
     if isinstance(found, list):
         return Json({"files": found})
     content, media_type = found

@@ -9,13 +9,14 @@ Rule: no method here trusts an id, and none takes a user from a request.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from greenroom.config import Overlap, check_session_id
 from greenroom.core.cursor import parse_cursor
+from greenroom.core.owned import OwnedId
 from greenroom.core.session import SessionState
 from greenroom.core.view import Message, PendingApproval, QueuedMessage
-from greenroom.errors import InvalidArgument, SessionNotFound
+from greenroom.errors import EventLogError, InvalidArgument, SessionNotFound, UsageError
 from greenroom.events import Decision
 from greenroom.interfaces import SearchHit, WorkspaceFolder
 from greenroom.manager import AgentManager
@@ -25,6 +26,9 @@ from greenroom.runtime.exchange import Receipt
 from greenroom.server.defaults import Defaults
 from greenroom.session_data import session_data
 from greenroom.streams import Frame
+
+_LOOKED_THROUGH_MAX: Final = 20
+"""Sessions in which a turn is looked for whose session nobody names."""
 
 
 class Sessions:
@@ -39,14 +43,15 @@ class Sessions:
         self._manager = manager
         self._defaults = defaults
 
-    async def check(self, session_id: str) -> None:
-        """Accepts the id of a session of this user.
+    async def check(self, session_id: str) -> OwnedId:
+        """Accepts the id of a session of this user; returns it so that it opens no other user's session, also later.
 
         Raises:
             SessionNotFound: there is none of that id, or it is somebody else's.
         """
         if await self._manager.user_of(session_id) != self.user_id:
             raise SessionNotFound(session_id)
+        return OwnedId.of(session_id, self.user_id)
 
     async def exists(self, session_id: str) -> bool:
         """Returns whether the user has this session; `False` if nobody has it.
@@ -90,27 +95,27 @@ class Sessions:
 
     async def data(self, session_id: str) -> dict[str, Any]:
         """Returns the session's data, as JSON."""
-        await self.check(session_id)
-        data = await self._manager.fetch_session_data(session_id)
-        if data is None:
+        owned = await self.check(session_id)
+        data = await self._manager.fetch_session_data(owned)
+        if data is None or data["user_id"] != self.user_id:
             raise SessionNotFound(session_id)
         return _public(data)
 
     async def update(self, session_id: str, patch: Mapping[str, Any]) -> dict[str, Any]:
         """Changes the session and returns its data."""
-        await self.check(session_id)
-        await self._manager.update_session(session_id, **patch)
+        owned = await self.check(session_id)
+        await self._manager.update_session(owned, **patch)
         return await self.data(session_id)
 
     async def plan(self, session_id: str, patch: Mapping[str, Any]) -> Any:
         """Returns what an update would do."""
-        await self.check(session_id)
-        return await self._manager.plan_update(session_id, **patch)
+        owned = await self.check(session_id)
+        return await self._manager.plan_update(owned, **patch)
 
     async def delete(self, session_id: str) -> None:
         """Deletes the session."""
-        await self.check(session_id)
-        await self._manager.cleanup_session(session_id)
+        owned = await self.check(session_id)
+        await self._manager.cleanup_session(owned)
 
     async def page(self, query: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
         """Returns a page of the user's sessions."""
@@ -151,9 +156,9 @@ class Sessions:
         message_id: str | None = None,
     ) -> Receipt:
         """Accepts a message."""
-        await self.check(session_id)
+        owned = await self.check(session_id)
         return await self._manager.send(
-            session_id,
+            owned,
             message,
             custom_prompt,
             overlap=overlap,
@@ -165,13 +170,13 @@ class Sessions:
 
     async def history(self, session_id: str) -> list[Message]:
         """Returns what was said."""
-        await self.check(session_id)
-        return await self._manager.history(session_id)
+        owned = await self.check(session_id)
+        return await self._manager.history(owned)
 
     async def state(self, session_id: str) -> SessionState:
         """Returns the session's state, to look at."""
-        await self.check(session_id)
-        return await self._manager.peek(session_id)
+        owned = await self.check(session_id)
+        return await self._manager.peek(owned)
 
     async def check_turn(self, session_id: str, turn_id: str) -> None:
         """Accepts the id of a turn that the session has.
@@ -184,6 +189,17 @@ class Sessions:
         if turn_id not in {*(turn.turn_id for turn in state.turns), *waiting}:
             raise InvalidArgument(f"there is no turn {turn_id[:130]!r}", hint="GET .../messages shows the turns")
 
+    async def session_of(self, turn_id: str) -> str | None:
+        """Returns which of the user's sessions has a turn, of those changed last; `None` if none of them has."""
+        page = await self._manager.list_sessions(self.user_id, None, _LOOKED_THROUGH_MAX, None)
+        for row in page.sessions:
+            try:
+                await self.check_turn(row.session_id, turn_id)
+            except (UsageError, EventLogError):
+                continue  # it has no such turn, is gone, or is damaged
+            return row.session_id
+        return None
+
     async def attach(
         self,
         session_id: str,
@@ -194,20 +210,20 @@ class Sessions:
         joins: bool = False,
     ) -> AsyncGenerator[Sequence[Frame], None]:
         """Returns frames in batches; what can be refused is refused before the first."""
-        await self.check(session_id)
+        owned = await self.check(session_id)
         if cursor is not None:
             parse_cursor(cursor)
-        return self._manager.attach_batches(session_id, cursor, protocol=protocol, turn_id=turn_id, joins=joins)
+        return self._manager.attach_batches(owned, cursor, protocol=protocol, turn_id=turn_id, joins=joins)
 
     async def cancel(self, session_id: str) -> bool:
         """Stops the running turn; returns whether there was one."""
-        await self.check(session_id)
-        return await self._manager.cancel(session_id)
+        owned = await self.check(session_id)
+        return await self._manager.cancel(owned)
 
     async def steer(self, session_id: str, message: str) -> Any:
         """Gives the running turn a message."""
-        await self.check(session_id)
-        return await self._manager.steer(session_id, message)
+        owned = await self.check(session_id)
+        return await self._manager.steer(owned, message)
 
     async def approve(
         self,
@@ -219,55 +235,55 @@ class Sessions:
         reason: str | None,
     ) -> Receipt:
         """Decides about a tool call that waits."""
-        await self.check(session_id)
-        return await self._manager.approve(session_id, approval_id, decision, arguments=arguments, reason=reason)
+        owned = await self.check(session_id)
+        return await self._manager.approve(owned, approval_id, decision, arguments=arguments, reason=reason)
 
     async def approvals(self, session_id: str) -> Sequence[PendingApproval]:
         """Returns the tool calls that wait for a person."""
-        await self.check(session_id)
-        return await self._manager.approvals(session_id)
+        owned = await self.check(session_id)
+        return await self._manager.approvals(owned)
 
     async def queue(self, session_id: str) -> Sequence[QueuedMessage]:
         """Returns the messages that wait for their turn."""
-        await self.check(session_id)
-        return await self._manager.queue(session_id)
+        owned = await self.check(session_id)
+        return await self._manager.queue(owned)
 
     async def edit(self, session_id: str, turn_id: str, message: str) -> bool:
         """Changes a message that waits; returns whether it did wait."""
-        await self.check(session_id)
-        return await self._manager.edit_message(session_id, turn_id, message)
+        owned = await self.check(session_id)
+        return await self._manager.edit_message(owned, turn_id, message)
 
     async def withdraw(self, session_id: str, turn_id: str) -> bool:
         """Takes a message that waits back; returns whether it did wait."""
-        await self.check(session_id)
-        return await self._manager.withdraw_message(session_id, turn_id)
+        owned = await self.check(session_id)
+        return await self._manager.withdraw_message(owned, turn_id)
 
     # --- the life of a session ------------------------------------------------------------------------------------------
 
     async def fork(self, session_id: str, at_seq: int | None) -> dict[str, Any]:
         """Copies the session; returns the data of the copy."""
-        await self.check(session_id)
-        return await self.data(await self._manager.fork_session(session_id, at_seq))
+        owned = await self.check(session_id)
+        return await self.data(await self._manager.fork_session(owned, at_seq))
 
     async def rewind(self, session_id: str, turn_id: str) -> None:
         """Takes a turn and all after it out."""
-        await self.check(session_id)
-        await self._manager.rewind_session(session_id, turn_id)
+        owned = await self.check(session_id)
+        await self._manager.rewind_session(owned, turn_id)
 
     async def rollback(self, session_id: str, config_version: int) -> None:
         """Brings an earlier configuration back."""
-        await self.check(session_id)
-        await self._manager.rollback_session(session_id, config_version)
+        owned = await self.check(session_id)
+        await self._manager.rollback_session(owned, config_version)
 
     async def hibernate(self, session_id: str) -> None:
         """Takes the session out of memory."""
-        await self.check(session_id)
-        await self._manager.hibernate(session_id)
+        owned = await self.check(session_id)
+        await self._manager.hibernate(owned)
 
     async def export(self, session_id: str) -> bytes:
         """Returns the session as a bundle."""
-        await self.check(session_id)
-        return await self._manager.export_session(session_id)
+        owned = await self.check(session_id)
+        return await self._manager.export_session(owned)
 
     async def take_in(self, bundle: bytes) -> dict[str, Any]:
         """Makes a session of a bundle, which is the user's from then on; returns its data."""
@@ -275,8 +291,8 @@ class Sessions:
 
     async def workspace(self, session_id: str) -> WorkspaceFolder:
         """Returns the session's folder, for a thread to work with."""
-        await self.check(session_id)
-        return await self._manager.workspace(session_id)
+        owned = await self.check(session_id)
+        return await self._manager.workspace(owned)
 
 
 def _public(data: dict[str, Any]) -> dict[str, Any]:
