@@ -179,10 +179,10 @@ def _converted(types: Mapping[str, Any], name: str, value: object) -> Any:
     try:
         converted = msgspec.convert(value, types[name])
     except msgspec.ValidationError as error:
-        raise InvalidArgument(f"{name}: {error}", hint=_EXPECTED.get(name)) from error
+        raise InvalidArgument(f"{name}: {error}", hint=EXPECTED.get(name)) from error
     check = _RANGES.get(name)
     if check is not None and converted is not None and not check(converted):
-        raise InvalidArgument(f"{name}={value!r} is out of range", hint=_EXPECTED[name])
+        raise InvalidArgument(f"{name}={value!r} is out of range", hint=EXPECTED[name])
     if name in _LATER and converted not in ({}, (), None):
         raise NotSupported(f"{name} is not supported yet", hint=_LATER[name])
     return converted
@@ -193,16 +193,24 @@ def _json_copy(value: object) -> object:
     try:
         copied = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"metadata is not JSON: {error}", hint=_EXPECTED["metadata"]) from error
-    if not _has_text_keys(value):
-        raise InvalidArgument("metadata has a key that is not a text", hint=_EXPECTED["metadata"])
+        raise InvalidArgument(f"metadata is not JSON: {error}", hint=EXPECTED["metadata"]) from error
+    _check_json(value, depth=1)
     return copied
 
 
-def _has_text_keys(value: object) -> bool:
+def _check_json(value: object, *, depth: int) -> None:
+    if depth > limits.METADATA_DEPTH_MAX:
+        raise InvalidArgument(
+            f"metadata has more than {limits.METADATA_DEPTH_MAX} levels, one within the other",
+            hint=EXPECTED["metadata"],
+        )
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _has_text_keys(inner) for key, inner in value.items())
-    return not isinstance(value, list | tuple) or all(map(_has_text_keys, value))
+        if not all(isinstance(key, str) for key in value):
+            raise InvalidArgument("metadata has a key that is not a text", hint=EXPECTED["metadata"])
+        value = tuple(value.values())
+    if isinstance(value, list | tuple):
+        for inner in value:
+            _check_json(inner, depth=depth + 1)
 
 
 def _check_together(config: SessionConfig) -> None:
@@ -244,13 +252,13 @@ _RANGES: Final[dict[str, Any]] = {
     "turn_budget_tokens": lambda value: 0 <= value <= 10**12,
     "approval": lambda value: len(value) <= 100 and all(0 < len(pattern) <= 128 for pattern in value),
 }
-_EXPECTED: Final[dict[str, str]] = {
+EXPECTED: Final[dict[str, str]] = {
     "llm_model": "a model name of 1 to 256 printable characters",
     "backend": "a backend name",
     "persona_name": "a persona name",
     "essential_tools": f"some of {', '.join(ESSENTIAL_TOOLS)}",
     "title": "at most 500 characters",
-    "metadata": "a JSON object of at most 64 KiB",
+    "metadata": f"a JSON object of at most 64 KiB and {limits.METADATA_DEPTH_MAX} levels",
     "temperature": "a number from 0 to 2",
     "top_p": "a number above 0, at most 1",
     "max_tokens": "a whole number, at least 1",
@@ -271,6 +279,7 @@ _EXPECTED: Final[dict[str, str]] = {
     "approval": "at most 100 patterns of tool names, each with allow, ask or deny: {'delete_*': 'ask'}",
     "unknown_outcome": "tell or ask",
 }
+"""What would be right, by setting."""
 _LATER: Final[dict[str, str]] = {
     "mcp_servers": "leave it out; give toolsets by class name in additional_tools",
 }

@@ -31,6 +31,9 @@ PATH_DEPTH_MAX: Final = 32
 PATTERN_CHARACTERS_MAX: Final = 1000
 """A glob or regular expression that a model writes."""
 
+METADATA_DEPTH_MAX: Final = 64
+"""Lists and objects within each other in a session's metadata: who reads or writes it may go down one call for each."""
+
 RANDOM_COUNT_MAX: Final = 1000
 """Random values, or dice, of one call."""
 
@@ -114,6 +117,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Open streams of one user."""
     requests_per_minute_max: int = 6_000
     """HTTP requests of one user."""
+    failed_logins_per_minute_max: int = 60
+    """Credentials from one address that are not accepted; then no new one is looked at for a while."""
     messages_per_minute_max: int = 600
     """Messages that one user sends over HTTP."""
 

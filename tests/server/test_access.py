@@ -14,12 +14,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from greenroom.errors import InvalidConfig
+from greenroom.limits import Limits
+from greenroom.server.logins import Logins
 from greenroom.server.refusal import Refusal
 from greenroom.server.serving import token_of
 from greenroom.server.signed import Keys, SignedTokens
 from greenroom.settings import JwtSettings, load_settings
 from server.asgi import Web
-from server.conftest import TOKEN, OpenWeb
+from server.conftest import OTHER, TOKEN, OpenWeb
 
 JSON = {"content-type": "application/json"}
 
@@ -42,6 +44,36 @@ async def test_a_token_in_the_address_becomes_a_cookie(web: Web) -> None:
     assert (await nobody.get("/v1/sessions", headers={"cookie": cookie})).status == 200
     assert (await nobody.get("/v1/sessions", headers={"cookie": cookie[:-1] + "x"})).status == 401
     assert (await nobody.get("/?token=wrong")).status == 401
+
+
+async def test_credentials_are_tried_so_often_and_no_oftener(open_web: OpenWeb) -> None:
+    web = open_web(config={"limits": {"failed_logins_per_minute_max": 3}})
+    assert (await web.get("/v1/sessions")).status == 200
+    for number in range(3):
+        assert (await web.of(f"wrong-{number}").get("/v1/sessions")).status == 401
+    assert (await web.of(None).get("/v1/sessions")).status == 401, "no credential is no try"
+    for above in (
+        await web.of("wrong").get("/v1/sessions"),
+        await web.of(None).get("/?token=wrong"),
+        await web.of(None).get("/v1/sessions", headers={"cookie": "greenroom_8765=wrong"}),
+        await web.of(OTHER).get("/v1/sessions"),  # right, but who guesses must not learn it
+    ):
+        assert (above.status, above.error) == (429, "too_many_requests")
+        assert 1 <= int(above.headers["retry-after"]) <= 60
+    assert (await web.get("/v1/sessions")).status == 200, "whoever is in stays in"
+
+
+def test_tries_are_forgotten_after_a_minute() -> None:
+    now_s = 0.0
+    logins = Logins(Limits(failed_logins_per_minute_max=2), lambda: now_s)
+    for _ in range(2):
+        logins.check("here", "x")
+        logins.failed("here", "x")
+    with pytest.raises(Refusal, match="not accepted"):
+        logins.check("here", "x")
+    logins.check("elsewhere", "x")
+    now_s = 30.0
+    logins.check("here", "x")
 
 
 async def test_the_cookie_changes_something_only_from_a_page_of_ours(web: Web) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from server.conftest import OTHER, TOKEN, OpenWeb
 from server.test_ownership import requests
 
 SESSION = "the-session"
+WRONG = "invalid_argument"
+DEEP: Any = json.loads("[" * 200 + "]" * 200)
 
 
 def is_error(answer: Response, status: int, code: str) -> None:
@@ -70,7 +73,7 @@ async def test_every_route_with_a_body_that_is_none(prepared: Web, body: bytes) 
             )
             answer = await prepared.ask(method.upper(), filled, data=body)
             assert answer.status in {400, 422}, f"{method} {path}: {answer.status}"
-            assert answer.error in {"malformed_json", "invalid_argument"}
+            assert answer.error in {"malformed_json", "invalid_argument", "unknown_setting"}
     assert await whole(prepared) == before
 
 
@@ -134,6 +137,44 @@ async def test_a_wrong_value_is_named(prepared: Web, method: str, path: str, bod
     is_error(answer, 422, answer.error)
     assert message in json.dumps(answer.json(), ensure_ascii=False)
     assert await whole(prepared) == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "said"),
+    [
+        ("PATCH", f"/v1/sessions/{SESSION}", {"temprature": 1},
+         ("unknown_setting", "unknown setting 'temprature'", "did you mean 'temperature'?")),
+        ("POST", "/v1/sessions", {"temperature": "hot"},
+         (WRONG, "temperature: a number or null is expected, not a text", "a number from 0 to 2")),
+        ("POST", "/v1/sessions", {"overlap": "never"}, (WRONG, "overlap: 'never' is not possible", "one of enqueue, reject")),
+        ("POST", f"/v1/sessions/{SESSION}/messages", {}, (WRONG, "'message' is missing", "the fields are message")),
+        ("POST", f"/v1/sessions/{SESSION}/messages", {"message": [1]}, (WRONG, "message: a text is expected, not a list", "")),
+        ("POST", f"/v1/sessions/{SESSION}/messages", {"message": "x", "attachments": [{"data": 1}]},
+         (WRONG, "attachments[0].data: a text is expected, not a whole number", "")),
+        ("POST", f"/v1/sessions/{SESSION}/messages", {"message": "x", "attachments": [{"date": "eA=="}]},
+         (WRONG, "unknown field 'date' in attachments[0]", "did you mean 'data'?")),
+        ("POST", f"/v1/sessions/{SESSION}/approvals/a", {"decision": "maybe"},
+         (WRONG, "decision: 'maybe' is not possible", "one of approve, deny")),
+        ("GET", "/v1/sessions?limit=many", None, (WRONG, "limit: a whole number is expected, not a text", "query, limit")),
+        ("GET", "/v1/sessions?lmit=1", None, (WRONG, "unknown parameter 'lmit'", "did you mean 'limit'?")),
+        ("PATCH", f"/v1/sessions/{SESSION}", {"metadata": {"a": DEEP}}, (WRONG, "64 levels", "64 KiB and 64 levels")),
+    ],
+)  # fmt: skip
+async def test_an_error_says_in_plain_words_what_would_be_right(
+    prepared: Web, method: str, path: str, body: Any, said: tuple[str, str, str]
+) -> None:
+    code, message, hint = said
+    answer = await prepared.ask(method, path, body)
+    is_error(answer, 422, code)
+    error = answer.json()["error"]
+    assert message in error["message"]
+    assert hint in error.get("hint", "")
+
+
+async def test_what_comes_twice_or_packed_is_refused(prepared: Web) -> None:
+    packed = await prepared.post("/v1/sessions", data=gzip.compress(b"{}"), headers={"content-encoding": "gzip"})
+    is_error(packed, 415, "unsupported_encoding")
+    is_error(await prepared.post(f"/v1/sessions/{SESSION}/messages", data=b""), 400, "malformed_json")
 
 
 @pytest.mark.parametrize(

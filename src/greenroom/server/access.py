@@ -11,12 +11,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from typing import Final, Literal
 
 import msgspec
 
+from greenroom.server.logins import Logins
 from greenroom.server.refusal import Refusal
 from greenroom.server.signed import Keys, SignedTokens
 from greenroom.settings import Settings
@@ -50,41 +52,59 @@ class Access:
         self._users = {_digest(secret): user for secret, user in credentials.items()}
         self._cookies = {_digest(_cookie_for(secret)): user for secret, user in credentials.items()}
         self._signed = SignedTokens(settings.server.jwt, keys) if settings.server.jwt is not None else None
+        self._logins = Logins(settings.limits)
         self.cookie_name = f"greenroom_{settings.port}"
 
-    async def principal(self, headers: Mapping[str, str]) -> Principal:
+    async def principal(self, headers: Mapping[str, str], address: str) -> Principal:
         """Returns who is asking.
 
+        Args:
+            headers: of the request.
+            address: where it comes from.
+
         Raises:
-            Refusal: 401 without a credential, or with one that is not accepted.
+            Refusal: 401 without a credential, or with one that is not accepted; 429 after too many of those.
         """
         authorization = headers.get("authorization")
         if authorization is not None:
             scheme, _, secret = authorization.partition(" ")
             if scheme.lower() != "bearer" or not secret.strip():
                 raise _unauthorized("the header Authorization is not `Bearer <token>`")
-            return Principal(user_id=await self._user(secret.strip()), by="header")
+            return Principal(user_id=await self._tried(address, secret.strip(), self._user), by="header")
         cookie = _cookie(headers.get("cookie"), self.cookie_name)
         if cookie is None:
             raise _unauthorized("there is no token")
+        return Principal(user_id=await self._tried(address, cookie, self._user_of_cookie), by="cookie")
+
+    async def cookie(self, token: str, address: str, *, is_secure: bool) -> str:
+        """Returns the Set-Cookie header that a browser gets for a token.
+
+        Raises:
+            Refusal: 401: the token is not accepted; 429 after too many of those.
+        """
+        await self._tried(address, token, self._user)
+        value = _cookie_for(token) if _digest(token) in self._users else token
+        secure = "; Secure" if is_secure else ""
+        return f"{self.cookie_name}={value}; Path=/; Max-Age={_COOKIE_AGE_S}; HttpOnly; SameSite=Strict{secure}"
+
+    async def _tried(self, address: str, credential: str, user_of: Callable[[str], Awaitable[str]]) -> str:
+        self._logins.check(address, credential)
+        try:
+            user = await user_of(credential)
+        except Refusal as refusal:
+            if refusal.status == HTTPStatus.UNAUTHORIZED:
+                self._logins.failed(address, credential)
+            raise
+        self._logins.succeeded(address, credential)
+        return user
+
+    async def _user_of_cookie(self, cookie: str) -> str:
         user = self._cookies.get(_digest(cookie))
         if user is None and self._signed is not None and cookie.count(".") == 2:  # noqa: PLR2004 - the parts of a JWT
             user = await self._signed.user(cookie)
         if user is None:
             raise _unauthorized("the cookie is not accepted")
-        return Principal(user_id=user, by="cookie")
-
-    async def cookie(self, token: str, *, is_secure: bool) -> str:
-        """Returns the Set-Cookie header that a browser gets for a token.
-
-        Raises:
-            Refusal: 401: the token is not accepted.
-        """
-        user = await self._user(token)
-        del user
-        value = _cookie_for(token) if _digest(token) in self._users else token
-        secure = "; Secure" if is_secure else ""
-        return f"{self.cookie_name}={value}; Path=/; Max-Age={_COOKIE_AGE_S}; HttpOnly; SameSite=Strict{secure}"
+        return user
 
     async def _user(self, secret: str) -> str:
         user = self._users.get(_digest(secret))

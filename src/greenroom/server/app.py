@@ -22,7 +22,7 @@ from greenroom.manager import AgentManager
 from greenroom.runtime.clock import new_id
 from greenroom.server.access import Access
 from greenroom.server.answers import Answer, Empty, Json, Receive, Scope, Send
-from greenroom.server.call import Call
+from greenroom.server.call import Call, address_of
 from greenroom.server.gate import Gate
 from greenroom.server.mine import Sessions
 from greenroom.server.openapi import document
@@ -133,6 +133,7 @@ class App:
     async def _answered(
         self, scope: Scope, headers: Mapping[str, str], receive: Receive, always: dict[str, str], told: dict[str, Any]
     ) -> Answer:
+        self._gate.check_once(scope)
         self._gate.check_host(headers)
         origin = self._gate.check_origin(scope, headers)
         if origin is not None:
@@ -144,7 +145,7 @@ class App:
         if operation.is_public:
             sessions = Sessions(self._manager, "", self.place.defaults)
         else:
-            principal = await self._access.principal(headers)
+            principal = await self._access.principal(headers, address_of(scope))
             self._gate.check_forgery(scope, headers, principal)
             self.place.quotas.count_request(principal.user_id)
             sessions = Sessions(self._manager, principal.user_id, self.place.defaults)
@@ -184,9 +185,8 @@ class App:
                 return methods["GET"], found["path_params"]
             allowed.update(methods)
         if not allowed:
-            raise Refusal(
-                404, "not_found", f"there is nothing at {scope['path'][:200]!r}", hint="/openapi.json has all there is"
-            )
+            hint = "leave out the slash at its end" if scope["path"].endswith("/") else "/openapi.json has all there is"
+            raise Refusal(404, "not_found", f"there is nothing at {scope['path'][:200]!r}", hint=hint)
         possible = ", ".join(sorted(allowed))
         raise Refusal(
             405,

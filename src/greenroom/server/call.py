@@ -85,3 +85,9 @@ class Call:
             slot=slot,
             on_end=on_end,
         )
+
+
+def address_of(scope: Scope) -> str:
+    """Returns where a request comes from, without the port; empty if nobody knows (a Unix socket)."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""

@@ -26,6 +26,9 @@ JSON: Final = "application/json"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _CORS_AGE_S: Final = 600
+_ONCE: Final = frozenset(
+    {b"host", b"origin", b"authorization", b"content-type", b"content-length", b"content-encoding", b"last-event-id"}
+)
 
 
 class Gate:
@@ -40,6 +43,17 @@ class Gate:
         # Whoever listens to other machines is reached under names that only the operator knows; there a token protects.
         self._any_host = "*" in named or (not named and not is_loopback(own))
         self._hosts = named | _LOOPBACK_NAMES | {own, f"[{own}]"}
+
+    def check_once(self, scope: Scope) -> None:
+        """Accepts a request that says once what can be only one: of two, a proxy in front may have believed the other.
+
+        Raises:
+            Refusal: 400.
+        """
+        names = [name for name, _ in scope["headers"] if name in _ONCE]
+        if len(names) != len(set(names)):
+            twice = next(name for name in names if names.count(name) > 1).decode("latin-1")
+            raise Refusal(400, "malformed_request", f"the header {twice} came more than once", hint="send it once")
 
     def check_host(self, headers: Mapping[str, str]) -> None:
         """Accepts a request that is meant for this server.
@@ -119,15 +133,16 @@ class Gate:
         given = headers.get("content-type", "").partition(";")[0].strip().lower()
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         taken = operation.raw_body or (JSON,)
-        if "*/*" in taken:
-            return
-        if (has_body or given) and given not in taken:
+        if (has_body or given) and given not in taken and "*/*" not in taken:
             raise Refusal(
                 415,
                 "unsupported_media_type",
                 f"the body is {given[:80]!r}" if given else "the body has no content-type",
                 hint=f"send {' or '.join(taken)}",
             )
+        coding = headers.get("content-encoding", "identity").strip().lower()
+        if has_body and coding not in {"identity", ""}:
+            raise Refusal(415, "unsupported_encoding", f"the body is packed ({coding[:40]!r})", hint="send it as it is")
 
     async def body(
         self, operation: Operation, headers: Mapping[str, str], receive: Receive, holding: ExitStack

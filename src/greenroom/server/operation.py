@@ -17,6 +17,7 @@ import msgspec
 from greenroom.server.answers import Answer
 from greenroom.server.call import Call
 from greenroom.server.refusal import Refusal
+from greenroom.server.words import refused_value
 
 Handle = Callable[[Call], Awaitable[Answer]]
 
@@ -78,7 +79,7 @@ def parsed_query(kind: type[msgspec.Struct] | None, query_string: bytes) -> Any:
     try:
         return msgspec.convert(dict(pairs), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise Refusal(422, "invalid_argument", f"query: {error}", hint=f"the parameters are {_names(kind)}") from error
+        raise refused_value(kind, error, "query") from error
 
 
 def parsed_body(kind: Any, body: bytes) -> Any:
@@ -87,11 +88,12 @@ def parsed_body(kind: Any, body: bytes) -> Any:
     Raises:
         Refusal: 400 for what is not JSON, 422 naming the field.
     """
+    if not body.strip():
+        raise Refusal(400, "malformed_json", "there is no body", hint="send one JSON object in UTF-8")
     try:
         return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
-        hint = f"the fields are {_names(kind)}" if "unknown field" in str(error) else None
-        raise Refusal(422, "invalid_argument", f"body: {error}", hint=hint) from error
+        raise refused_value(kind, error, "body") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(
             400, "malformed_json", f"the body is not JSON: {error}", hint="send one JSON object in UTF-8"
@@ -105,7 +107,3 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     if kind not in _decoders:
         _decoders[kind] = msgspec.json.Decoder(kind)
     return _decoders[kind]
-
-
-def _names(kind: Any) -> str:
-    return ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) or "none"

@@ -56,14 +56,19 @@ class Rate:
     def __len__(self) -> int:
         return len(self._free_at_s)
 
+    def wait_s(self, user_id: str) -> float:
+        """Returns 0, or the seconds until one would be allowed; counts nothing."""
+        now_s = self._clock()
+        wait_s = max(self._free_at_s.get(user_id, now_s) - now_s, 0.0) + self._interval_s - _WINDOW_S
+        return wait_s if wait_s > 1e-9 else 0.0  # noqa: PLR2004 - what sums of fractions are wrong by
+
     def hit(self, user_id: str) -> float:
         """Counts one; returns 0, or the seconds until it would be allowed, and then does not count it."""
-        now_s = self._clock()
-        free_at_s = max(self._free_at_s.get(user_id, now_s), now_s)
-        wait_s = free_at_s + self._interval_s - now_s - _WINDOW_S
-        if wait_s > 1e-9:  # noqa: PLR2004 - what sums of fractions are wrong by
+        wait_s = self.wait_s(user_id)
+        if wait_s:
             return wait_s
-        self._free_at_s[user_id] = free_at_s + self._interval_s
+        now_s = self._clock()
+        self._free_at_s[user_id] = max(self._free_at_s.get(user_id, now_s), now_s) + self._interval_s
         if len(self._free_at_s) > self._sweep_at:
             self._free_at_s = {user: at_s for user, at_s in self._free_at_s.items() if at_s > now_s}
             self._sweep_at = len(self._free_at_s) + _USERS_TO_SWEEP

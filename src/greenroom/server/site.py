@@ -9,7 +9,7 @@ from typing import Final
 
 from greenroom.server.answers import Answer, Data, Empty, Json
 from greenroom.server.bodies import TokenQuery
-from greenroom.server.call import Call
+from greenroom.server.call import Call, address_of
 from greenroom.server.operation import Operation
 from greenroom.server.refusal import Refusal
 
@@ -30,7 +30,7 @@ async def index(call: Call) -> Answer:
     """Shows the UI; with a token, lets the browser in first."""
     if call.query.token is not None:
         is_secure = call.scope.get("scheme") == "https"
-        cookie = await call.access.cookie(call.query.token, is_secure=is_secure)
+        cookie = await call.access.cookie(call.query.token, address_of(call.scope), is_secure=is_secure)
         return Empty(303, headers={"location": "/", "set-cookie": cookie, "referrer-policy": "no-referrer"})
     return page(call)
 
