@@ -153,6 +153,14 @@ def test_the_token_is_made_once_and_kept_for_its_owner(home: Path) -> None:
     assert (home / "server-token").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_home_that_is_no_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    settings = load_settings(file={"home": str(tmp_path / "file")}, environment={})
+    with pytest.raises(InvalidConfig, match="the token cannot be kept in") as raised:
+        token_of(settings)
+    assert "GREENROOM_HOME" in str(raised.value.hint)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.com"])
 def test_other_machines_are_not_served_by_accident(home: Path, host: str) -> None:
     settings = load_settings(file={"home": str(home), "host": host}, environment={})

@@ -122,7 +122,8 @@ def token_of(settings: Settings) -> str | None:
     Where there are keys or JWTs, there is no token unless one is configured. Touches files: not on an event loop.
 
     Raises:
-        InvalidConfig: the server would listen to other machines without anybody having chosen who may come in.
+        InvalidConfig: the server would listen to other machines without anybody having chosen who may come in; the home folder
+            cannot be used.
     """
     if settings.token is not None:
         if len(settings.token) < 16:  # noqa: PLR2004 - fewer characters can be guessed
@@ -135,7 +136,14 @@ def token_of(settings: Settings) -> str | None:
             f"{settings.host} can be reached from other machines, and nobody has said who may come in",
             hint="set GREENROOM_TOKEN, or server.api_keys or server.jwt in greenroom.toml; or listen at 127.0.0.1",
         )
-    return _kept(settings.home / TOKEN_FILE)
+    try:
+        return _kept(settings.home / TOKEN_FILE)
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise InvalidConfig(
+            f"the token cannot be kept in {settings.home / TOKEN_FILE}: {why}",
+            hint="set GREENROOM_HOME to a folder that can be written to, or GREENROOM_TOKEN",
+        ) from error
 
 
 def _looked_at(task: asyncio.Task[None]) -> None:
