@@ -253,7 +253,8 @@ def _entry_frames(
         for number, event in enumerate(events[:-1], start=1)
     ]
     frames.extend(Frame(str(entry.cursor), event) for event in events[-1:])
-    return frames[skipped:]
+    # A reader that began behind a failed attempt may have seen more frames of a turn's end than there are from its start.
+    return frames[skipped:] or (frames[-1:] if repeats_last else [])
 
 
 def _snapshot_frames(snapshot: Snapshot[Sequence[str]]) -> list[Frame]:

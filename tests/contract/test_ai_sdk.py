@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from contract.conftest import OpenStage, in_memory
@@ -14,7 +15,11 @@ from contract.reading import all_of
 from contract.stage import Stage, becomes, let_others_run, words
 from greenroom import BackendRejected
 from greenroom.backends.scripted import Call, Cut, Fail, Finish, Gate, Refuse, Say, Think
+from greenroom.core.session import replayed
+from greenroom.events import StepFailed, TurnEnded
+from greenroom.protocols.ai_sdk import AiSdkProjection
 from greenroom.protocols.ai_sdk_messages import ui_messages
+from greenroom.runtime.feed import entries_of
 from ui_stream_client import UiMessage, messages_of
 
 Frames = Sequence[tuple[str, str]]
@@ -326,6 +331,36 @@ async def test_who_joins_is_never_shown_what_is_void(open_stage: OpenStage) -> N
     assert "voidSteps" not in joined.metadata
     assert joined.parts == folded(frames).kept
     assert (await fetched(stage, session_id))[1]["parts"] == joined.parts
+
+
+async def test_who_joins_between_two_attempts(open_stage: OpenStage) -> None:
+    stage = open_stage(BROKEN)
+    session_id = await stage.session()
+    await live(stage, session_id)
+    records = await stage.manager._installation.store.log.read(session_id)
+    failed = next(number for number, record in enumerate(records) if isinstance(record.event, StepFailed))
+    between = replayed(session_id, records[: failed + 1])
+    shown = AiSdkProjection(find_state=lambda: between)
+    begun = shown.begin_with(between, ())
+    assert "Wrong" not in str(begun)
+    rest = [
+        chunk
+        for record in records[failed + 1 :]
+        for entry in entries_of(record)
+        for chunk in shown.events(entry.payload, seq=entry.seq)
+    ]
+    message = UiMessage().apply_all([*begun, *rest])
+    assert "voidSteps" not in message.metadata
+    assert message.text() == "Right.End."
+
+    # Nobody asks again: then it counts, as it does in what is fetched.
+    shown = AiSdkProjection(find_state=lambda: between)
+    turn_id = between.turns[-1].turn_id
+    ended = TurnEnded(turn_id=turn_id, outcome="cancelled")
+    message = UiMessage().apply_all([*shown.begin_with(between, ()), *shown.events(ended, seq=between.seq + 1)])
+    assert message.text() == "Wrong one"
+    between.apply(msgspec.structs.replace(records[failed], seq=between.seq + 1, event=ended))
+    assert message.parts == ui_messages(between)[1]["parts"]
 
 
 async def test_what_was_shown_but_never_written_is_taken_back(open_stage: OpenStage, file_store: str) -> None:

@@ -97,6 +97,7 @@ class AiSdkProjection:
         self._has_shown = False
         self._steps_begun = 0
         self._void_steps: list[int] = []
+        self._withheld: Sequence[PartItem] = ()
         self._open: dict[int, _Open] = {}
         self._unsettled: set[str] = set()
         self._questions: dict[str, ApprovalRequested] = {}
@@ -151,7 +152,8 @@ class AiSdkProjection:
     def begin_with(self, state: SessionState, items: Sequence[PartItem], turn_id: str | None = None) -> Sequence[str]:
         """Returns what a reader gets that begins, or begins again, in the middle; `events` goes on behind that point.
 
-        The message of the turn, from its start. A turn that is over ends here.
+        The message of the turn, from its start. A turn that is over ends here. What an attempt has said that failed, and may be asked
+        again, is withheld until it is known whether it counts.
 
         Args:
             state: of the session.
@@ -162,6 +164,7 @@ class AiSdkProjection:
         if turn is None:
             return ()
         chunks: list[str] = []
+        self._withheld = ()
         if self._is_running and self._turn_id != turn.turn_id:
             chunks += self._lost(state)
         if not self._is_running:
@@ -178,7 +181,10 @@ class AiSdkProjection:
             first = self._step.step
         for step in turn.steps:
             if step.number >= first:
-                chunks += self._replayed(step, items if step is turn.steps[-1] and turn.ended is None else ())
+                is_last = step is turn.steps[-1] and turn.ended is None
+                chunks += self._replayed(
+                    step, items if is_last else (), may_be_void=is_last and step.failed is not None
+                )
         self._usage = turn.usage
         if turn.ended is not None:
             chunks += self._turn_ended(turn.ended, turn.ended_seq)
@@ -196,7 +202,7 @@ class AiSdkProjection:
         ended = TurnEnded(turn_id=self._turn_id, outcome="interrupted", code="interrupted", message=taken_back)
         return self._turn_ended(ended, state.seq)
 
-    def _replayed(self, step: StepState, items: Sequence[PartItem]) -> Sequence[str]:
+    def _replayed(self, step: StepState, items: Sequence[PartItem], *, may_be_void: bool) -> Sequence[str]:
         is_running = step.finished is None and step.failed is None
         assembly = step.assembly.extended(items) if is_running and items else step.assembly
         chunks = list(
@@ -204,6 +210,9 @@ class AiSdkProjection:
                 StepStarted(step=step.number, attempt=step.attempt, backend=step.backend, model=step.model)
             )
         )
+        if may_be_void:
+            self._withheld = tuple(assembly.items())
+            return chunks
         for item in assembly.items():
             chunks += self.events(item, seq=step.seq)
         if step.finished is not None:
@@ -284,7 +293,7 @@ class AiSdkProjection:
     def _step_started(self, step: StepStarted) -> Sequence[str]:
         is_again = self._is_step_open and self._step.step == step.step
         chunks = list(self._taken_back() if is_again else self._step_ended())
-        self._step, self._is_sealed = step, False
+        self._step, self._is_sealed, self._withheld = step, False, ()
         if not self._is_step_open:
             self._is_step_open, self._has_shown = True, False
             self._steps_begun += 1
@@ -354,8 +363,9 @@ class AiSdkProjection:
         return (_encoded({"type": "start", "messageId": answer_id(self._turn_id), "messageMetadata": metadata}),)
 
     def _turn_ended(self, ended: TurnEnded, seq: int) -> Sequence[str]:
-        chunks = list(self._step_ended())
-        self._is_running = False
+        chunks = [chunk for item in self._withheld for chunk in self.events(item, seq=seq)]
+        chunks += self._step_ended()
+        self._is_running, self._withheld = False, ()
         metadata = ended_metadata(ended, seq=seq, usage=self._usage)
         match ended.outcome:
             case "completed":
