@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 
@@ -45,6 +47,8 @@ from greenroom.events import (
 from greenroom.interfaces import SessionSummary
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import PartStarted, Usage
+
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class StartTurn(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,22 +107,23 @@ class StepState:
         self.at_ms = record.at_ms
         self.finished: StepFinished | None = None
         self.failed: StepFailed | None = None
-        self.results: dict[str, ToolReturned] = {}
-        self.approvals: dict[str, ApprovalRequested] = {}
-        self.decisions: dict[str, ApprovalDecided] = {}
-        self.arguments: dict[str, str] = {}
+        # Made anew with each entry: most steps have none, and a step is what a session has most of.
+        self.results: Mapping[str, ToolReturned] = _NONE
+        self.approvals: Mapping[str, ApprovalRequested] = _NONE
+        self.decisions: Mapping[str, ApprovalDecided] = _NONE
+        self.arguments: Mapping[str, str] = _NONE
 
     def apply(self, event: ToolReturned | ApprovalRequested | ApprovalDecided) -> None:
         """Notes what became of a call."""
         match event:
             case ToolReturned():
-                self.results[event.call_id] = event
+                self.results = {**self.results, event.call_id: event}
             case ApprovalRequested():
-                self.approvals[event.approval_id] = event
+                self.approvals = {**self.approvals, event.approval_id: event}
             case ApprovalDecided():
-                self.decisions[event.approval_id] = event
+                self.decisions = {**self.decisions, event.approval_id: event}
                 if event.arguments is not None:
-                    self.arguments[event.call_id] = event.arguments
+                    self.arguments = {**self.arguments, event.call_id: event.arguments}
 
 
 class Joined(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +199,22 @@ class SessionState:
         keys: idempotency key of a message -> its turn.
     """
 
+    __slots__ = (
+        "_limits",
+        "_turn_ids",
+        "call_ids",
+        "keys",
+        "notices",
+        "parent",
+        "queue",
+        "rewound_seq",
+        "rewound_turn_id",
+        "session_id",
+        "tally",
+        "turn",
+        "turns",
+    )
+
     def __init__(self, session_id: str, *, limits: Limits = DEFAULT_LIMITS) -> None:
         self.session_id = session_id
         self.tally = Tally(session_id)
@@ -202,8 +223,9 @@ class SessionState:
         self.queue: list[Accepted] = []
         self.turn: Turn | None = None
         self.keys: dict[str, str] = {}
-        self.call_ids: set[str] = set()
-        self.notices: set[str] = set()
+        # Ordered sets: an empty dictionary is a third of an empty set, and most sessions have neither.
+        self.call_ids: dict[str, None] = {}
+        self.notices: dict[str, None] = {}
         self.rewound_seq = 0
         self.rewound_turn_id = ""
         self._turn_ids: set[str] = set()
@@ -346,7 +368,7 @@ class SessionState:
                 after_step -= bool(turn.steps) and turn.steps[-1].finished is None
                 turn.joined.append(Joined(accepted=self._taken(event.turn_id), after_step=after_step))
             case NoticeGiven() as event:
-                self.notices.add(event.code)
+                self.notices[event.code] = None
             case _:
                 pass  # the tally has it
 
@@ -366,7 +388,7 @@ class SessionState:
             case StepProgress():
                 # At once: also the calls of a step that never finishes stay in the transcript.
                 started = (item for item in event.items if isinstance(item, PartStarted) and item.call_id)
-                self.call_ids.update(item.call_id for item in started)
+                self.call_ids.update(dict.fromkeys(item.call_id for item in started))
             case StepFinished():
                 history.steps[-1].finished = event
                 history.usage = added(history.usage, event.usage)

@@ -141,7 +141,7 @@ def _tool_part(step: StepState, call: ToolCallPart, *, is_complete: bool) -> dic
         return part | {"state": "output-error", "input": call.arguments, "errorText": BROKEN_OFF}
     returned = step.results.get(call.call_id)
     value, _ = tool_input(step.arguments.get(call.call_id, call.arguments))
-    asked = next((asked for asked in reversed(step.approvals.values()) if asked.call_id == call.call_id), None)
+    asked = next((asked for asked in reversed(tuple(step.approvals.values())) if asked.call_id == call.call_id), None)
     part |= {"input": value} | (_approval(step, asked) if asked is not None else {})
     if returned is None:
         if asked is not None and asked.approval_id not in step.decisions:

@@ -98,6 +98,8 @@ class Reader:
 class Feed:
     """The readers of one session."""
 
+    __slots__ = ("_entries_max", "_readers", "is_closed")
+
     def __init__(self, *, entries_max: int) -> None:
         self._readers: dict[Reader, None] = {}  # in memory a third of an empty set, and most sessions have no reader
         self._entries_max = entries_max

@@ -158,6 +158,10 @@ class Follower(Generic[S]):
             return False
         if (position.seq, position.offset, position.frame) == (0, 0, 0):
             return True
+        if not position.offset and position.epoch == state.epoch and position.seq <= state.seq:
+            return (
+                True  # a whole record is seen when it is durable, and only one log has this epoch: nothing to look up
+            )
         if position.seq > state.seq or (position.seq == state.seq and position.offset):
             return position.epoch == shown.epoch and (position.seq, position.offset) <= (shown.seq, shown.offset)
         # Without an offset the record itself was seen, else a part of the next one. If another epoch wrote it, what was seen does

@@ -47,9 +47,10 @@ def check(connection: sqlite3.Connection, steps: Sequence[Migration]) -> int:
         NewerFormat: a later version made it.
         LogUnavailable: another program made it.
     """
+    # In this order: another process may make the schema, with its marks, between two of these looks.
+    is_empty = not _value(connection, "SELECT count(*) FROM sqlite_schema")
     application_id = _value(connection, "PRAGMA application_id")
     version = _value(connection, "PRAGMA user_version")
-    is_empty = not _value(connection, "SELECT count(*) FROM sqlite_schema")
     if application_id != APPLICATION_ID and not is_empty:
         raise LogUnavailable(
             "the file is a database of another program", hint="choose another place for the store; nothing was changed"
