@@ -300,18 +300,23 @@ def _named(named: NamedBackend, settings: Settings) -> Backend:
     from greenroom.backends.claude import ClaudeBackend
     from greenroom.backends.clouds import CloudOptions
     from greenroom.backends.openai import OpenAIBackend
+    from greenroom.backends.openai_responses import OpenAIResponsesBackend
 
-    limits = settings.limits
+    limits, model = settings.limits, named.model
     options = CloudOptions(**{name: getattr(named, name) for name in CloudOptions.__struct_fields__})
     match named.kind:
         case "openai":
-            return OpenAIBackend(api_key=named.api_key, base_url=named.base_url, model=named.model, limits=limits)
+            return OpenAIBackend(api_key=named.api_key, base_url=named.base_url, model=model, limits=limits)
+        case "openai-responses":
+            return OpenAIResponsesBackend(api_key=named.api_key, base_url=named.base_url, model=model, limits=limits)
         case "claude":
-            return ClaudeBackend(api_key=named.api_key, base_url=named.base_url, model=named.model, limits=limits)
+            return ClaudeBackend(api_key=named.api_key, base_url=named.base_url, model=model, limits=limits)
         case "azure":
-            return OpenAIBackend(cloud=options, model=named.model, limits=limits)
+            return OpenAIBackend(cloud=options, model=model, limits=limits)
+        case "azure-responses":
+            return OpenAIResponsesBackend(cloud=options, model=model, limits=limits)
         case "bedrock" | "vertex":
-            return ClaudeBackend(cloud=named.kind, cloud_options=options, model=named.model, limits=limits)
+            return ClaudeBackend(cloud=named.kind, cloud_options=options, model=model, limits=limits)
 
 
 def _scripted(_: Settings) -> Backend:
@@ -327,11 +332,12 @@ _BACKENDS: Final[Mapping[str, BackendFactory]] = {
     "local": _local,
     "ollama": _ollama,
     "azure": _cloud("azure"),
+    "azure-responses": _cloud("azure-responses"),
     "bedrock": _cloud("bedrock"),
     "vertex": _cloud("vertex"),
     "scripted": _scripted,
 }
-_CLOUDS: Final = frozenset({"azure", "bedrock", "vertex"})
+_CLOUDS: Final = frozenset({"azure", "azure-responses", "bedrock", "vertex"})
 """They are set by tables of their own name."""
 
 

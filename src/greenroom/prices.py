@@ -33,6 +33,7 @@ from greenroom.messages import Usage
 _FREE: Final = frozenset({"local", "ollama", "scripted"})
 _PROVIDERS: Final = {
     "azure": "azure",
+    "azure-responses": "azure",
     "bedrock": "aws",
     "vertex": "google",
     "openai": "openai",

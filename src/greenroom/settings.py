@@ -78,7 +78,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     access_log: bool = True
 
 
-BackendKind = Literal["openai", "claude", "azure", "bedrock", "vertex"]
+BackendKind = Literal["openai", "openai-responses", "claude", "azure", "azure-responses", "bedrock", "vertex"]
 """Ways to reach a provider: a server of a dialect, or a cloud that serves it."""
 
 
@@ -114,8 +114,10 @@ class NamedBackend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 KIND_SETTINGS: Final[dict[BackendKind, frozenset[str]]] = {
     "openai": frozenset({"api_key", "base_url"}),
+    "openai-responses": frozenset({"api_key", "base_url"}),
     "claude": frozenset({"api_key", "base_url"}),
     "azure": frozenset({"api_key", "base_url", "api_version"}),
+    "azure-responses": frozenset({"api_key", "base_url", "api_version"}),
     "bedrock": frozenset({"api_key", "base_url", "region", "profile"}),
     "vertex": frozenset({"api_key", "base_url", "region", "project"}),
 }

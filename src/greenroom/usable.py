@@ -10,7 +10,6 @@ Rule: nothing here raises because something is missing. What is missing is an an
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from greenroom.backends.clouds import is_installed, is_plain_azure
 from greenroom.backends.local.model import (
     PULL_HINT,
     Progress,
@@ -38,23 +38,28 @@ _NOT_FOR_CHAT: Final = re.compile(r"embed|minilm|\bbge\b|rerank", re.IGNORECASE)
 
 _KIND_LABELS: Final[Mapping[BackendKind, str]] = {
     "openai": "OpenAI's dialect",
+    "openai-responses": "OpenAI's Responses dialect",
     "claude": "Claude's dialect",
     "azure": "Azure OpenAI",
+    "azure-responses": "Azure OpenAI Responses",
     "bedrock": "Amazon Bedrock",
     "vertex": "Google Vertex",
 }
 _CLOUD_SIGNS: Final[Mapping[BackendKind, Sequence[str]]] = {
     "azure": ("AZURE_OPENAI_ENDPOINT",),
+    "azure-responses": ("AZURE_OPENAI_ENDPOINT",),
     "bedrock": ("AWS_BEARER_TOKEN_BEDROCK", "ANTHROPIC_BEDROCK_BASE_URL"),
     "vertex": ("ANTHROPIC_VERTEX_PROJECT_ID", "CLOUD_ML_REGION"),
 }
 """Variables that nobody sets for anything but this."""
+_AZURE_NEEDS: Final[Mapping[str, Sequence[str]]] = {
+    "base_url": ("AZURE_OPENAI_ENDPOINT",),
+    "api_version": ("OPENAI_API_VERSION",),
+    "api_key": ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"),
+}
 _CLOUD_NEEDS: Final[Mapping[BackendKind, Mapping[str, Sequence[str]]]] = {
-    "azure": {
-        "base_url": ("AZURE_OPENAI_ENDPOINT",),
-        "api_version": ("OPENAI_API_VERSION",),
-        "api_key": ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"),
-    },
+    "azure": _AZURE_NEEDS,
+    "azure-responses": _AZURE_NEEDS,
     "bedrock": {"region": ("AWS_REGION", "AWS_DEFAULT_REGION")},
     "vertex": {"region": ("CLOUD_ML_REGION",)},
 }
@@ -153,20 +158,16 @@ def clouds(settings: Settings, environment: Mapping[str, str] = os.environ) -> S
     return [_named(name, backend, environment) for name, backend in named.items()]
 
 
-def _is_installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # the package around it is not
-        return False
-
-
 def _named(name: str, backend: NamedBackend, environment: Mapping[str, str]) -> Candidate:
     missing: list[str] = []
+    is_plain = is_plain_azure(backend.base_url or environment.get("AZURE_OPENAI_ENDPOINT", ""))
     for setting, variables in _CLOUD_NEEDS.get(backend.kind, {}).items():
+        if setting == "api_version" and is_plain:
+            continue
         if getattr(backend, setting) is None and not any(environment.get(variable) for variable in variables):
             missing.append(f"{variables[0]} is not set")
     extra, package = _CLOUD_EXTRAS.get(backend.kind, ("", ""))
-    needs_extra = bool(package) and not (backend.kind == "vertex" and backend.api_key) and not _is_installed(package)
+    needs_extra = bool(package) and not (backend.kind == "vertex" and backend.api_key) and not is_installed(package)
     if needs_extra:
         missing.append(f"the package {package} is not installed")
     where = backend.region or _host(backend.base_url or "") or "the environment"
@@ -232,7 +233,7 @@ def local(settings: Settings) -> Candidate:
     """Returns whether the local model can be started: its runtime and its file. Looks at files: not on an event loop."""
     missing: list[str] = []
     remedies: list[str] = []
-    if importlib.util.find_spec("xllamacpp") is None:
+    if not is_installed("xllamacpp"):
         missing.append("the package xllamacpp is not installed")
         remedies.append("pip install 'greenroom[local]'")
     name = ""

@@ -19,6 +19,7 @@ from greenroom.backends.claude import ClaudeBackend
 from greenroom.backends.clouds import CloudOptions
 from greenroom.backends.faults import Endpoint
 from greenroom.backends.openai import OpenAIBackend
+from greenroom.backends.openai_responses import OpenAIResponsesBackend
 from greenroom.catalog import Catalog
 from greenroom.errors import (
     BackendError,
@@ -42,6 +43,10 @@ CLAUDE = [
     {"type": "message_stop"},
 ]
 CHAT = {"id": "c", "model": "gpt", "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+RESPONSES = [
+    {"type": "response.output_text.delta", "item_id": "m", "output_index": 0, "content_index": 0, "delta": "Hi"},
+    {"type": "response.completed", "response": {"id": "r", "model": "gpt", "status": "completed", "output": []}},
+]
 BEDROCK_MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 ENDPOINT = Endpoint(provider="Amazon Bedrock", base_url="http://b.test", key_variable="K", base_url_variable="U")
 
@@ -145,6 +150,43 @@ async def test_azure_names_deployment_and_version(monkeypatch: pytest.MonkeyPatc
     assert line(wire) == "POST /openai/deployments/my-gpt/chat/completions?api-version=2025-04-01-preview HTTP/1.1"
     assert header(wire, "api-key") == "azure-key"
     assert "prompt_cache_key" not in json.loads(wire.bodies[0])
+
+
+async def test_azure_is_asked_for_responses() -> None:
+    async with serve([EVENTS, chunked(sse(*RESPONSES)), END]) as wire:
+        url = wire.base_url.removesuffix("/v1")
+        options = CloudOptions(base_url=url, api_key="azure-key", api_version="2025-04-01-preview")
+        items = await asked(OpenAIResponsesBackend(cloud=options), "my-gpt")
+    assert texts(items) == ["Hi"]
+    assert line(wire) == "POST /openai/responses?api-version=2025-04-01-preview HTTP/1.1"
+    assert header(wire, "api-key") == "azure-key"
+    assert json.loads(wire.bodies[0])["model"] == "my-gpt", "the path does not name the deployment"
+
+
+@pytest.mark.parametrize("with_token", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "path", "answer"),
+    [
+        (OpenAIBackend, "chat/completions", [CHAT]),
+        (OpenAIResponsesBackend, "responses", RESPONSES),
+    ],
+)
+async def test_azure_without_versions(
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[OpenAIBackend | OpenAIResponsesBackend],
+    path: str,
+    answer: list[Any],
+    with_token: bool,  # noqa: FBT001
+) -> None:
+    async with serve([EVENTS, chunked(sse(*answer)), END]) as wire:
+        variable = "AZURE_OPENAI_AD_TOKEN" if with_token else "AZURE_OPENAI_API_KEY"
+        monkeypatch.setenv(variable, "secret")
+        url = wire.base_url.removesuffix("/v1") + "/openai/v1/"
+        items = await asked(kind(cloud=CloudOptions(base_url=url)), "my-gpt")
+    assert texts(items) == ["Hi"]
+    assert line(wire) == f"POST /openai/v1/{path} HTTP/1.1"
+    assert header(wire, "authorization" if with_token else "api-key") == ("Bearer secret" if with_token else "secret")
+    assert json.loads(wire.bodies[0])["model"] == "my-gpt"
 
 
 async def test_azure_takes_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,6 +343,8 @@ async def test_vertex_without_credentials(monkeypatch: pytest.MonkeyPatch) -> No
     [
         (OpenAIBackend(cloud=CloudOptions()), "AZURE_OPENAI_ENDPOINT"),
         (OpenAIBackend(cloud=CloudOptions(base_url="http://a.test")), "OPENAI_API_VERSION"),
+        (OpenAIResponsesBackend(cloud=CloudOptions(base_url="http://a.test")), "OPENAI_API_VERSION"),
+        (OpenAIBackend(cloud=CloudOptions(base_url="http://a.test/openai/v1")), "AZURE_OPENAI_API_KEY"),
         (OpenAIBackend(cloud=CloudOptions(base_url="http://a.test", api_version="1")), "AZURE_OPENAI_API_KEY"),
         (ClaudeBackend(cloud="bedrock"), "AWS_REGION"),
         (ClaudeBackend(cloud="vertex"), "CLOUD_ML_REGION"),
@@ -332,9 +376,12 @@ def catalog_of(settings: Settings) -> Catalog:
 def test_doctor_knows_them() -> None:
     file = {"home": "/nonexistent", "backends": {"work": {"kind": "bedrock", "region": "eu-central-1"}}}
     environment = {"AZURE_OPENAI_ENDPOINT": "https://a.test", "AZURE_OPENAI_API_KEY": "k"}
-    work, azure = usable.clouds(load_settings(file=file, environment={}), environment)
+    work, azure, responses = usable.clouds(load_settings(file=file, environment={}), environment)
     assert (work.label, work.is_usable, work.why) == ("Amazon Bedrock (work)", True, "at eu-central-1")
     assert (azure.backend, azure.is_usable, azure.remedy) == ("azure", False, "export OPENAI_API_VERSION=...")
+    assert (responses.backend, responses.is_usable) == ("azure-responses", False)
+    environment["AZURE_OPENAI_ENDPOINT"] = "https://a.test/openai/v1/"
+    assert all(found.is_usable for found in usable.clouds(load_settings(file=file, environment={}), environment))
     assert usable.clouds(load_settings(file={"home": "/nonexistent"}, environment={}), {}) == []
 
 
@@ -344,13 +391,17 @@ async def test_an_installation_names_its_backends() -> None:
         "backends": {
             "work": {"kind": "bedrock", "region": "eu-central-1", "model": BEDROCK_MODEL},
             "groq": {"kind": "openai", "base_url": "https://api.groq.com/openai/v1", "api_key": "k"},
+            "studio": {"kind": "openai-responses", "base_url": "http://127.0.0.1:1234/v1", "model": "qwen"},
+            "office": {"kind": "azure-responses", "model": "our-gpt"},
         },
     }
     catalog = catalog_of(load_settings(file=file, environment={}))
-    assert {"work", "groq", "azure", "bedrock", "vertex"} <= set(catalog.backend_names())
+    assert {"work", "groq", "azure", "azure-responses", "bedrock", "vertex"} <= set(catalog.backend_names())
     assert catalog.backend("work").default_model == BEDROCK_MODEL
     assert catalog.backend("work").dialect == "claude"
     assert catalog.backend("groq").dialect == "openai"
+    for name, model in (("studio", "qwen"), ("office", "our-gpt")):
+        assert (catalog.backend(name).dialect, catalog.backend(name).default_model) == ("openai-responses", model)
     await catalog.close()
 
 

@@ -13,10 +13,11 @@ import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
-from greenroom.backends.clients import Client, ClientT, SdkClient
+from greenroom.backends.clients import Client, ClientT, DirectClient, SdkClient
 from greenroom.backends.faults import Endpoint
 from greenroom.errors import BackendError, BackendRejected, BackendUnauthorized, BackendUnavailable
 from greenroom.limits import DEFAULT_LIMITS, Limits
@@ -33,7 +34,7 @@ class CloudOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         api_key: Azure: `AZURE_OPENAI_API_KEY`. Bedrock: `AWS_BEARER_TOKEN_BEDROCK`. Vertex: an access token.
-        base_url: Azure: `AZURE_OPENAI_ENDPOINT`. Else in place of the cloud's own address.
+        base_url: Azure: `AZURE_OPENAI_ENDPOINT`; with `/openai/v1` at its end it is the newer API, which has no versions. Else in place of the cloud's own address.
         region: Bedrock: `AWS_REGION`. Vertex: `CLOUD_ML_REGION`.
         project: Vertex: `ANTHROPIC_VERTEX_PROJECT_ID`, else the one of the credentials.
         profile: Bedrock: a profile of the AWS configuration.
@@ -105,8 +106,11 @@ class CloudConnection:
             await client.close()
 
 
-def azure_client(options: CloudOptions, limits: Limits = DEFAULT_LIMITS) -> SdkClient[AsyncAzureOpenAI]:
+def azure_client(options: CloudOptions, limits: Limits = DEFAULT_LIMITS) -> Client:
     """Returns a client for Azure OpenAI. The model of a request is the name of a deployment.
+
+    Azure has two kinds of address: one with versions, whose paths only the SDK knows (Chat Completions have the deployment in
+    them, Responses have it in the body), and a plain one that ends in `/openai/v1`.
 
     Raises:
         BackendRejected: no address or no version is set.
@@ -125,12 +129,17 @@ def azure_client(options: CloudOptions, limits: Limits = DEFAULT_LIMITS) -> SdkC
     )
     if not endpoint.base_url:
         raise _missing(endpoint, "address", "AZURE_OPENAI_ENDPOINT", "base_url")
-    if not version:
+    is_plain = is_plain_azure(endpoint.base_url)
+    if not version and not is_plain:
         raise _missing(endpoint, "API version", "OPENAI_API_VERSION", "api_version")
     if not key:
         raise BackendUnauthorized(
             "there is no key for Azure OpenAI", hint="set AZURE_OPENAI_API_KEY, or AZURE_OPENAI_AD_TOKEN to a token"
         )
+    if is_plain:
+        # A key in its own header, as ever; tokens come as they do everywhere.
+        headers = {"authorization": f"Bearer {token}"} if token else {"api-key": key}
+        return DirectClient(endpoint, headers=headers, limits=limits)
 
     def build(http_client: httpx2.AsyncClient) -> AsyncAzureOpenAI:
         from openai import AsyncAzureOpenAI
@@ -231,6 +240,14 @@ def vertex_client(options: CloudOptions, limits: Limits = DEFAULT_LIMITS) -> Sdk
     client = CloudClient(endpoint, build=build, limits=limits)
     client.credentials_hint = "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
     return client
+
+
+def is_plain_azure(base_url: str) -> bool:
+    """Returns whether an address of Azure is that of the API without versions."""
+    try:
+        return urlsplit(base_url).path.rstrip("/").endswith("/openai/v1")
+    except ValueError:  # not a URL: the client says so
+        return False
 
 
 def is_installed(package: str) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from greenroom.backends.clouds import CloudConnection, CloudOptions, azure_client
+from greenroom.backends.clouds import CloudOptions
 from greenroom.backends.openai_chat import DIALECT, ChatDecoder, encode, notices
-from greenroom.backends.openai_client import NO_KEY, OPENAI_URL, OpenAIConnection, StreamedAnswer, host_of
+from greenroom.backends.openai_client import NO_KEY, OPENAI_URL, StreamedAnswer, connection_to, host_of
 from greenroom.backends.transport import open_stream
 from greenroom.interfaces import BackendRequest, Notice
 from greenroom.limits import DEFAULT_LIMITS, Limits
@@ -44,11 +44,7 @@ class OpenAIBackend:
         """
         self.default_model = model
         self._limits = limits
-        self._connection: OpenAIConnection | CloudConnection = (
-            OpenAIConnection(api_key=api_key, base_url=base_url, limits=limits)
-            if cloud is None
-            else CloudConnection(lambda: azure_client(cloud, limits))
-        )
+        self._connection = connection_to(api_key=api_key, base_url=base_url, cloud=cloud, limits=limits)
 
     @asynccontextmanager
     async def stream(self, request: BackendRequest) -> AsyncIterator[AsyncIterator[Sequence[StreamItem]]]:

@@ -12,6 +12,7 @@ from typing import Final, Protocol, Self
 from urllib.parse import urlsplit
 
 from greenroom.backends.clients import DirectClient, headers_in
+from greenroom.backends.clouds import CloudConnection, CloudOptions, azure_client
 from greenroom.backends.faults import Endpoint, missing_key
 from greenroom.backends.transport import ByteStream
 from greenroom.errors import BackendError, GreenroomError
@@ -22,6 +23,15 @@ OPENAI_URL: Final = "https://api.openai.com/v1"
 
 NO_KEY: Final = "no-key"
 """Sent to servers of one's own when no key is set: most ignore it, and some insist on one."""
+
+
+def connection_to(
+    *, api_key: str | None, base_url: str | None, cloud: CloudOptions | None, limits: Limits
+) -> OpenAIConnection | CloudConnection:
+    """Returns the way to a server of these dialects: to Azure if `cloud` is given, else to the address, else to OpenAI."""
+    if cloud is not None:
+        return CloudConnection(lambda: azure_client(cloud, limits))
+    return OpenAIConnection(api_key=api_key, base_url=base_url, limits=limits)
 
 
 class OpenAIConnection:

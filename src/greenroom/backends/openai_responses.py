@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from greenroom.backends.openai_client import OPENAI_URL, OpenAIConnection, StreamedAnswer, host_of
+from greenroom.backends.clouds import CloudOptions
+from greenroom.backends.openai_client import OPENAI_URL, StreamedAnswer, connection_to, host_of
 from greenroom.backends.openai_responses_decoder import DIALECT, ResponsesDecoder
 from greenroom.backends.openai_responses_request import encode, notices
 from greenroom.backends.transport import ByteStream, open_stream
@@ -32,20 +33,28 @@ class OpenAIResponsesBackend:
     """Asks a server for Responses. One instance serves any number of sessions over shared connections."""
 
     dialect: str = DIALECT
-    default_model: str | None = "gpt-5"
 
     def __init__(
-        self, *, api_key: str | None = None, base_url: str | None = None, limits: Limits = DEFAULT_LIMITS
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        cloud: CloudOptions | None = None,
+        model: str | None = "gpt-5",
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Takes what is needed later; does nothing yet.
 
         Args:
             api_key: `None` reads `OPENAI_API_KEY` at the first request.
             base_url: `None` reads `OPENAI_BASE_URL` at the first request, else it is OpenAI's own.
+            cloud: asks Azure instead; the other two are then left out.
+            model: the default one.
             limits: bounds of an answer.
         """
+        self.default_model = model
         self._limits = limits
-        self._connection = OpenAIConnection(api_key=api_key, base_url=base_url, limits=limits)
+        self._connection = connection_to(api_key=api_key, base_url=base_url, cloud=cloud, limits=limits)
         self._may_have_summaries = True
 
     @asynccontextmanager
