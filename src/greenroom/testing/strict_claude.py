@@ -29,6 +29,7 @@ import msgspec
 from aiohttp import web
 
 from greenroom.backends.scripted import Call, Cut, Gate, Pause, Say, Think
+from greenroom.testing.loopback import Broken, Loopback
 from greenroom.testing.prompt_cache import PromptCache, tokens
 from greenroom.testing.strict_claude_rules import (
     MODELS,
@@ -95,10 +96,6 @@ Answer = str | Cue | Sequence[Cue]
 Script = Sequence[Answer] | Callable[[dict[str, Any]], Answer]
 
 
-class _Broken(Exception):
-    """The connection breaks here."""
-
-
 class _Given(msgspec.Struct, kw_only=True):
     """The thinking of one answer, the calls that came with it, and the conversation that it is bound to."""
 
@@ -116,7 +113,6 @@ class StrictClaude:
         bodies: the requests that kept the rules, in the order of their arrival.
         headers: of all requests, with lower-case names.
         refused: what was wrong with those that did not.
-        connections: connections that were opened.
         left: set each time a client leaves in the middle of an answer.
     """
 
@@ -131,44 +127,34 @@ class StrictClaude:
         self.key = key
         self._cache = PromptCache() if counts_usage else None
         self.bodies: list[dict[str, Any]] = []
-        self.headers: list[Mapping[str, str]] = []
         self.refused: list[str] = []
-        self.connections = 0
-        self.left = asyncio.Event()
+        self._loopback = Loopback("/v1/messages", self._serve)
+        self.headers = self._loopback.headers
+        self.left = self._loopback.left
         self._script = script
         self._answered = 0
         self._calls = 0
         self._given: list[_Given] = []
-        self._peers: set[Any] = set()
-        self._runner: web.AppRunner | None = None
-        self._port = 0
 
     @property
     def base_url(self) -> str:
         """What a client's base URL is set to."""
-        return f"http://127.0.0.1:{self._port}"
+        return self._loopback.url
+
+    @property
+    def connections(self) -> int:
+        """Connections that were opened."""
+        return self._loopback.connections
 
     async def __aenter__(self) -> Self:
-        app = web.Application(client_max_size=0)
-        app.router.add_post("/v1/messages", self._serve)
-        # Leaving clients cancel their handler: that is how the server knows of them.
-        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self._port = self._runner.addresses[0][1]
+        await self._loopback.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._loopback.stop()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        if peer not in self._peers:
-            self._peers.add(peer)
-            self.connections += 1
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        self.headers.append(headers)
+        headers = self.headers[-1]
         if headers.get("authorization") != f"Bearer {self.key}" and headers.get("x-api-key") != self.key:
             return _failed(HttpError(401, "authentication_error", "invalid x-api-key"))
         try:
@@ -182,18 +168,7 @@ class StrictClaude:
         cues = self._next(body)
         if cues and isinstance(cues[0], HttpError):
             return _failed(cues[0])
-        response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
-        try:
-            await response.prepare(request)
-            async for event in self._played(cues, body):
-                await response.write(event)
-        except _Broken:
-            if request.transport is not None:
-                request.transport.abort()
-        except (asyncio.CancelledError, ConnectionError):
-            self.left.set()
-            raise
-        return response
+        return await self._loopback.stream(request, self._played(cues, body))
 
     def _next(self, body: dict[str, Any]) -> Sequence[Cue]:
         answer: Answer
@@ -273,7 +248,7 @@ class StrictClaude:
                 case Cut():
                     return
                 case Reset():
-                    raise _Broken
+                    raise Broken
                 case Stop():
                     stop = cue
                 case HttpError():

@@ -18,13 +18,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Self
 
 import msgspec
 from aiohttp import web
 
+from greenroom.testing.loopback import Broken, Loopback
 from greenroom.testing.prompt_cache import PromptCache, tokens
 from greenroom.testing.strict_openai_rules import refusals
 
@@ -99,7 +100,6 @@ class StrictOpenAI:
         bodies: the requests that kept the rules, in the order of their arrival.
         headers: of all requests, with lower-case names.
         refused: what was wrong with those that did not.
-        connections: connections that were opened.
         left: set each time a client leaves in the middle of an answer.
     """
 
@@ -114,54 +114,35 @@ class StrictOpenAI:
         self.key = key
         self._cache = PromptCache() if counts_usage else None
         self.bodies: list[dict[str, Any]] = []
-        self.headers: list[Mapping[str, str]] = []
         self.refused: list[str] = []
-        self.connections = 0
-        self.left = asyncio.Event()
+        self._loopback = Loopback("/v1/chat/completions", self._complete)
+        self.headers = self._loopback.headers
+        self.left = self._loopback.left
         self._steps = deque(script) if not callable(script) else None
         self._script = script if callable(script) else None
-        self._peers: set[Any] = set()
         self._numbers = itertools.count(1)
-        self._runner: web.AppRunner | None = None
-        self._port = 0
 
     @property
     def base_url(self) -> str:
         """What a client's base URL is set to."""
-        return f"http://127.0.0.1:{self._port}/v1"
+        return f"{self._loopback.url}/v1"
+
+    @property
+    def connections(self) -> int:
+        """Connections that were opened."""
+        return self._loopback.connections
 
     async def __aenter__(self) -> Self:
-        app = web.Application(client_max_size=0)
-        app.router.add_post("/v1/chat/completions", self._complete)
-        # Leaving clients cancel their handler: that is how the server knows of them.
-        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self._port = self._runner.addresses[0][1]
+        await self._loopback.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._loopback.stop()
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
-        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        if peer not in self._peers:
-            self._peers.add(peer)
-            self.connections += 1
-        self.headers.append({name.lower(): value for name, value in request.headers.items()})
-        if request.headers.get("authorization") != f"Bearer {self.key}":
-            said = request.headers.get("authorization", "").removeprefix("Bearer ")
-            message = f"Incorrect API key provided: {said}. You can find your API key at https://platform.openai.com."
-            return refusal_of(
-                Refused(status=401, message=message, kind="invalid_request_error", code="invalid_api_key")
-            )
-        try:
-            body = msgspec.json.decode(await request.read(), type=dict[str, Any])
-        except msgspec.MsgspecError as error:
-            said = f"We could not parse the JSON body of your request: {error}"
-            return refusal_of(Refused(status=400, message=said, kind="invalid_request_error"))
+        body = await body_of(request, self.key)
+        if isinstance(body, Refused):
+            return refusal_of(body)
         if broken := refusals(body):
             self.refused += broken
             return refusal_of(Refused(status=400, message=" ".join(broken), kind="invalid_request_error"))
@@ -172,7 +153,8 @@ class StrictOpenAI:
             case Reply() as reply:
                 if self._cache is not None:
                     reply = msgspec.structs.replace(reply, usage=_counted(self._cache, body, reply))
-                return await self._play(request, reply, str(body["model"]))
+                headers = {"content-type": reply.content_type, "x-request-id": "req_strict"}
+                return await self._loopback.stream(request, self._played(reply, str(body["model"])), headers)
 
     def _next_step(self, body: dict[str, Any]) -> Step:
         if self._script is not None:
@@ -181,30 +163,22 @@ class StrictOpenAI:
             return Refused(status=500, message="The script of this server has no more steps.")
         return self._steps.popleft()
 
-    async def _play(self, request: web.Request, reply: Reply, model: str) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": reply.content_type, "x-request-id": "req_strict"})
-        await response.prepare(request)
-        try:
-            if reply.raw is not None:
-                await response.write(reply.raw)
-                return response
-            events = _events(reply, model, f"chatcmpl-{next(self._numbers)}", self._numbers)
-            for sent, event in enumerate(events):
-                if reply.hold is not None and sent == reply.hold_after:
-                    await reply.hold.wait()
-                if sent == reply.cut_after:
-                    if reply.error is None:
-                        _cut(request)
-                    else:
-                        await response.write(b"data: %b\n\n" % msgspec.json.encode({"error": reply.error}))
-                    return response
-                await response.write(b"data: %b\n\n" % event)
-                if reply.pause_s:
-                    await asyncio.sleep(reply.pause_s)
-        except (asyncio.CancelledError, ConnectionError):
-            self.left.set()
-            raise
-        return response
+    async def _played(self, reply: Reply, model: str) -> AsyncIterator[bytes]:
+        if reply.raw is not None:
+            yield reply.raw
+            return
+        events = _events(reply, model, f"chatcmpl-{next(self._numbers)}", self._numbers)
+        for sent, event in enumerate(events):
+            if reply.hold is not None and sent == reply.hold_after:
+                await reply.hold.wait()
+            if sent == reply.cut_after:
+                if reply.error is None:
+                    raise Broken
+                yield b"data: %b\n\n" % msgspec.json.encode({"error": reply.error})
+                return
+            yield b"data: %b\n\n" % event
+            if reply.pause_s:
+                await asyncio.sleep(reply.pause_s)
 
 
 def _counted(cache: PromptCache, body: dict[str, Any], reply: Reply) -> dict[str, Any]:
@@ -249,6 +223,20 @@ def _pieces(text: str) -> Iterator[str]:
         yield text[start : start + _DELTA_CHARACTERS]
 
 
+async def body_of(request: web.Request, key: str) -> dict[str, Any] | Refused:
+    """Returns the body of a request to OpenAI, or how a wrong key or no JSON is refused."""
+    said = request.headers.get("authorization", "")
+    if said != f"Bearer {key}":
+        said = said.removeprefix("Bearer ")
+        message = f"Incorrect API key provided: {said}. You can find your API key at https://platform.openai.com."
+        return Refused(status=401, message=message, kind="invalid_request_error", code="invalid_api_key")
+    try:
+        return msgspec.json.decode(await request.read(), type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        message = f"We could not parse the JSON body of your request: {error}"
+        return Refused(status=400, message=message, kind="invalid_request_error")
+
+
 def refusal_of(refused: Refused) -> web.Response:
     """Returns the answer with the error."""
     error = {"message": refused.message, "type": refused.kind, "param": None, "code": refused.code}
@@ -258,8 +246,3 @@ def refusal_of(refused: Refused) -> web.Response:
         headers={"content-type": "application/json", "x-request-id": "req_strict"} | refused.headers,
         reason=HTTPStatus(refused.status).phrase if refused.status in set(HTTPStatus) else "Refused",
     )
-
-
-def _cut(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.abort()

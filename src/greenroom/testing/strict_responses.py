@@ -28,7 +28,9 @@ import msgspec
 from aiohttp import web
 
 from greenroom.backends.scripted import Call, Cut, Gate, Pause, Refuse, Say, Think
-from greenroom.testing.strict_openai import Refused, refusal_of
+from greenroom.testing.loopback import Broken, Loopback
+from greenroom.testing.prompt_cache import PromptCache, tokens
+from greenroom.testing.strict_openai import Refused, body_of, refusal_of
 from greenroom.testing.strict_responses_rules import ENCRYPTED, items_of, refusals, type_of
 
 _DELTA_CHARACTERS: Final = 5
@@ -97,10 +99,6 @@ Answer = str | Cue | Sequence[Cue]
 Script = Sequence[Answer] | Callable[[dict[str, Any]], Answer]
 
 
-class _Broken(Exception):
-    """The connection breaks here."""
-
-
 class _Given(msgspec.Struct, kw_only=True):
     """The output of one answer, and who gave it."""
 
@@ -117,67 +115,63 @@ class StrictResponses:
         bodies: the requests that kept the rules, in the order of their arrival.
         headers: of all requests, with lower-case names.
         refused: what was wrong with those that did not.
-        connections: connections that were opened.
         left: set each time a client leaves in the middle of an answer.
     """
 
-    def __init__(self, script: Script = (), *, key: str = "sk-strict-test-key", gives_summaries: bool = True) -> None:
-        """`script` is played answer by answer, one per request; or it is asked for the answer, with the request's body."""
+    def __init__(
+        self,
+        script: Script = (),
+        *,
+        key: str = "sk-strict-test-key",
+        gives_summaries: bool = True,
+        counts_usage: bool = False,
+    ) -> None:
+        """Takes the script.
+
+        Args:
+            script: played answer by answer, one per request; or it is asked for the answer, with the request's body.
+            key: see above.
+            gives_summaries: see above.
+            counts_usage: the input, and what of it was sent before, is counted; else every usage is the same.
+        """
         self.key = key
         self.gives_summaries = gives_summaries
         self.bodies: list[dict[str, Any]] = []
-        self.headers: list[Mapping[str, str]] = []
         self.refused: list[str] = []
-        self.connections = 0
-        self.left = asyncio.Event()
+        self._loopback = Loopback("/v1/responses", self._serve)
+        self.headers = self._loopback.headers
+        self.left = self._loopback.left
+        self._cache = PromptCache() if counts_usage else None
         self._script = script
         self._answered = 0
         self._numbers = 0
         self._given: list[_Given] = []
-        self._peers: set[Any] = set()
-        self._runner: web.AppRunner | None = None
-        self._port = 0
 
     @property
     def base_url(self) -> str:
         """What a client's base URL is set to."""
-        return f"http://127.0.0.1:{self._port}/v1"
+        return f"{self._loopback.url}/v1"
+
+    @property
+    def connections(self) -> int:
+        """Connections that were opened."""
+        return self._loopback.connections
 
     async def __aenter__(self) -> Self:
-        app = web.Application(client_max_size=0)
-        app.router.add_post("/v1/responses", self._serve)
-        # Leaving clients cancel their handler: that is how the server knows of them.
-        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self._port = self._runner.addresses[0][1]
+        await self._loopback.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._loopback.stop()
 
     def forget(self) -> None:
         """Makes everything that was given out unreadable, as when the key belongs to another organisation from here on."""
         self._given.clear()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        if peer not in self._peers:
-            self._peers.add(peer)
-            self.connections += 1
-        self.headers.append({name.lower(): value for name, value in request.headers.items()})
-        if request.headers.get("authorization") != f"Bearer {self.key}":
-            said = request.headers.get("authorization", "").removeprefix("Bearer ")
-            message = f"Incorrect API key provided: {said}. You can find your API key at https://platform.openai.com."
-            return refusal_of(
-                Refused(status=401, message=message, kind="invalid_request_error", code="invalid_api_key")
-            )
-        try:
-            body = msgspec.json.decode(await request.read(), type=dict[str, Any])
-        except msgspec.MsgspecError as error:
-            said = f"We could not parse the JSON body of your request: {error}"
-            return refusal_of(Refused(status=400, message=said, kind="invalid_request_error"))
+        body = await body_of(request, self.key)
+        if isinstance(body, Refused):
+            return refusal_of(body)
         if broken := refusals(body) or list(self._stale(body)):
             self.refused += broken
             return refusal_of(Refused(status=400, message=" ".join(broken), kind="invalid_request_error"))
@@ -185,18 +179,7 @@ class StrictResponses:
         cues = self._next(body)
         if cues and isinstance(cues[0], Refused):
             return refusal_of(cues[0])
-        response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
-        try:
-            await response.prepare(request)
-            async for event in self._played(cues, body):
-                await response.write(event)
-        except _Broken:
-            if request.transport is not None:
-                request.transport.abort()
-        except (asyncio.CancelledError, ConnectionError):
-            self.left.set()
-            raise
-        return response
+        return await self._loopback.stream(request, self._played(cues, body))
 
     def _next(self, body: dict[str, Any]) -> Sequence[Cue]:
         answer: Answer
@@ -252,6 +235,7 @@ class StrictResponses:
         given = _Given(model=str(body["model"]))
         self._given.append(given)
         events = _Events(f"resp_{self._answered:04}", given.model)
+        usage = _USAGE if self._cache is None else _counted(self._cache, body)
         yield events.of_response("response.created", "in_progress")
         yield events.of_response("response.in_progress", "in_progress")
         for cue in cues:
@@ -281,16 +265,16 @@ class StrictResponses:
                         "incomplete",
                         output=given.items,
                         incomplete_details=details,
-                        usage=_USAGE,
+                        usage=usage,
                     )
                     return
                 case Cut():
                     return
                 case Reset():
-                    raise _Broken
+                    raise Broken
                 case Refused():
                     raise AssertionError("a Refused is the only cue of its answer")
-        yield events.of_response("response.completed", "completed", output=given.items, usage=_USAGE)
+        yield events.of_response("response.completed", "completed", output=given.items, usage=usage)
 
     def _item(self, cue: Say | Think | Refuse | Call | Output, body: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the output item of a cue, whole."""
@@ -322,6 +306,13 @@ class StrictResponses:
                 }
             case Output():
                 return {"id": f"out_{digest[:40]}", **cue.item}
+
+
+def _counted(cache: PromptCache, body: Mapping[str, Any]) -> dict[str, Any]:
+    beginning = [str(body["model"]), str(body.get("instructions", "")), *map(str, body.get("tools", ()))]
+    pieces = [*beginning, *map(str, body["input"])]
+    details = {"input_tokens_details": {"cached_tokens": cache.automatic(pieces), "cache_write_tokens": 0}}
+    return _USAGE | {"input_tokens": tokens(pieces)} | details
 
 
 class _Events:
