@@ -429,6 +429,12 @@ def test_a_signed_call_goes_back_to_its_model() -> None:
     assert "extra_content" not in said(*history, model="gpt-4o")[1]["tool_calls"][0]
 
 
+def test_openai_itself_is_sent_no_field_of_others() -> None:
+    """Another server may have answered under the name of OpenAI's model."""
+    history = (user(), assistant(signed("a", model="gpt-4o")), results("a"))
+    assert "extra_content" not in said(*history, model="gpt-4o")[1]["tool_calls"][0]
+
+
 def test_a_call_that_gemini_did_not_make_says_so() -> None:
     history = (user(), assistant(call("1"), call("2")), results("1", "2"))
     first, second = said(*history, model="models/gemini-3-flash")[1]["tool_calls"]

@@ -300,6 +300,14 @@ def test_what_cannot_go_back_takes_along_what_would_be_refused(
     assert kinds(*parts) == left
 
 
+def test_results_come_before_what_was_said_after_their_calls() -> None:
+    parts = (thought(), call(1), thought(2), text(), call(2))
+    body = encoded(user(), assistant(*parts), results(1, 2))
+    order = [item.get("call_id") or item["type"] for item in body["input"][1:]]
+    assert order == ["reasoning", "call_1", "call_1", "reasoning", "message", "call_2", "call_2"]
+    assert refusals(body) == []
+
+
 def test_reasoning_can_be_left_out_as_a_whole() -> None:
     asked = request(user(), assistant(thought(), text(), opaque(), call()), results(1))
     body = encode(asked, with_reasoning=False, with_summary=False)

@@ -15,7 +15,7 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["greenroom.backends"]):
-    from greenroom.backends import claude_messages, openai_chat, sse
+    from greenroom.backends import claude_messages, openai_chat, openai_responses_decoder, sse
     from greenroom.backends.faults import Endpoint, classified, fault_of_body, not_an_event_stream
 
 import msgspec
@@ -83,6 +83,11 @@ def messages(data: bytes) -> None:
     check(lambda: claude_messages.MessagesDecoder(ENDPOINT, model="m", limits=LIMITS), data)
 
 
+def responses(data: bytes) -> None:
+    """Responses."""
+    check(lambda: openai_responses_decoder.ResponsesDecoder(ENDPOINT, model="m", limits=LIMITS), data)
+
+
 def events(data: bytes) -> None:
     """Server-sent events."""
     splitter, pieces = sse.SseSplitter(), sse.SseSplitter()
@@ -104,7 +109,13 @@ def errors(data: bytes) -> None:
         found.message.encode()
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"sse": events, "chat": chat, "messages": messages, "errors": errors}
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "sse": events,
+    "chat": chat,
+    "messages": messages,
+    "responses": responses,
+    "errors": errors,
+}
 
 if __name__ == "__main__":
     target = TARGETS[sys.argv.pop(1)]

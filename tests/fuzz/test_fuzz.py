@@ -13,7 +13,13 @@ from source_tree import ROOT
 
 SCRIPT = Path(__file__).with_name("fuzz_decoders.py")
 SECONDS = int(os.environ.get("GREENROOM_FUZZ_S", "600"))
-FOLDERS = {"chat": "openai-chat", "messages": "anthropic-messages", "sse": "*", "errors": None}
+FOLDERS = {
+    "chat": "openai-chat",
+    "messages": "anthropic-messages",
+    "responses": "openai-responses",
+    "sse": "*",
+    "errors": None,
+}
 
 
 def seeded(folder: Path, recordings: str | None) -> Path:

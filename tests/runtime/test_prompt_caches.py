@@ -10,9 +10,11 @@ import pytest
 from greenroom import AgentManager
 from greenroom.backends.claude import ClaudeBackend
 from greenroom.backends.openai import OpenAIBackend
-from greenroom.backends.scripted import Call, Say
+from greenroom.backends.openai_responses import OpenAIResponsesBackend
+from greenroom.backends.scripted import Call, Say, Think
 from greenroom.testing.strict_claude import StrictClaude
 from greenroom.testing.strict_openai import Reply, ReplyCall, StrictOpenAI
+from greenroom.testing.strict_responses import Answer, StrictResponses
 from runtime.test_switching import Two, said
 
 PERSONA = "You are a careful test of prompt caches. " * 200
@@ -30,18 +32,26 @@ def claude_step(body: dict[str, Any]) -> Any:
     return [Say("Looking."), Call("left", {"what": "it"}), Call("right", {})]
 
 
-@pytest.mark.parametrize("backend", ["openai", "claude"])
+def responses_step(body: dict[str, Any]) -> Answer:
+    if body["input"][-1]["type"] == "function_call_output":
+        return [Think("Hm."), Say("Done. " * 40)]
+    return [Think("Which?"), Say("Looking."), Call("left", {"what": "it"}), Call("right", {})]
+
+
+@pytest.mark.parametrize("backend", ["openai", "openai-responses", "claude"])
 async def test_every_request_reads_what_the_one_before_sent(home: Path, backend: str) -> None:
     async with (
         StrictOpenAI(openai_step, counts_usage=True) as openai,
+        StrictResponses(responses_step, counts_usage=True) as responses,
         StrictClaude(claude_step, counts_usage=True) as claude,
     ):
         backends = {
             "openai": OpenAIBackend(api_key=openai.key, base_url=openai.base_url),
+            "openai-responses": OpenAIResponsesBackend(api_key=responses.key, base_url=responses.base_url),
             "claude": ClaudeBackend(api_key=claude.key, base_url=claude.base_url),
         }
         async with AgentManager(home=home, toolsets=[Two], backends=backends) as manager:
-            model = {"openai": "gpt-4o", "claude": "claude-sonnet-4-5"}[backend]
+            model = {"openai": "gpt-4o", "openai-responses": "gpt-5", "claude": "claude-sonnet-4-5"}[backend]
             session_id = await manager.create_session(
                 backend=backend, llm_model=model, additional_tools=["Two"], custom_persona_text=PERSONA
             )
@@ -56,7 +66,7 @@ async def test_every_request_reads_what_the_one_before_sent(home: Path, backend:
                         # All but what is new since the request before, and but what is rounded away.
                         assert step["cachedInputTokens"] > step["inputTokens"] - 700, step
                 assert usage(manager, session_id)["cached_input_tokens"] > before["cached_input_tokens"]
-        assert (openai.refused, claude.refused) == ([], [])
+        assert (openai.refused, responses.refused, claude.refused) == ([], [], [])
         if backend == "claude":
             assert all(0 < str(body).count("'cache_control'") <= 4 for body in claude.bodies)
 

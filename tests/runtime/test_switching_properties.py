@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from greenroom.backends import claude_request, openai_chat
+from greenroom.backends import claude_request, openai_chat, openai_responses_request
 from greenroom.backends.claude_settings import headers_of
 from greenroom.config import SessionConfig
 from greenroom.core.session import SessionState
@@ -47,11 +47,16 @@ from greenroom.messages import (
     TextPart,
     ToolSpec,
 )
-from greenroom.testing import strict_claude_rules, strict_openai_rules
+from greenroom.testing import strict_claude_rules, strict_openai_rules, strict_responses_rules
 
 CHAT_MODELS = ["gpt-4o", "gpt-5", "o3", "deepseek-reasoner", "kimi-k2.5", "gemini-3-pro", "mistral-large", "llama3"]
 CLAUDE_MODELS = ["claude-haiku-4-5", "claude-opus-4-6", "claude-opus-4-8", "claude-sonnet-5-5"]
-MODELS = [("openai", model) for model in CHAT_MODELS] + [("claude", model) for model in CLAUDE_MODELS]
+RESPONSES_MODELS = ["gpt-4o", "gpt-5", "o3", "grok-4", "llama3"]
+MODELS = [
+    *(("openai", model) for model in CHAT_MODELS),
+    *(("claude", model) for model in CLAUDE_MODELS),
+    *(("openai-responses", model) for model in RESPONSES_MODELS),
+]
 TOOLS = tuple(ToolSpec(name=name, description="D", parameters={"type": "object"}) for name in ("look", "roll"))
 
 texts = st.sampled_from(["", " ", "\n", "Yes.", "λόγος 🎭 ", "\x00", "a" * 300, '{"a": 1}', "  padded  "])
@@ -75,14 +80,27 @@ def claude(block: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return "claude", block
 
 
+def responses(item: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "openai-responses", item
+
+
 BLOCKS = {
-    "text": [claude({"type": "text", "text": "Cited.", "citations": [{"type": "char_location", "cited_text": "C"}]})],
+    "text": [
+        responses({"type": "message", "id": "msg_1", "status": "completed", "phase": "commentary"}),
+        claude({"type": "text", "text": "Cited.", "citations": [{"type": "char_location", "cited_text": "C"}]}),
+    ],
     "reasoning": [
         claude({"type": "thinking", "thinking": "Hm.", "signature": "sig"}),
         ("openai", {"field": "reasoning_content"}),
+        responses({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"}),
+        responses(
+            {"type": "reasoning", "id": "rs_2", "summary": [], "content": [{"type": "reasoning_text", "text": "R"}]}
+        ),
     ],
     "tool_call": [
         ("openai", {"extra_content": {"google": {"thought_signature": "sig"}}}),
+        responses({"type": "function_call", "id": "fc_1", "status": "completed"}),
+        responses({"type": "function_call", "id": "made-up", "status": "completed"}),
         claude({"type": "tool_use", "caller": {"type": "code_execution", "tool_id": "srvtoolu_1"}}),
     ],
     "opaque": [
@@ -90,6 +108,13 @@ BLOCKS = {
         claude({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}}),
         claude({"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}),
         ("openai", {"reasoning_details": [{"type": "reasoning.encrypted", "data": "b"}]}),
+        responses({"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search"}}),
+        responses({"type": "shell_call", "id": "sh_1", "call_id": "call_sh", "status": "completed", "action": {}}),
+        responses({"type": "shell_call_output", "id": "so_1", "call_id": "call_sh", "output": []}),
+        responses(
+            {"type": "mcp_approval_request", "id": "mcpr_1", "name": "n", "arguments": "{}", "server_label": "s"}
+        ),
+        responses({}),
         ("elsewhere", {"any": ["thing"]}),
         claude({}),
     ],
@@ -122,6 +147,7 @@ class Log:
 
     def __init__(self) -> None:
         self.state = SessionState("s")
+        self.is_paused = False
         self.write(SessionCreated(user_id="u", config=SessionConfig()))
 
     def write(self, *events: Event) -> None:
@@ -131,6 +157,7 @@ class Log:
 
     def begin(self, number: int, said: Sequence[Any]) -> None:
         turn_id = f"t{number}"
+        self.is_paused = False
         self.write(MessageAccepted(message_id=f"m{number}", turn_id=turn_id, parts=tuple(said)))
         self.write(TurnStarted(turn_id=turn_id))
 
@@ -153,6 +180,8 @@ class Log:
             self.write(StepFailed(code="backend_garbled", message="m"))
             return draw(st.booleans())
         self.write(StepFinished(reason="pause" if ending == "paused" else "stop"))
+        # It lasts over attempts that fail, until a step is finished.
+        self.is_paused = ending == "paused" and not turn.calls.all
         for call in turn.unsettled_calls():
             if draw(st.integers(0, 7)) == 0:
                 return False  # the turn is cancelled before this call is run
@@ -173,18 +202,24 @@ def claude_body(request: BackendRequest) -> tuple[dict[str, Any], list[str]]:
     return body, strict_claude_rules.refusals(body, headers=headers)
 
 
+def responses_body(request: BackendRequest) -> tuple[dict[str, Any], list[str]]:
+    body = json.loads(msgspec.json.encode(openai_responses_request.encode(request)))
+    return body, strict_responses_rules.refusals(body)
+
+
 DIALECTS: dict[str, Callable[[BackendRequest], tuple[dict[str, Any], list[str]]]] = {
     "openai": chat_body,
     "claude": claude_body,
+    "openai-responses": responses_body,
 }
 
 
 def said_in(body: dict[str, Any]) -> list[str]:
     """Returns what is cached of a conversation, piece by piece: a later request must begin with it."""
     pieces: list[str] = []
-    for message in body["messages"]:
+    for message in body.get("messages") or body["input"]:
         content = message.get("content")
-        if message["role"] == "user" and isinstance(content, str):
+        if message.get("role") == "user" and isinstance(content, str):
             content = [{"type": "text", "text": content}]  # two ways to write the same
         if not isinstance(content, list) or "tool_calls" in message:
             pieces.append(json.dumps(message))
@@ -198,7 +233,7 @@ def said_in(body: dict[str, Any]) -> list[str]:
 def requests_of(state: SessionState, number: int) -> list[tuple[str, BackendRequest]]:
     transcript = render(state)
     made = []
-    # A third of the models each time, in turn: every history is long enough for all of them.
+    # A fourth of the models each time, in turn: every history is long enough for all of them.
     for backend, model in MODELS[state.seq % 4 :: 4]:
         asked: dict[str, Any] = [{}, {"reasoning_effort": "low"}, {"thinking_budget_tokens": 2048, "tools": ()}][
             number % 3
@@ -216,13 +251,13 @@ def requests_of(state: SessionState, number: int) -> list[tuple[str, BackendRequ
 @given(data=st.data())
 def test_any_history_is_accepted_by_every_dialect(data: st.DataObject) -> None:
     log = Log()
-    before: dict[str, list[str]] = {}
+    before: dict[tuple[str, str], list[str]] = {}
     for number in range(data.draw(st.integers(1, 4))):
         said = data.draw(st.lists(st.one_of(texts.map(lambda text: TextPart(text=text)), files), max_size=3))
         log.begin(number, said)
         goes_on, steps = True, 0
         while goes_on and steps < 4:
-            check(log.state, number, before)
+            check(log, number, before)
             backend, model = data.draw(st.sampled_from(MODELS))
             goes_on = log.step(data.draw, backend, model)
             steps += 1
@@ -230,14 +265,12 @@ def test_any_history_is_accepted_by_every_dialect(data: st.DataObject) -> None:
             TurnEnded(turn_id=f"t{number}", outcome=data.draw(st.sampled_from(["completed", "cancelled", "failed"])))
         )
     log.begin(99, [TextPart(text="And now?")])
-    check(log.state, 0, before)
+    check(log, 0, before)
 
 
-def check(state: SessionState, number: int, before: dict[str, list[str]]) -> None:
-    turn = state.turn
-    assert turn is not None
-    is_paused = turn.step > 0 and turn._reason == "pause" and not turn.calls
-    for backend, request in requests_of(state, number):
+def check(log: Log, number: int, before: dict[tuple[str, str], list[str]]) -> None:
+    is_paused = log.is_paused
+    for backend, request in requests_of(log.state, number):
         body, refused = DIALECTS[backend](request)
         if is_paused:
             # Only the provider that paused is asked with its own words last; what another would say to that is its business.
@@ -246,9 +279,9 @@ def check(state: SessionState, number: int, before: dict[str, list[str]]) -> Non
         thinks = "thinking" in body or request.reasoning_effort or request.thinking_budget_tokens
         if not thinks and not is_paused:
             # Nothing that was sent once changes later: prompt caches live from that.
-            now, then = said_in(body), before.get(request.model, [])
+            now, then = said_in(body), before.get((backend, request.model), [])
             assert now[: len(then)] == then, request.model
-            before[request.model] = now
+            before[backend, request.model] = now
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -259,6 +292,11 @@ def test_the_rules_are_not_asleep(dialect: str) -> None:
     request = next(made for backend, made in requests_of(log.state, 0) if backend == dialect)
     body, refused = DIALECTS[dialect](request)
     assert refused == []
-    body["messages"].append({"role": "user", "content": ""})
-    judge = strict_openai_rules.refusals if dialect == "openai" else strict_claude_rules.refusals
-    assert judge(body) != []
+    said = body.get("messages") or body["input"]
+    said.append({"role": "user", "content": ""})
+    judges = {
+        "openai": strict_openai_rules.refusals,
+        "claude": strict_claude_rules.refusals,
+        "openai-responses": strict_responses_rules.refusals,
+    }
+    assert judges[dialect](body) != []

@@ -56,22 +56,24 @@ class Providers(msgspec.Struct):
 
 
 @asynccontextmanager
-async def stage(home: Path, script: Any = responses_step) -> AsyncIterator[tuple[AgentManager, Providers]]:
+async def stage(
+    home: Path, script: Any = responses_step, *, chat: Any = openai_step, claude: Any = claude_step
+) -> AsyncIterator[tuple[AgentManager, Providers]]:
     async with (
-        StrictOpenAI(openai_step) as openai,
+        StrictOpenAI(chat) as openai,
         StrictResponses(script) as responses,
-        StrictClaude(claude_step) as claude,
-        StrictOpenAI(openai_step) as local,
+        StrictClaude(claude) as anthropic,
+        StrictOpenAI(chat) as local,
     ):
         backends = {
             "openai": OpenAIBackend(api_key=openai.key, base_url=openai.base_url),
             "openai-responses": OpenAIResponsesBackend(api_key=responses.key, base_url=responses.base_url),
-            "claude": ClaudeBackend(api_key=claude.key, base_url=claude.base_url),
+            "claude": ClaudeBackend(api_key=anthropic.key, base_url=anthropic.base_url),
             "local": OpenAIBackend(api_key=local.key, base_url=local.base_url),
         }
         config = {"limits": {"retry_base_s": 0.001}}
         async with AgentManager(home=home, toolsets=[Two], backends=backends, config=config) as manager:
-            yield manager, Providers(openai, responses, claude, local)
+            yield manager, Providers(openai, responses, anthropic, local)
 
 
 def reasonings(body: dict[str, Any]) -> list[str]:

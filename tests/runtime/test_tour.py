@@ -1,4 +1,4 @@
-"""Thirty turns over all dialects and ten models, with thinking, parallel tools, failures, cuts and cancels in between.
+"""Thirty turns over all dialects and a dozen models, with thinking, parallel tools, failures, cuts and cancels in between.
 
 Rule: no provider refuses anything, and the last request of all holds the whole history.
 """
@@ -12,9 +12,10 @@ from typing import Any
 
 from greenroom import AgentManager
 from greenroom.backends.scripted import Call, Cut, Gate, Say, Think
-from greenroom.testing.strict_claude import ErrorEvent, StrictClaude
-from greenroom.testing.strict_openai import Refused, Reply, ReplyCall, StrictOpenAI
-from runtime.test_switching import manager_over
+from greenroom.testing.strict_claude import ErrorEvent
+from greenroom.testing.strict_openai import Refused, Reply, ReplyCall
+from greenroom.testing.strict_responses import Answer, Failed, Output
+from runtime.test_switching_responses import SEARCH, stage
 
 STOPS: list[tuple[str, dict[str, Any]]] = [
     ("openai", {"llm_model": "gpt-4o"}),
@@ -27,6 +28,9 @@ STOPS: list[tuple[str, dict[str, Any]]] = [
     ("local", {"llm_model": "kimi-k2.5"}),
     ("openai", {"llm_model": "o3"}),
     ("claude", {"llm_model": "claude-haiku-4-5"}),
+    ("openai-responses", {"llm_model": "gpt-5", "reasoning_effort": "high"}),
+    ("openai-responses", {"llm_model": "gpt-4o"}),
+    ("openai-responses", {"llm_model": "o3"}),
 ]
 # Coprime to the number of stops, so that every trouble comes to most of them.
 TROUBLES = [None, "fail", None, "cut", "cancel", None, "tools"]
@@ -60,6 +64,20 @@ class Plan:
                 return Reply(text="Looking.", reasoning=reasoning, calls=calls)
         return Reply(text=f"answer {len(body['messages'])}", reasoning=reasoning)
 
+    def responses(self, body: dict[str, Any]) -> Answer:
+        thinking = [] if body["model"] == "gpt-4o" else [Think("Which one?"), Output(SEARCH), Think("That one.")]
+        match self.taken():
+            case "fail":
+                return [*thinking, Say("half of it"), Failed("invalid_prompt")]
+            case "cut":
+                return [*thinking, Say("half of it"), Cut()]
+            case "cancel":
+                return [*thinking, Say("and so on"), Gate()]
+            case "tools":
+                calls = (Call("left", {"what": "it"}, "same"), Call("right", "", "same"), Call("gone", "{"))
+                return [*thinking, Say("Looking."), *calls]
+        return [*thinking, Say(f"answer {len(body['input'])}")]
+
     def claude(self, body: dict[str, Any]) -> Any:
         thinking = [Think("Which one?")] if body.get("thinking", {}).get("type") in {"enabled", "adaptive"} else []
         match self.taken():
@@ -86,28 +104,23 @@ async def told(manager: AgentManager, session_id: str, text: str, *, cancels: bo
 
 async def test_thirty_turns(home: Path) -> None:
     plan = Plan()
-    async with (
-        StrictOpenAI(plan.openai) as openai,
-        StrictClaude(plan.claude) as claude,
-        StrictOpenAI(plan.openai) as local,
-    ):
-        ends: list[tuple[str | None, str]] = []
-        async with manager_over(home, openai, claude, local) as manager:
-            session_id = await manager.create_session(backend="openai", additional_tools=["Two"])
-            for number in range(30):
-                backend, settings = STOPS[number % len(STOPS)]
-                plain = {"thinking_budget_tokens": None, "reasoning_effort": None, "backend": backend}
-                await manager.update_session(session_id, **plain | settings)
-                plan.trouble = trouble = TROUBLES[number % len(TROUBLES)]
-                end = await told(manager, session_id, f"question {number}.", cancels=trouble == "cancel")
-                ends.append((trouble, end["type"]))
-                if trouble == "cancel":
-                    assert end["outcome"] == {"type": "cancelled"}, (number, end)
-            history = await manager.history(session_id)
-    assert (openai.refused, claude.refused, local.refused) == ([], [], [])
+    ends: list[tuple[str | None, str]] = []
+    async with stage(home, plan.responses, chat=plan.openai, claude=plan.claude) as (manager, providers):
+        session_id = await manager.create_session(backend="openai", additional_tools=["Two"])
+        for number in range(30):
+            backend, settings = STOPS[number % len(STOPS)]
+            plain = {"thinking_budget_tokens": None, "reasoning_effort": None, "backend": backend}
+            await manager.update_session(session_id, **plain | settings)
+            plan.trouble = trouble = TROUBLES[number % len(TROUBLES)]
+            end = await told(manager, session_id, f"question {number}.", cancels=trouble == "cancel")
+            ends.append((trouble, end["type"]))
+            if trouble == "cancel":
+                assert end["outcome"] == {"type": "cancelled"}, (number, end)
+        history = await manager.history(session_id)
+    assert providers.refused() == []
     assert {end for trouble, end in ends if trouble != "fail"} == {"RUN_FINISHED"}
     assert {end for trouble, end in ends if trouble == "fail"} == {"RUN_ERROR"}
     assert [message.text for message in history if message.role == "user"] == [f"question {n}." for n in range(30)]
-    last = json.dumps(claude.bodies[-1])
+    last = json.dumps(providers.openai.bodies[-1])
     assert all(f"question {n}." in last for n in range(30))
     assert last.count("left of it") == sum(trouble == "tools" for trouble, _ in ends)

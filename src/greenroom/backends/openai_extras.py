@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from greenroom.backends.openai_models import traits_of
 from greenroom.backends.unicode_text import valid_json
 from greenroom.messages import Sidecar
 
@@ -72,6 +73,10 @@ def sidecar_of(fields: dict[str, Any], model: str) -> Sidecar:
 def fields_of(sidecar: Sidecar | None, model: str) -> dict[str, Any]:
     """Returns the fields in a sidecar that this model gave; none of another's, and none of what is no sidecar of ours."""
     if sidecar is None or sidecar.backend != DIALECT or sidecar.model != model:
+        return {}
+    if "/" not in model and traits_of(model).is_openai:
+        # OpenAI knows none of these fields and refuses them. Another server has answered under the name of its model; gateways that
+        # want them back put a company before the name.
         return {}
     try:
         return _extras.decode(sidecar.data)

@@ -34,6 +34,7 @@ from greenroom.messages import (
     TextPart,
     ToolCallPart,
     ToolMessage,
+    ToolResult,
     ToolSpec,
     UserMessage,
     UserPart,
@@ -170,21 +171,46 @@ def _tool(spec: ToolSpec) -> dict[str, Any]:
 def _input(request: BackendRequest, *, with_reasoning: bool) -> Iterator[Item]:
     # Content of user messages between which there is nothing that can be sent: templates of open models insist on alternation.
     waiting: list[dict[str, Any]] = []
+    items: list[Item] = []
     for message in request.messages:
         match message:
             case UserMessage(parts=parts):
+                yield from items
+                items = []
                 waiting += [_user_part(part) for part in parts]
             case AssistantMessage(parts=parts):
+                yield from items
                 items = _assistant_items(parts, request.model, with_reasoning=with_reasoning)
                 if items and waiting:
                     yield _user(waiting)
                     waiting = []
-                yield from items
             case ToolMessage(results=results):
-                for result in results:
-                    yield {"type": "function_call_output", "call_id": result.call_id, "output": result.content}
+                yield from _answered(items, results)
+                items = []
+    yield from items
     if waiting:
         yield _user(waiting)
+
+
+def _answered(items: Sequence[Item], results: Sequence[ToolResult]) -> Iterator[Item]:
+    """Yields what the model said, with the results of its calls: behind it, or behind a call after which it went on to talk.
+
+    DeepSeek, and the chat templates of open models, insist that a result follows its call before anything is said.
+    """
+    outputs = {
+        result.call_id: {"type": "function_call_output", "call_id": result.call_id, "output": result.content}
+        for result in results
+    }
+    last_said = max((place for place, item in enumerate(items) if item["type"] == "message"), default=-1)
+    called: list[str] = []
+    for place, item in enumerate(items):
+        if item["type"] == "function_call":
+            called.append(item["call_id"])
+        elif called and place <= last_said:
+            yield from (outputs.pop(call_id) for call_id in called)
+            called = []
+        yield item
+    yield from outputs.values()
 
 
 def _user(parts: list[dict[str, Any]]) -> Item:
