@@ -57,8 +57,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bundles": (*SEAMS, "core"),
     "streams": (*SEAMS, "core", "protocols", "runtime"),
     "catalog": (*SEAMS, "settings", "prices", *FAMILIES),
-    # What can answer here is told by looking for a model file and an Ollama, not by making a backend.
-    "usable": (*SEAMS, "settings", "backends.local.model", "backends.ollama"),
+    # What can answer here is told by looking for a model file, an Ollama and the packages of a cloud, not by making a backend.
+    "usable": (*SEAMS, "settings", "backends.clouds", "backends.local.model", "backends.ollama"),
     "installation": (*SEAMS, "settings", "runtime", "catalog", AUTHORING),
     "manager": (*BELOW_MANAGER, AUTHORING),
     "server": (*BELOW_MANAGER, "manager"),
