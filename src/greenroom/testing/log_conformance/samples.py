@@ -117,7 +117,8 @@ def every_event() -> tuple[Event, ...]:
                 PartEnded(part=0, sidecar=sidecar),
                 PartStarted(part=1, kind="tool_call", call_id="call-1", name="roll_dice"),
                 PartDelta(part=1, delta='{"sides": '),
-            )
+            ),
+            usage=usage,
         ),
         StepFailed(code="backend_garbled", message="cut off", hint="ask again", retry_after_s=1.5, usage=usage),
         StepFinished(reason="tool_calls", raw_reason="tool_use", usage=usage, response_id="r-1"),
@@ -130,7 +131,7 @@ def every_event() -> tuple[Event, ...]:
         TurnSuspended(turn_id="t-1"),
         NoticeGiven(code="demo", text="a small model"),
         CancelRequested(turn_id="t-1", takes_back=True),
-        TurnEnded(turn_id="t-1", outcome="failed", code="x", message="y", hint="z"),
+        TurnEnded(turn_id="t-1", outcome="failed", code="x", message="y", hint="z", usage=usage),
         MessageWithdrawn(turn_id="t-2"),
         MessageEdited(turn_id="t-3", parts=(TextPart(text="look again"),)),
         MessageJoined(turn_id="t-3", joined_turn_id="t-1"),
