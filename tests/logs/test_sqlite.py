@@ -573,11 +573,13 @@ async def test_a_question_that_fails_does_not_fail_what_was_written(path: Path) 
 
 
 async def test_a_cancelled_closing_closes(path: Path) -> None:
+    before = set(threading.enumerate())  # other tests of this process may have left a store open
     store = SqliteStore(path)
     await store.open()
     await store.log.read("a")
     await store.index.search("x")
-    node, threads = store.node, [thread for thread in threading.enumerate() if thread.name.startswith("greenroom-")]
+    node, threads = store.node, set(threading.enumerate()) - before
+    assert threads
     async with held_writer(store):
         closing_ = asyncio.ensure_future(store.close())
         await asyncio.sleep(0)

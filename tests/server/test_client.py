@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from greenroom import InvalidArgument, LimitExceeded, NotSupported, SessionNotFound, UnknownBackend
+from greenroom import LimitExceeded, NotSupported, SessionNotFound, UnknownBackend, UnknownSetting
 from greenroom.client import Answer, Client, ServerUnavailable
 from greenroom.client.connection import raised_as
 from greenroom.client.frames import FrameDecoder, WireFrame
@@ -67,7 +67,7 @@ async def test_errors_are_those_of_the_manager(home: Path) -> None:
             await client.session("nobody")
         with pytest.raises(UnknownBackend):
             await client.create_session(backend="nonsense")
-        with pytest.raises(InvalidArgument, match="tempreature"):
+        with pytest.raises(UnknownSetting, match="tempreature"):
             await client.create_session(tempreature=1)
         with pytest.raises(LimitExceeded):
             await client.ask(session_id, "x" * 101)

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Message, changeBetween, heldBack, partsOf, textOf, titleFrom, toolsReturned, waitsForApproval } from './messages';
+import { type Message, changeBetween, heldBack, partsOf, textOf, toolsReturned, waitsForApproval } from './messages';
 import { merged } from './session-chat';
 
 const answer = (text: string, more: Partial<Message> = {}): Message => ({
@@ -7,23 +7,6 @@ const answer = (text: string, more: Partial<Message> = {}): Message => ({
   role: 'assistant',
   parts: [{ type: 'text', text }],
   ...more,
-});
-
-describe('titleFrom', () => {
-  it('takes the first words, without marks and code', () => {
-    expect(titleFrom('explain **this**:\n```py\nx = 1\n```')).toBe('Explain this:');
-  });
-  it('ends at a word', () => {
-    const title = titleFrom(`${'word '.repeat(40)}`);
-    expect(title.length).toBeLessThanOrEqual(61);
-    expect(title).toMatch(/word…$/);
-  });
-  it('cuts a word that never ends', () => {
-    expect(titleFrom('x'.repeat(500))).toBe(`X${'x'.repeat(59)}…`);
-  });
-  it('is empty for nothing', () => {
-    expect(titleFrom(' \n')).toBe('');
-  });
 });
 
 describe('changeBetween', () => {

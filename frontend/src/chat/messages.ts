@@ -49,20 +49,6 @@ export function textOf(message: Message): string {
   return partsOf(message).flatMap((part) => (part.type === 'text' ? [part.text] : [])).join('\n\n');
 }
 
-/** The name of a session from its first words: whole words, at most `max` characters. */
-export function titleFrom(text: string, max = 60): string {
-  const plain = text
-    .replace(/```[\s\S]*?(```|$)/g, ' ')
-    .replace(/[#>*_`~]+/g, '')
-    .replace(/\s+/g, ' ')
-    .trim();
-  const begun = plain.charAt(0).toUpperCase() + plain.slice(1);
-  if (begun.length <= max) return begun;
-  const cut = begun.slice(0, max + 1);
-  const space = cut.lastIndexOf(' ');
-  return `${cut.slice(0, space > max / 2 ? space : max).trimEnd()}…`;
-}
-
 /** What differs between two answers, in words for a divider; nothing if nothing does. */
 export function changeBetween(before: Metadata | undefined, after: Metadata | undefined): string | null {
   if (!before || !after || after.configVersion === undefined || before.configVersion === after.configVersion) return null;

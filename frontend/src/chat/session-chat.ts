@@ -11,7 +11,7 @@ import { ApiError, asApiError, errorOf } from '../api/http';
 import * as api from '../api/routes';
 import type { Notice, SessionData, SessionPatch } from '../api/types';
 import { pause, pauseMs } from './backoff';
-import { type Message, isToolPart, lengthOf, textOf, titleFrom, waitsForApproval } from './messages';
+import { type Message, isToolPart, lengthOf, textOf, waitsForApproval } from './messages';
 import { listen, tell } from './tabs';
 import { SessionTransport } from './transport';
 
@@ -63,7 +63,6 @@ export class SessionChat {
   private bytes = 0;
   private work: Promise<void> = Promise.resolve();
   private seenSeq = -1;
-  private hasTriedToName = false;
 
   constructor(
     readonly id: string,
@@ -425,11 +424,6 @@ export class SessionChat {
     if (isInStep) this.seenSeq = data.last_seq;
     this.set({ data });
     this.onData(data);
-    const first = this.chat.messages.find((message) => message.role === 'user');
-    if (data.title || !first || this.hasTriedToName) return;
-    this.hasTriedToName = true;
-    const title = titleFrom(textOf(first)) || 'Attachment';
-    void this.update({ title }).catch(() => undefined); // It only stays without a name.
   }
 
   // --- bookkeeping ------------------------------------------------------------------------------------------------------

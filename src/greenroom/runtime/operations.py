@@ -210,6 +210,7 @@ class Operations:
             SessionNotFound: it has become another user's (`OwnedId`).
         """
         await self._check_still(session_id)
+        session_id = str(session_id)
         await self._registry.leave(session_id)
         existed = await self._registry.store.log.delete(session_id)
         await self._registry.leave(session_id)
