@@ -47,9 +47,7 @@ def test_a_title_makes_itself(pages: Pages, server: Server) -> None:
         session_id, "how high is the **Eiffel tower**, and why is it painted in three colours from top to bottom?"
     )
     page = pages.open(server, f"/s/{session_id}")
-    expect(
-        page.get_by_role("heading", name="how high is the Eiffel tower, and why is it painted in…")
-    ).to_be_visible()
+    expect(page.get_by_role("heading", name="how high is the Eiffel tower, and why is it painted in…")).to_be_visible()
 
 
 def test_a_copy(pages: Pages, server: Server) -> None:
