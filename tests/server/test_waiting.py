@@ -39,6 +39,24 @@ async def test_a_call_waits_for_a_person_and_goes_on(open_web: OpenWeb) -> None:
     assert (await web.get(f"/v1/sessions/{SESSION}/approvals")).json() == {"approvals": []}
 
 
+async def test_an_agui_client_that_answers_gets_what_comes_behind_its_answer(open_web: OpenWeb) -> None:
+    web = open_web([[Say("Let me see. "), Call("roll_dice", {"notation": "1d1"})], [Say("It is 1.")]])
+    approval_id = await asked(web)
+    rest = await web.post(
+        "/agui",
+        {
+            "threadId": SESSION,
+            "runId": "run-2",
+            "protocolVersion": "1.0",
+            "messages": [],
+            "resume": [{"interruptId": approval_id, "status": "resolved", "payload": {"approved": True}}],
+        },
+    )
+    kinds = [event["type"] for _, event in rest.frames]
+    assert (kinds[0], kinds[-1], kinds.count("RUN_STARTED")) == ("RUN_STARTED", "RUN_FINISHED", 1)
+    assert rest.text == "It is 1.", "the client has what was said before"
+
+
 async def test_a_call_is_denied(open_web: OpenWeb) -> None:
     web = open_web([[Call("roll_dice", {"notation": "1d1"})], [Say("I did not.")]])
     approval_id = await asked(web)

@@ -77,7 +77,7 @@ async def _run(call: Call, body: RunAgentInput, *, persona_name: str | None) -> 
             headers |= turn_headers(receipt)
     call.place.runs.remember(call.sessions.user_id, turn_id, session_id)
     dialect = _dialect(body)
-    batches = await call.sessions.attach(session_id, call.last_event_id, protocol=dialect, turn_id=turn_id, joins=joins)
+    batches = await call.sessions.attach(session_id, cursor, protocol=dialect, turn_id=turn_id, joins=joins)
     return call.stream(batches, protocol=dialect, headers=headers)
 
 
