@@ -45,7 +45,7 @@ def text_of(client: str, result: Json) -> str:
     match client:
         case "ai-5" | "ai-6" | "ai-7":
             (answer,) = [message for message in result["messages"] if message["role"] == "assistant"]
-            return text(answer)
+            return text(answer, void=False)  # who resumes a stream is shown nothing that is void
         case "ag-ui-1" | "ag-ui-0":
             return "".join(m.get("content") or "" for m in result["messages"] if m["role"] == "assistant")
         case "eventsource":

@@ -23,7 +23,8 @@ async def test_tanstack_goes_on_by_itself(served: Served, session_id: str, cut: 
     async with proxy(served.port, lambda _: cut) as way:
         url = f"http://127.0.0.1:{way.port}/agui"
         result = await drive("tanstack", {"url": url, "thread": session_id, "text": message})
-        assert (way.broken >= 2) == (cut is not None)
+        # Once is enough: when the client is back, the answer may be complete, which takes three frames.
+        assert (way.broken >= 1) == (cut is not None)
     assert result["sent"]["errors"] == []
     assert result["sent"]["text"] == texts(message)
 
