@@ -16,9 +16,10 @@ FrameCount = Callable[[int], int | None]
 class Proxy:
     """Forwards to `port`."""
 
-    def __init__(self, port: int, cuts: FrameCount) -> None:
+    def __init__(self, port: int, cuts: FrameCount, *, resets: bool) -> None:
         self._target = port
         self._cuts = cuts
+        self._resets = resets
         self.connections = 0
         self.broken = 0
         self.port = 0
@@ -52,6 +53,8 @@ class Proxy:
                 await writer.drain()
                 if left is not None and left < 0:
                     self.broken += 1
+                    if not self._resets:
+                        writer.close()
                     break
             else:
                 writer.close()
@@ -74,9 +77,15 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy(port: int, cuts: FrameCount) -> AsyncIterator[Proxy]:
-    """Opens a way to `port` at a port of its own."""
-    way = Proxy(port, cuts)
+async def proxy(port: int, cuts: FrameCount, *, resets: bool = True) -> AsyncIterator[Proxy]:
+    """Opens a way to `port` at a port of its own.
+
+    Args:
+        port: of the server.
+        cuts: where connections break.
+        resets: what the client has not read yet is lost; else the answer is cut off, and all before it arrives.
+    """
+    way = Proxy(port, cuts, resets=resets)
     server = await asyncio.start_server(way.accept, "127.0.0.1", 0)
     way.port = server.sockets[0].getsockname()[1]
     try:
