@@ -15,7 +15,7 @@ from greenroom.codec import decode_record
 from greenroom.errors import LogUnavailable, NewerFormat
 from greenroom.logs.sqlite import SqliteStore, statements
 from greenroom.logs.sqlite.schema import APPLICATION_ID, Migration, check, migrate, migrations
-from greenroom.testing.log_conformance.samples import Author, every_event, found, note, sessions_of, text
+from greenroom.testing.log_conformance.samples import Author, found, note, sessions_of, text
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PACKAGE = Path(statements.__file__).parent
