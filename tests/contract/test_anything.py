@@ -177,9 +177,6 @@ async def test_a_session_survives_restarts(open_stage: OpenStage, seed: int) -> 
     await survives(Chaos(seed, open_stage), managers=1)
 
 
-# Two managers take turns by real time, so a seed is not the same run twice: `tests/simulation` has them on a virtual clock in
-# `make test`, and this runs with the long ones.
-@pytest.mark.long
 @pytest.mark.parametrize("seed", range(16))
 @on_file
 async def test_a_session_survives_two_managers(open_stage: OpenStage, seed: int) -> None:

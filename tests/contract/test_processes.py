@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from contract.conftest import OpenStage
@@ -20,6 +21,9 @@ from contract.reading import FrontEnd, Json, checked_run, text_of
 from contract.stage import Stage, becomes, words
 from greenroom import TurnInProgress
 from greenroom.backends.scripted import Gate, Say
+from greenroom.events import CancelRequested, MessageAccepted
+from greenroom.logs.sqlite import SqliteStore
+from greenroom.messages import TextPart
 
 PATIENCE_S = 10
 """One process hears of another's work within a moment; a test that waits longer waits for something that never comes."""
@@ -62,6 +66,25 @@ async def test_the_second_knows_the_sessions_of_the_first(open_stage: OpenStage)
     assert [summary.session_id for summary in (await second.manager.list_sessions()).sessions] == [session_id]
     assert len(await second.manager.history(session_id)) == 2
     assert len(await second.manager.search("one")) == 2
+
+
+@pytest.mark.parametrize("left", ["a stop that came too late", "a message"])
+async def test_what_a_process_that_is_gone_has_left_for_an_idle_session_is_taken_in(
+    open_stage: OpenStage, store: str, left: str
+) -> None:
+    stage = open_stage()
+    session_id = await stage.session()
+    await stage.say(session_id, "one")
+    gone = SqliteStore(Path(store.removeprefix("sqlite:///")))
+    await gone.open()
+    late = CancelRequested(turn_id="t-over")
+    message = MessageAccepted(message_id="m-2", turn_id="t-2", parts=(TextPart(text="two"),))
+    await gone.inbox.post(session_id, msgspec.json.encode(message if left == "a message" else late))
+    await gone.close()
+
+    await frames(stage, session_id)  # they end
+    said = [message.text for message in await stage.manager.history(session_id)]
+    assert said[2:] == (["two", "You said: two"] if left == "a message" else [])
 
 
 async def test_they_take_turns(open_stage: OpenStage) -> None:

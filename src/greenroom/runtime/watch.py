@@ -1,8 +1,8 @@
 """Other processes on the same store: their sessions are followed, their messages for ours are taken in.
 
 One task per manager asks the store whether somebody else has committed something, and only then looks closer. It runs while it
-has a reason to: a turn runs here that somebody elsewhere may want to stop or to queue behind, or a session of another process
-has readers here.
+has a reason to: a turn runs here that somebody elsewhere may want to stop or to queue behind, or somebody here reads a session
+in which no turn of ours runs.
 
 Rule: an inbox item is written into the log before it leaves the inbox; its turn id makes the repetition harmless.
 """
@@ -153,8 +153,11 @@ class Watch:
 
     @staticmethod
     def _is_followed(live: LiveSession) -> bool:
-        """Returns whether somebody here reads what another process writes, or may write: a person's decision comes anywhere."""
-        return len(live.feed) > 0 and (not live.is_mine or live.state.is_waiting)
+        """Returns whether somebody here reads what another process writes, or may have left: a decision, or what came too late.
+
+        A process that leaves something sees it through; if it dies meanwhile, only who reads the session is left to look.
+        """
+        return len(live.feed) > 0 and not (live.is_mine and live.state.is_at_work)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._task = None
