@@ -16,7 +16,7 @@ from greenroom.core.cursor import parse_cursor
 from greenroom.core.owned import OwnedId
 from greenroom.core.session import SessionState
 from greenroom.core.view import Message, PendingApproval, QueuedMessage
-from greenroom.errors import EventLogError, InvalidArgument, SessionNotFound, UsageError
+from greenroom.errors import EventLogError, InvalidArgument, LogUnavailable, SessionNotFound, UsageError
 from greenroom.events import Decision
 from greenroom.interfaces import SearchHit, WorkspaceFolder
 from greenroom.manager import AgentManager
@@ -113,9 +113,18 @@ class Sessions:
         return await self._manager.plan_update(owned, **patch)
 
     async def delete(self, session_id: str) -> None:
-        """Deletes the session."""
+        """Deletes the session.
+
+        Raises:
+            SessionNotFound: no session of this user.
+            LogUnavailable: it is still there.
+        """
         owned = await self.check(session_id)
         await self._manager.cleanup_session(owned)
+        # By contract that never raises: whether it could be done, only the store can say.
+        left = await self._manager.fetch_session_data(session_id)
+        if left is not None and left["user_id"] == self.user_id:
+            raise LogUnavailable("the session could not be deleted", hint="try again; the server's log says why")
 
     async def page(self, query: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
         """Returns a page of the user's sessions."""
