@@ -97,7 +97,7 @@ async def turn_frames(
                 if reader.is_over:
                     break
     except GreenroomError as error:
-        yield _error_frames(shown, reader.at, error)
+        yield _error_frames(shown, reader.at, error, seen)
         return
     if reader.joined_turn_id is not None:
         rest = turn_frames(
@@ -148,10 +148,10 @@ class _TurnReader:
     def frames(self, batch: Sequence[Entry] | Snapshot[Sequence[str]]) -> list[Frame]:
         """Returns the frames of the turn in a batch."""
         if isinstance(batch, Snapshot):
-            self.at, self._seen = batch.cursor, None
+            self.at, seen, self._seen = batch.cursor, self._seen, None
             if batch.made:
                 self.is_over = not self._shown.is_running(self._turn_id) or self._is_waiting()
-            return _snapshot_frames(batch)
+            return _snapshot_frames(batch, seen, is_end=not self._shown.is_running(self._turn_id))
         frames: list[Frame] = []
         for entry in batch:
             frames += self._entry_frames(entry)
@@ -217,7 +217,7 @@ async def session_frames(
     except GreenroomError as error:
         if not has_begun:
             raise
-        yield _error_frames(shown, at, error)
+        yield _error_frames(shown, at, error, cursor)
 
 
 def _entry_frames(
@@ -236,7 +236,7 @@ def _entry_frames(
     if seen is not None:
         if (entry.seq, entry.offset) <= (seen.seq, seen.offset):
             events = shown.events(entry.payload, seq=entry.seq)
-            return [Frame(str(entry.cursor), event) for event in events[-1:]] if repeats_last else []
+            return _repeated(entry, events) if repeats_last else []
         # The first entry behind the position: a delta may be half seen, of another item some frames may be.
         (rest,) = behind((entry,), seen)
         if rest is not entry and isinstance(entry.payload, PartDelta) and isinstance(rest.payload, PartDelta):
@@ -254,24 +254,52 @@ def _entry_frames(
     ]
     frames.extend(Frame(str(entry.cursor), event) for event in events[-1:])
     # A reader that began behind a failed attempt may have seen more frames of a turn's end than there are from its start.
-    return frames[skipped:] or (frames[-1:] if repeats_last else [])
+    return frames[skipped:] or (_repeated(entry, events) if repeats_last else [])
 
 
-def _snapshot_frames(snapshot: Snapshot[Sequence[str]]) -> list[Frame]:
+def _repeated(entry: Entry, events: Sequence[str]) -> list[Frame]:
+    """Returns the end of a stream for a reader that has seen it and asks again, as one does that lost its connection behind it.
+
+    Under the position that it has seen it would drop the frame, and go on waiting for an end (TanStack AI 0.33).
+    """
+    at = Cursor(entry.seq, entry.offset, entry.epoch, 1, in_snapshot=True)
+    return [Frame(str(at), event) for event in events[-1:]]
+
+
+def _snapshot_frames(
+    snapshot: Snapshot[Sequence[str]], seen: Cursor | None = None, *, is_end: bool = False
+) -> list[Frame]:
+    """Returns the frames of a snapshot. The last is the position to go on from, unless nothing comes behind it.
+
+    Args:
+        snapshot: what the projection made of it.
+        seen: what the reader has seen. Of an end, no frame has a position that it may have seen: see `_repeated`.
+        is_end: nothing comes behind it.
+    """
     at = snapshot.cursor
+    first = seen.frame + 1 if is_end and seen is not None and seen.in_snapshot and seen.frame < _ERROR_FRAME else 1
     frames = [
         Frame(str(Cursor(at.seq, at.offset, at.epoch, number, in_snapshot=True)), event)
-        for number, event in enumerate(snapshot.made[:-1], start=1)
+        for number, event in enumerate(snapshot.made, start=first)
     ]
-    frames.extend(Frame(str(at), event) for event in snapshot.made[-1:])
+    if frames and not is_end:
+        frames[-1] = Frame(str(at), frames[-1].data)
     return frames
 
 
-def _error_frames(shown: Projection, at: Cursor, error: GreenroomError) -> list[Frame]:
-    """Returns the end of a stream that cannot go on. Nothing was seen by it: who comes back gets a snapshot."""
+def _error_frames(shown: Projection, at: Cursor, error: GreenroomError, seen: Cursor | None = None) -> list[Frame]:
+    """Returns the end of a stream that cannot go on. Nothing was seen by it: who comes back gets a snapshot.
+
+    Args:
+        shown: the projection of the reader.
+        at: the position that the stream has reached.
+        error: why it ends.
+        seen: what the reader had seen when it came; of an error too, see `_repeated`.
+    """
+    first = seen.frame + 1 if seen is not None and seen.in_snapshot and seen.frame >= _ERROR_FRAME else _ERROR_FRAME
     return [
-        Frame(str(Cursor(at.seq, at.offset, at.epoch, _ERROR_FRAME + number, in_snapshot=True)), event)
-        for number, event in enumerate(shown.error(error))
+        Frame(str(Cursor(at.seq, at.offset, at.epoch, number, in_snapshot=True)), event)
+        for number, event in enumerate(shown.error(error), start=first)
     ]
 
 
