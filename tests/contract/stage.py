@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from contract.reading import Json, run_of
 from greenroom import AgentManager
@@ -72,10 +72,19 @@ class Stage:
         return {spec.name for spec in self.last_request.tools}
 
 
+# Enough for what happens within one process.
+_SPINS: Final = 100
+
+
 async def becomes(condition: Callable[[], bool]) -> None:
-    """Lets others run until the condition holds; the test's own time-out bounds it."""
-    while not condition():  # noqa: ASYNC110 - what is waited for is the code under test, which knows no event of ours
-        await asyncio.sleep(0)
+    """Lets others run until the condition holds; the test's own time-out bounds it.
+
+    The threads of the store are among the others: a loop that never rests lets each of their steps wait for the interpreter.
+    """
+    spins = 0
+    while not condition():
+        spins += 1
+        await asyncio.sleep(0 if spins < _SPINS else 0.001)
 
 
 async def let_others_run() -> None:

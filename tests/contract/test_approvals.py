@@ -11,7 +11,7 @@ import pytest
 
 from contract.conftest import OpenStage, in_memory, on_file
 from contract.reading import parsed, run_of, text_of, types
-from contract.stage import Stage, becomes, words
+from contract.stage import Stage, becomes, let_others_run, words
 from greenroom import AlreadyDecided, ApprovalNotFound, InvalidArgument, SessionNotFound, Toolset, TurnInProgress, tool
 from greenroom.backends.scripted import Call, Gate, Say
 from greenroom.core.view import ToolCallView
@@ -280,6 +280,9 @@ async def test_a_decision_reaches_the_process_that_is_at_work(open_stage: OpenSt
     other = open_stage(script(DELETE, LOOK), store=store, toolsets=[Files()])
     [approval] = await other.manager.approvals(session_id)
     await other.manager.approve(session_id, approval.approval_id, "approve")
+    # Before the gate opens: a turn that waits for nothing but the decision may go on in either process.
+    while await owner.manager.approvals(session_id):
+        await let_others_run()
     gate.open()
     assert "b.txt is there" in await answer_of(owner, session_id)
     assert files.deleted == ["a.txt"]
