@@ -84,7 +84,7 @@ async def becomes(condition: Callable[[], bool]) -> None:
     spins = 0
     while not condition():
         spins += 1
-        await asyncio.sleep(0 if spins < _SPINS else 0.001)
+        await asyncio.sleep(0 if spins < _SPINS else 0.001)  # real time: the threads of a store need some
 
 
 async def let_others_run() -> None:

@@ -103,8 +103,9 @@ class Pages:
             self.wrong.append(f"console: {message.text}")
 
     def close(self) -> None:
-        for context in self._contexts:
-            context.close()
+        """Closes them; once is enough."""
+        while self._contexts:
+            self._contexts.pop().close()
 
 
 @pytest.fixture
@@ -210,11 +211,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
-    """A server for one test, which may kill it."""
+def own_server(tmp_path: Path, pages: Pages) -> Iterator[Server]:
+    """A server for one test, which may kill it; its pages go before it does, or they would still ask one that stops."""
     server = Server(tmp_path / "stage")
     server.start()
     yield server
+    pages.close()
     server.stop()
 
 
