@@ -52,7 +52,7 @@ class Conversing:
             custom_prompt: replaces the persona's prompt, for this turn only.
             overlap: what to do if the session is answering: `enqueue`, `reject`, `interrupt`, `rollback`, `steer`, `merge` or
                 `latest`; `None` for the session's setting.
-            idempotency_key: a second message with the same key is the same message.
+            idempotency_key: a second message with the same key is the same message; one that says something else is refused.
             attachments: files that come with the message.
 
         Raises:
@@ -98,7 +98,7 @@ class Conversing:
 
         Raises:
             SessionNotFound: no such session.
-            InvalidArgument: an empty message, or one that is no text; a malformed id.
+            InvalidArgument: an empty message, or one that is no text; a malformed id; another message has this turn id or key.
             LimitExceeded: a message or attachment beyond the bounds, or too many messages that wait.
             TurnInProgress: `reject`, and the session is answering.
         """

@@ -83,9 +83,13 @@ for (const step of spec.steps) {
         await sleep(50);
       }
       break;
-    case "reload": // the page is loaded anew
-      chat = new Chat(await fetched());
-      await chat.resumeStream();
+    case "reload": // the page is loaded anew, as often as the connection breaks
+      for (let attempt = 0; attempt < 600; attempt += 1) {
+        chat = new Chat(await fetched());
+        await chat.resumeStream();
+        if (chat.status !== "error") break;
+        await sleep(50);
+      }
       break;
     case "view": // a second page
       others.push(

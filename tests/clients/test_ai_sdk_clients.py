@@ -66,7 +66,9 @@ async def test_an_answer_with_reasoning_and_tools(served: Served, session_id: st
 async def test_a_connection_that_breaks_is_resumed(served: Served, session_id: str, sdk: int, cut: int) -> None:
     async with proxy(served.port, lambda number: cut + 10 * number if number <= 3 else None) as way:
         spec = {"sdk": sdk, "api": f"http://127.0.0.1:{way.port}/api/chat", "chat": session_id}
-        result = await drive("ai_sdk", {**spec, "steps": [{"do": "send", "text": LONG}, {"do": "resume"}]})
+        # Version 5 appends what it resumes to what it has, where the arguments of a call were cut.
+        again = "reload" if sdk == 5 else "resume"
+        result = await drive("ai_sdk", {**spec, "steps": [{"do": "send", "text": LONG}, {"do": again}]})
         assert way.broken > 0
     if len(result["messages"]) == 1:  # it was over before it could be resumed: 204, and the page fetches it
         spec["api"] = f"{served.url}/api/chat"

@@ -12,7 +12,15 @@ import pytest
 from contract.conftest import OpenStage, in_memory, on_file
 from contract.reading import FrontEnd, checked_run, error_of, text_of, types
 from contract.stage import Stage, becomes, words
-from greenroom import GreenroomError, LimitExceeded, SessionNotFound, Toolset, TurnInProgress, tool
+from greenroom import (
+    GreenroomError,
+    InvalidArgument,
+    LimitExceeded,
+    SessionNotFound,
+    Toolset,
+    TurnInProgress,
+    tool,
+)
 from greenroom.backends.scripted import Call, Gate, Say, Think
 
 
@@ -182,6 +190,48 @@ async def test_a_repeated_key_is_the_same_message(open_stage: OpenStage, when: s
     assert second.message_id == first.message_id
     history = await stage.manager.history(session_id)
     assert [message.text for message in history if message.role == "user"].count("Pay once") == 1
+
+
+@pytest.mark.parametrize("name", [{"idempotency_key": "k1"}, {"turn_id": "run-1"}], ids=["key", "turn id"])
+@pytest.mark.parametrize("when", ["queued", "running", "answered", "hibernated"])
+async def test_another_message_under_a_known_name_is_refused(
+    open_stage: OpenStage, when: str, name: dict[str, str]
+) -> None:
+    """It would never be answered, and its sender would take the old answer for its own."""
+    gate = Gate()
+    stage = open_stage(gated(gate))
+    session_id = await stage.session()
+    if when == "queued":
+        await stage.manager.send(session_id, "before")
+    await stage.manager.send(session_id, "Pay once", **name)
+    await gate.reached()
+    if when in {"answered", "hibernated"}:
+        gate.open()
+        async for _ in stage.manager.attach(session_id):
+            pass
+    if when == "hibernated":
+        await stage.manager.hibernate(session_id)
+    before = stage.data(session_id)["last_seq"]
+    for other in ({"message": "Pay twice"}, {"message": "Pay once", "attachments": [{"data": b"!", "name": "a.txt"}]}):
+        with pytest.raises(InvalidArgument, match=f"'{next(iter(name.values()))}' is that of another message"):
+            await stage.manager.send(session_id, **other, **name)
+    assert stage.data(session_id)["last_seq"] == before
+    gate.open()
+
+
+async def test_a_message_that_was_edited_meanwhile_is_still_the_same(open_stage: OpenStage) -> None:
+    gate = Gate()
+    stage = open_stage(gated(gate))
+    session_id = await stage.session()
+    await stage.manager.send(session_id, "before")
+    await gate.reached()
+    first = await stage.manager.send(session_id, "Pay", idempotency_key="k1")
+    assert await stage.manager.edit_message(session_id, first.turn_id, "Pay less")
+    assert (await stage.manager.send(session_id, "Pay", idempotency_key="k1")).turn_id == first.turn_id
+    gate.open()
+    async for _ in stage.manager.attach(session_id):
+        pass
+    assert (await stage.manager.send(session_id, "Pay", idempotency_key="k1")).is_repeat
 
 
 async def test_a_repeated_stream_shows_the_same_answer(stage: Stage) -> None:

@@ -19,7 +19,7 @@ import pytest
 from contract.conftest import OpenStage
 from contract.reading import FrontEnd, Json, checked_run, text_of
 from contract.stage import Stage, becomes, words
-from greenroom import TurnInProgress
+from greenroom import InvalidArgument, TurnInProgress
 from greenroom.backends.scripted import Gate, Say
 from greenroom.events import CancelRequested, MessageAccepted
 from greenroom.logs.sqlite import SqliteStore
@@ -158,6 +158,26 @@ async def test_a_message_sent_at_the_second_while_the_first_is_busy_is_answered_
     history = await first.manager.history(session_id)
     assert [message.text for message in history] == ["one", "To one.", "two", "To two."]
     assert history[2].turn_id == receipt.turn_id
+
+
+@pytest.mark.parametrize("name", [{"idempotency_key": "k"}, {"turn_id": "run-1"}], ids=["key", "turn id"])
+async def test_another_message_under_the_name_of_one_that_waits_for_the_first(
+    open_stage: OpenStage, name: dict[str, str]
+) -> None:
+    gate = Gate()
+    first, second = open_stage([[gate, Say("one")], [Say("two")]]), open_stage()
+    session_id = await first.session()
+    await first.manager.send(session_id, "one")
+    await gate.reached()
+    receipt = await second.manager.send(session_id, "two", **name)
+    assert (await second.manager.send(session_id, "two", **name)).turn_id == receipt.turn_id
+    with pytest.raises(InvalidArgument, match="is that of another message"):
+        await second.manager.send(session_id, "three", **name)
+    gate.open()
+    async with asyncio.timeout(PATIENCE_S):
+        while len(await first.manager.history(session_id)) < 4:
+            await frames(second, session_id)
+    assert [message.text for message in await first.manager.history(session_id)] == ["one", "one", "two", "two"]
 
 
 async def test_a_receipt_of_the_second_leads_to_the_answer(open_stage: OpenStage) -> None:

@@ -14,6 +14,7 @@ from greenroom.errors import InvalidArgument
 from greenroom.events import (
     Event,
     MessageAccepted,
+    MessageJoined,
     Record,
     SessionCreated,
     StepFinished,
@@ -29,16 +30,27 @@ from greenroom.protocols.requests import Decide, Decision, Follow, Said, Send, k
 from greenroom.protocols.tanstack import thread
 
 PNG = base64.b64encode(b"\x89PNG").decode()
+OTHER_PNG = base64.b64encode(b"\x89PNG another").decode()
 
 
-def session(*messages: str, running: bool = False, waiting: tuple[str, ...] = ()) -> SessionState:
-    """A session that has answered `messages` (ids), the last one perhaps not yet."""
+FILE = FilePart(media_type="image/png", data=b"\x89PNG")
+
+
+def session(
+    *messages: str, running: bool = False, waiting: tuple[str, ...] = (), joined: tuple[str, ...] = ()
+) -> SessionState:
+    """A session that has answered `messages` (ids), the last one perhaps not yet; `joined` have joined each."""
     events: list[Event] = [SessionCreated(user_id="ann", config=SessionConfig())]
     for message in messages:
         turn_id = f"t-{message}"
-        parts = (FilePart(media_type="image/png", data=b"\x89PNG"), TextPart(text=f"say {message}"))
+        parts = (FILE, TextPart(text=f"say {message}"))
         events.append(MessageAccepted(message_id=message, turn_id=turn_id, parts=parts))
-        events += [TurnStarted(turn_id=turn_id), StepStarted(step=1, attempt=1, backend="b", model="m")]
+        events.append(TurnStarted(turn_id=turn_id))
+        for each in joined:
+            said = (TextPart(text=f"say {each}"),)
+            events.append(MessageAccepted(message_id=each, turn_id=f"t-{each}", parts=said, overlap="steer"))
+            events.append(MessageJoined(turn_id=f"t-{each}", joined_turn_id=turn_id))
+        events.append(StepStarted(step=1, attempt=1, backend="b", model="m"))
         if not (running and message == messages[-1]):
             started = PartStarted(part=0, kind="text")
             events.append(StepProgress(items=(started, PartDelta(part=0, delta="Said."), PartEnded(part=0))))
@@ -58,12 +70,16 @@ def chat_input(body: Any) -> ChatInput:
     return msgspec.convert(body, ChatInput)
 
 
-def user(message_id: str, content: Any = "Hello") -> dict[str, Any]:
-    return {"id": message_id, "role": "user", "content": content}
+def user(message_id: str, content: Any = None) -> dict[str, Any]:
+    return {"id": message_id, "role": "user", "content": f"say {message_id}" if content is None else content}
 
 
 def assistant(message_id: str = "a") -> dict[str, Any]:
     return {"id": message_id, "role": "assistant", "content": "Said."}
+
+
+def image(data: str) -> dict[str, Any]:
+    return {"type": "image", "source": {"type": "data", "value": data, "mimeType": "image/png"}}
 
 
 def agui(*messages: dict[str, Any], state: SessionState | None = None, **more: Any) -> Any:
@@ -75,10 +91,24 @@ def agui(*messages: dict[str, Any], state: SessionState | None = None, **more: A
 
 
 def test_of_a_history_only_what_is_new_is_sent() -> None:
-    new = Send(said=Said(text="Hello", message_id="m2"))
+    new = Send(said=Said(text="say m2", message_id="m2"))
     assert agui(user("m1"), assistant(), user("m2"), state=session("m1")) == new
     assert agui(user("m2"), state=session("m1")) == new, "a client may send its last message alone"
     assert agui(user("m1"), assistant(), user("m2"), state=None) == new
+
+
+def test_a_run_that_was_told_a_decision_is_told_again() -> None:
+    resume = [{"interruptId": "i", "status": "resolved", "payload": True}]
+    decided = Decide(decisions=(Decision(approval_id="i", is_approved=True),))
+    assert agui(user("m1"), state=session("m1", running=True), runId="t-m1", resume=resume) == decided
+
+
+def test_a_message_that_joined_a_turn_is_known() -> None:
+    state = session("m1", running=True, joined=("m2",))
+    assert agui(user("m1"), user("m2"), state=state) == Follow(turn_id="t-m1")
+    ended = session("m1", joined=("m2",))
+    said = Said(text="say m1\n\nsay m2", message_id="m1", attachments=(FILE,))
+    assert agui(user("m1"), user("m2"), state=ended) == Send(said=said, rewind_to="t-m1")
 
 
 def test_several_new_messages_are_one() -> None:
@@ -89,11 +119,30 @@ def test_several_new_messages_are_one() -> None:
 def test_what_is_no_speech_does_not_hide_the_message() -> None:
     activity = {"id": "x", "role": "activity", "activityType": "PLAN", "content": {"a": 1}}
     system = {"id": "y", "role": "system", "content": "Be kind."}
-    assert agui(user("m2"), activity, system, state=session("m1")) == Send(said=Said(text="Hello", message_id="m2"))
+    assert agui(user("m2"), activity, system, state=session("m1")) == Send(said=Said(text="say m2", message_id="m2"))
 
 
-def test_a_known_run_is_followed() -> None:
-    assert agui(user("new"), state=session("m1"), runId="t-m1") == Follow(turn_id="t-m1")
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [user("m1", "say m1")],
+        [user("another-id", "say m1")],
+        [user("another-id", [{"type": "text", "text": "say m1"}, image(PNG)])],
+        [user("m1"), assistant()],
+        [],
+    ],
+    ids=["the same", "the same under another id", "with its file", "answered", "none"],
+)
+def test_a_known_run_is_followed(messages: list[dict[str, Any]]) -> None:
+    assert agui(*messages, state=session("m1"), runId="t-m1") == Follow(turn_id="t-m1")
+
+
+@pytest.mark.parametrize(
+    "content", ["Hello", [{"type": "text", "text": "say m1"}, image(OTHER_PNG)]], ids=["text", "file"]
+)
+def test_another_message_under_a_known_run_is_refused(content: Any) -> None:
+    with pytest.raises(InvalidArgument, match="'t-m1' is that of another message"):
+        agui(user("m1"), assistant(), user("new", content), state=session("m1"), runId="t-m1")
 
 
 @pytest.mark.parametrize(
@@ -115,6 +164,20 @@ def test_a_history_that_ends_with_an_answered_message_asks_for_another_answer() 
 def test_nothing_that_came_later_is_taken_away_by_an_old_history() -> None:
     with pytest.raises(InvalidArgument, match="went on behind it"):
         agui(user("m1"), state=session("m1", "m2"))
+
+
+def test_the_last_message_is_answered_as_it_is_now() -> None:
+    new = Send(said=Said(text="Changed", message_id="m2"), rewind_to="t-m2")
+    assert agui(user("m1"), assistant(), user("m2", "Changed"), state=session("m1", "m2")) == new
+    assert chat(ui("m2", "Changed"), state=session("m1", "m2")) == new
+    with pytest.raises(InvalidArgument, match="went on behind it"):
+        chat(ui("m1", "Changed"), state=session("m1", "m2"))
+
+
+def test_several_messages_that_became_one_are_not_changed() -> None:
+    request = agui(user("m1", "say"), user("m2", "m2"), state=session("m2"))
+    assert isinstance(request, Send)
+    assert request.rewind_to == "t-m2"
 
 
 @pytest.mark.parametrize("messages", [[], [assistant()], [user("m"), assistant()]], ids=["none", "answer", "answered"])
@@ -218,8 +281,8 @@ def test_interrupts_are_answered() -> None:
 # --- AI SDK -------------------------------------------------------------------------------------------------------------
 
 
-def ui(message_id: str, text: str = "Hello", role: str = "user") -> dict[str, Any]:
-    return {"id": message_id, "role": role, "parts": [{"type": "text", "text": text}]}
+def ui(message_id: str, text: str = "", role: str = "user") -> dict[str, Any]:
+    return {"id": message_id, "role": role, "parts": [{"type": "text", "text": text or f"say {message_id}"}]}
 
 
 def chat(*messages: dict[str, Any], state: SessionState | None = None, **more: Any) -> Any:
@@ -227,7 +290,7 @@ def chat(*messages: dict[str, Any], state: SessionState | None = None, **more: A
 
 
 def test_the_last_message_of_a_chat_is_sent() -> None:
-    new = Send(said=Said(text="Hello", message_id="m2"))
+    new = Send(said=Said(text="say m2", message_id="m2"))
     assert chat(ui("m1"), ui("a1", role="assistant"), ui("m2"), state=session("m1")) == new
     assert chat_request(chat_input({"id": "s", "message": ui("m2")}), None) == new
     assert chat_request(chat_input({"id": "s", "message": "Hello"}), None) == Send(said=Said(text="Hello"))
@@ -249,6 +312,12 @@ def test_an_answer_is_given_again(message_id: str | None) -> None:
     request = chat(ui("m1"), trigger="regenerate-message", state=session("m1", "m2"), **more)
     assert (request.rewind_to, request.said.text, request.said.message_id) == ("t-m1", "say m1", "m1")
     assert len(request.said.attachments) == 1
+
+
+def test_an_answer_is_given_again_to_the_message_as_it_is_now() -> None:
+    """`setMessages` and then `regenerate`: how pages edit without saying so."""
+    request = chat(ui("m1", "Better"), trigger="regenerate-message", state=session("m1"))
+    assert request == Send(said=Said(text="Better", message_id="m1"), rewind_to="t-m1")
 
 
 def test_an_answer_that_is_being_given_is_followed() -> None:

@@ -189,9 +189,10 @@ class World:
 
     async def _send(self, process: Process, session_id: str) -> None:
         policy = self.dice.choice([None, *POLICIES])
-        text = f"message {self.dice.random():.6f}"
         prompt = self.dice.choice([None, None, None, "Be brief."])
         key = self.dice.choice([None, None, "the same"])
+        # Now and then another message comes under the key, and is refused.
+        text = "the keyed message" if key and self.dice.random() < 0.9 else f"message {self.dice.random():.6f}"
         message = accepted_message(
             text, custom_prompt=prompt, idempotency_key=key, attachments=(), limits=LIMITS, at_ms=1
         )

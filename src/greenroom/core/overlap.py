@@ -15,10 +15,10 @@ Rule: decided on the state as it is under the write lock, and written together w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from greenroom.core.session import SessionState
-from greenroom.errors import LimitExceeded, TurnInProgress
+from greenroom.core.session import Accepted, SessionState
+from greenroom.errors import InvalidArgument, LimitExceeded, TurnInProgress
 from greenroom.events import CancelRequested, Event, MessageAccepted, MessageWithdrawn, TurnEnded, TurnStarted
 
 
@@ -105,13 +105,42 @@ def position(state: SessionState, turn_id: str) -> int:
     return place + (state.turn is not None and not state.turn.cancelled)
 
 
-def is_known(state: SessionState, message: MessageAccepted) -> bool:
-    """Returns whether the message is in the log already, itself or under its idempotency key."""
-    return state.knows_turn(message.turn_id) or (
-        bool(message.idempotency_key) and message.idempotency_key in state.keys
+# --- messages that come again ---------------------------------------------------------------------------------------------
+
+
+def known_turn_id(state: SessionState, message: MessageAccepted) -> str | None:
+    """Returns the turn of a message that the log has, itself or under its idempotency key; `None` if it is new."""
+    if message.idempotency_key and message.idempotency_key in state.keys:
+        return state.keys[message.idempotency_key]
+    return message.turn_id if state.knows_turn(message.turn_id) else None
+
+
+def find_accepted(state: SessionState, turn_id: str) -> Accepted | None:
+    """Returns the message of a turn: one that waits, was answered, or joined another turn; `None` if it was taken back."""
+    return next((accepted for accepted in _all_accepted(state) if accepted.message.turn_id == turn_id), None)
+
+
+def check_repeat(message: MessageAccepted, former: MessageAccepted) -> None:
+    """Accepts a message that says what the former one of its turn id, or idempotency key, said.
+
+    Raises:
+        InvalidArgument: it says something else. Nobody would answer it, and its sender would take the old answer for its own.
+    """
+    if message.parts == former.parts:
+        return
+    by_key = bool(message.idempotency_key) and message.idempotency_key == former.idempotency_key
+    what, name = ("idempotency key", message.idempotency_key) if by_key else ("turn id", former.turn_id)
+    raise other_message(what, name)
+
+
+def other_message(what: str, name: str) -> InvalidArgument:
+    """Returns the refusal of a new message under a name that another one has."""
+    return InvalidArgument(
+        f"{what} {name[:130]!r} is that of another message", hint=f"a new message needs a new {what}"
     )
 
 
-def known_turn_id(state: SessionState, message: MessageAccepted) -> str:
-    """Returns the turn of a message that is known."""
-    return state.keys.get(message.idempotency_key, message.turn_id)
+def _all_accepted(state: SessionState) -> Iterator[Accepted]:
+    yield from state.queue
+    for turn in state.turns:
+        yield from turn.all_accepted

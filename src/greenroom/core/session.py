@@ -64,12 +64,17 @@ class JoinMessages(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """A message with its place in the log."""
+    """A message with its place in the log.
+
+    Attributes:
+        is_edited: it was changed while it waited: it does not say any more what was sent.
+    """
 
     message: MessageAccepted
     seq: int
     epoch: int
     at_ms: int
+    is_edited: bool = False
 
 
 class StepState:
@@ -175,6 +180,11 @@ class TurnHistory:
     def message(self) -> MessageAccepted:
         """The message that it answers."""
         return self.accepted.message
+
+    @property
+    def all_accepted(self) -> Sequence[Accepted]:
+        """All that it answers: its message, and those that joined it."""
+        return [self.accepted, *(joined.accepted for joined in self.joined)]
 
     @property
     def turn_id(self) -> str:
@@ -421,7 +431,7 @@ class SessionState:
 def edited(accepted: Accepted, event: MessageEdited) -> Accepted:
     """Returns a message that waits, as it is after the change."""
     message = msgspec.structs.replace(accepted.message, parts=event.parts)
-    return msgspec.structs.replace(accepted, message=message)
+    return msgspec.structs.replace(accepted, message=message, is_edited=True)
 
 
 def replayed(session_id: str, records: Sequence[Record], *, limits: Limits = DEFAULT_LIMITS) -> SessionState:

@@ -9,6 +9,7 @@ Rule: malformed is refused with the place and what would be right, before anythi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
@@ -21,14 +22,17 @@ from greenroom.protocols.requests import (
     Decide,
     Decision,
     Follow,
+    Known,
     Request,
     Said,
     Send,
     SessionId,
     TurnId,
-    answered_again,
+    followed,
+    is_changed,
     kept_id,
-    turn_of_message,
+    known_again,
+    known_message,
 )
 
 
@@ -169,37 +173,34 @@ def run_request(run: RunAgentInput, state: SessionState | None) -> Request:
     Raises:
         InvalidArgument: there is nothing to answer, or something that cannot be taken.
     """
-    if state is not None and state.knows_turn(run.run_id):
-        return Follow(turn_id=run.run_id)
     if run.resume:
         return Decide(decisions=tuple(_decision(entry, number) for number, entry in enumerate(run.resume)))
+    is_known = state is not None and state.knows_turn(run.run_id)
     spoken = [(i, message) for i, message in enumerate(run.messages) if message.role in {"user", "assistant", "tool"}]
     if not spoken or spoken[-1][1].role != "user":
+        if is_known:
+            return Follow(turn_id=run.run_id)
         raise InvalidArgument(
             "messages: there is no new message to answer", hint="the last message has to be a person's"
         )
     new: list[tuple[int, InputMessage]] = []
     for number, message in reversed(spoken):
-        known = turn_of_message(state, kept_id(message.id)) if state is not None else None
+        known = known_message(state, kept_id(message.id)) if state is not None else None
         if message.role != "user" or known is not None:
             if not new and known is not None and state is not None:
-                return _again(state, known)
+                return Follow(turn_id=run.run_id) if is_known else known_again(state, known, _last(spoken, known))
             break
         new.insert(0, (number, message))
-    return Send(said=_joined([_said(message, number) for number, message in new]))
+    said = _joined([_said(message, number) for number, message in new])
+    return followed(state, run.run_id, said) if state is not None and is_known else Send(said=said)
 
 
-def _again(state: SessionState, turn_id: str) -> Request:
-    if state.turns and state.turns[-1].turn_id != turn_id and not _waits(state, turn_id):
-        raise InvalidArgument(
-            "messages: the last one was answered, and the session went on behind it",
-            hint="fetch the messages of the session, or rewind it to that turn",
-        )
-    return answered_again(state, turn_id)
-
-
-def _waits(state: SessionState, turn_id: str) -> bool:
-    return any(waiting.message.turn_id == turn_id for waiting in state.queue)
+def _last(spoken: Sequence[tuple[int, InputMessage]], known: Known) -> Said:
+    """Returns what the last message says; several that a person has said in a row were taken for one."""
+    trailing = list(itertools.takewhile(lambda each: each[1].role == "user", reversed(spoken)))
+    said = _joined([_said(message, number) for number, message in reversed(trailing)])
+    number, message = trailing[0]
+    return _said(message, number) if is_changed(known.accepted, said) else said
 
 
 def _joined(said: Sequence[Said]) -> Said:

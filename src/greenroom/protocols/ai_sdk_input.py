@@ -26,8 +26,10 @@ from greenroom.protocols.requests import (
     Send,
     SessionId,
     answered_again,
+    is_changed,
     kept_id,
-    turn_of_message,
+    known_again,
+    known_message,
 )
 
 SETTINGS: Final = ("llm_model", "backend", "persona_name", "additional_tools")
@@ -91,11 +93,13 @@ def chat_request(chat: ChatInput, state: SessionState | None) -> Request:
     if last.role != "user":
         raise InvalidArgument("messages: the last one is not a person's", hint="send the message to be answered last")
     said = _said(last, f"messages[{max(len(chat.messages) - 1, 0)}]")
-    turn_id = turn_of_message(state, said.message_id) if state is not None and said.message_id else None
-    if turn_id is None:
+    known = known_message(state, said.message_id) if state is not None and said.message_id else None
+    if known is None or state is None:
         return Send(said=said)
-    # An edit says which message it replaces; the same message once more is a request that was sent again.
-    return Send(said=said, rewind_to=turn_id) if chat.message_id else Follow(turn_id=turn_id)
+    if chat.message_id:  # an edit says which message it replaces
+        return Send(said=said, rewind_to=known.turn_id)
+    # The same message once more is a request that was sent again.
+    return known_again(state, known, said) if is_changed(known.accepted, said) else Follow(turn_id=known.turn_id)
 
 
 def _regenerated(chat: ChatInput, state: SessionState | None) -> Request:
@@ -106,7 +110,7 @@ def _regenerated(chat: ChatInput, state: SessionState | None) -> Request:
     for message_id in named:
         turn_id = _turn_of(state, message_id)
         if turn_id is not None:
-            return answered_again(state, turn_id)
+            return _as_it_is_now(chat, state, answered_again(state, turn_id))
     if named:
         raise InvalidArgument(
             f"messageId: there is no message {named[0][:80]!r}", hint="fetch the messages of the session"
@@ -114,9 +118,22 @@ def _regenerated(chat: ChatInput, state: SessionState | None) -> Request:
     return answered_again(state, state.turns[-1].turn_id if state.turns else state.queue[0].message.turn_id)
 
 
+def _as_it_is_now(chat: ChatInput, state: SessionState, request: Request) -> Request:
+    """Returns the request with the message as the page shows it: pages edit a message and have it answered again."""
+    last = chat.last
+    if last is None or last.role != "user" or not isinstance(request, Send):
+        return request
+    said = _said(last, f"messages[{max(len(chat.messages) - 1, 0)}]")
+    known = known_message(state, said.message_id)
+    is_it = known is not None and known.turn_id == request.rewind_to and is_changed(known.accepted, said)
+    return Send(said=said, rewind_to=request.rewind_to) if is_it else request
+
+
 def _turn_of(state: SessionState, message_id: str) -> str | None:
     turn_id = next((turn.turn_id for turn in state.turns if answer_id(turn.turn_id) == message_id), None)
-    return turn_id or turn_of_message(state, kept_id(message_id))
+    if turn_id is None and (known := known_message(state, kept_id(message_id))) is not None:
+        return known.turn_id
+    return turn_id
 
 
 def _said(message: UiMessageInput, where: str) -> Said:

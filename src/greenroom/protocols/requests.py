@@ -9,14 +9,17 @@ Rule: decided here, done by the server. The same request decides to the same tur
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 
-from greenroom.core.session import SessionState
+from greenroom.core.overlap import find_accepted, other_message
+from greenroom.core.session import Accepted, SessionState
 from greenroom.errors import InvalidArgument
+from greenroom.events import MessageAccepted
 from greenroom.limits import ID_PATTERN
 from greenroom.messages import FilePart, TextPart, UserPart
 
@@ -58,6 +61,22 @@ class Follow(msgspec.Struct, frozen=True, kw_only=True):
     turn_id: str
 
 
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's message that the session has.
+
+    Attributes:
+        turn_id: of the turn that answers it, or waits to; another one's, if it joined that.
+    """
+
+    turn_id: str
+    accepted: Accepted
+
+    @property
+    def message_id(self) -> str:
+        """How it is called."""
+        return self.accepted.message.message_id
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """A person's word on one call."""
 
@@ -81,12 +100,31 @@ def kept_id(text: str) -> str:
     return text if _ID.fullmatch(text) else "x-" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def turn_of_message(state: SessionState, message_id: str) -> str | None:
-    """Returns the turn that answers the person's message, or that waits to, if the session has it."""
-    for turn in state.turns:
-        if turn.message.message_id == message_id:
-            return turn.turn_id
-    return next((waiting.message.turn_id for waiting in state.queue if waiting.message.message_id == message_id), None)
+def known_message(state: SessionState, message_id: str) -> Known | None:
+    """Returns the person's message of that id, if the session has it."""
+    answered = (
+        Known(turn_id=turn.turn_id, accepted=accepted) for turn in state.turns for accepted in turn.all_accepted
+    )
+    waiting = (Known(turn_id=accepted.message.turn_id, accepted=accepted) for accepted in state.queue)
+    found = (known for known in itertools.chain(answered, waiting) if known.message_id == message_id)
+    return next(found, None)
+
+
+def known_again(state: SessionState, known: Known, said: Said) -> Request:
+    """Returns the request to answer a message that the session has: again, or as it is now; while it is answered, it is followed.
+
+    Raises:
+        InvalidArgument: the session went on behind it.
+    """
+    last = state.turns[-1].turn_id if state.turns else ""
+    if known.turn_id != last and not any(waiting.message.turn_id == known.turn_id for waiting in state.queue):
+        raise InvalidArgument(
+            "messages: the last one was answered, and the session went on behind it",
+            hint="fetch the messages of the session, or rewind it to that turn",
+        )
+    request = answered_again(state, known.turn_id)
+    changed = isinstance(request, Send) and is_changed(known.accepted, said)
+    return Send(said=said, rewind_to=known.turn_id) if changed else request
 
 
 def answered_again(state: SessionState, turn_id: str) -> Request:
@@ -101,13 +139,40 @@ def answered_again(state: SessionState, turn_id: str) -> Request:
         if turn.turn_id == turn_id:
             if turn.ended is None:
                 return Follow(turn_id=turn_id)
-            return Send(said=_as_it_was(turn.message.message_id, turn.message.parts), rewind_to=turn_id)
+            return Send(said=_as_they_were([accepted.message for accepted in turn.all_accepted]), rewind_to=turn_id)
     raise InvalidArgument(f"there is no turn {turn_id!r}", hint="fetch the messages of the session")
 
 
-def _as_it_was(message_id: str, parts: tuple[UserPart, ...]) -> Said:
+def followed(state: SessionState, turn_id: str, said: Said) -> Follow:
+    """Returns the request to show a turn that answers this message already.
+
+    Raises:
+        InvalidArgument: it answers another message: this one would be lost.
+    """
+    accepted = find_accepted(state, turn_id)
+    if accepted is not None and is_changed(accepted, said):
+        raise other_message("turn id", turn_id)
+    return Follow(turn_id=turn_id)
+
+
+def is_changed(accepted: Accepted, said: Said) -> bool:
+    """Returns whether a message that came again says something that it did not say when it was accepted."""
+    former = _as_they_were([accepted.message])
+    return not accepted.is_edited and (said.text != former.text or not _contents(said) <= _contents(former))
+
+
+def _contents(said: Said) -> set[bytes]:
+    return {each.data if isinstance(each, FilePart) else each["data"] for each in said.attachments}
+
+
+def _as_they_were(messages: Sequence[MessageAccepted]) -> Said:
+    parts = [part for message in messages for part in message.parts]
     return Said(
-        text="\n".join(part.text for part in parts if isinstance(part, TextPart)),
-        message_id=message_id,
+        text="\n\n".join(filter(None, (_text(message.parts) for message in messages))),
+        message_id=messages[0].message_id,
         attachments=tuple(part for part in parts if isinstance(part, FilePart)),
     )
+
+
+def _text(parts: Sequence[UserPart]) -> str:
+    return "\n".join(part.text for part in parts if isinstance(part, TextPart))

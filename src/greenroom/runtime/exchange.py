@@ -7,7 +7,7 @@ Rule: what was accepted is durable when the call returns, whichever process it c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -17,13 +17,14 @@ from greenroom.core.overlap import (
     arrival,
     cancellation,
     check_arrival,
+    check_repeat,
     current_turn_id,
-    is_known,
+    find_accepted,
     known_turn_id,
     position,
     withdrawal,
 )
-from greenroom.core.session import Accepted, SessionState, StepState
+from greenroom.core.session import SessionState, StepState
 from greenroom.errors import AlreadyDecided, ApprovalNotFound, InvalidArgument, LogUnavailable
 from greenroom.events import (
     ApprovalDecided,
@@ -75,6 +76,7 @@ class Exchange:
             SessionNotFound: no such session.
             TurnInProgress: `reject`, and a turn is open or waits.
             LimitExceeded: too many messages wait already.
+            InvalidArgument: its turn id, or idempotency key, is that of a message which says something else, or was taken back.
         """
         queue_max = self._registry.limits.queue_max
         known: list[str] = []
@@ -84,8 +86,8 @@ class Exchange:
 
         def decide(state: SessionState) -> Sequence[Event]:
             known.clear()
-            if is_known(state, message):
-                known.append(known_turn_id(state, message))
+            if (turn_id := known_turn_id(state, message)) is not None:
+                known.append(turn_id)
                 return ()
             arriving = arrived(state)
             check_arrival(state, arriving, queue_max=queue_max)
@@ -93,8 +95,8 @@ class Exchange:
 
         async def attempt(live: LiveSession) -> Receipt:
             if await self._is_foreign(live):
-                if is_known(live.state, message):
-                    return _repeat(live.state, known_turn_id(live.state, message))
+                if (turn_id := known_turn_id(live.state, message)) is not None:
+                    return _repeat(live.state, turn_id, message)
                 pending = await self._registry.store.inbox.pending(session_id)
                 check_arrival(live.state, arrived(live.state), queue_max=queue_max, posted=len(pending))
                 posted = await self._watch.post(live, arrived(live.state))
@@ -106,7 +108,7 @@ class Exchange:
             self._registry.stop_turn(session_id)  # if it was cancelled by this
             self._registry.wake(live)
             if known:
-                return _repeat(live.state, known[0])
+                return _repeat(live.state, known[0], message)
             accepted = records[-1]
             cursor = Cursor(accepted.seq, 0, accepted.epoch)
             return _receipt(live.state, message, cursor=cursor, position=position(live.state, message.turn_id))
@@ -125,7 +127,7 @@ class Exchange:
             InvalidArgument: no such turn, or one that was taken back.
         """
         state = await self._operations.peek(session_id)
-        accepted = next((accepted for accepted in _all_accepted(state) if accepted.message.turn_id == turn_id), None)
+        accepted = find_accepted(state, turn_id)
         if accepted is None:
             raise InvalidArgument(f"there is no turn {turn_id!r}", hint="history() shows the turns")
         return Cursor(accepted.seq, 0, accepted.epoch)
@@ -291,19 +293,14 @@ def _receipt(state: SessionState, message: MessageAccepted, *, cursor: Cursor, p
     )
 
 
-def _repeat(state: SessionState, turn_id: str) -> Receipt:
-    accepted = next((accepted for accepted in _all_accepted(state) if accepted.message.turn_id == turn_id), None)
+def _repeat(state: SessionState, turn_id: str, message: MessageAccepted) -> Receipt:
+    accepted = find_accepted(state, turn_id)
     if accepted is None:
         raise InvalidArgument(
             "the message of this idempotency key, or turn id, was taken back", hint="send it with a new one"
         )
+    if not accepted.is_edited:
+        check_repeat(message, accepted.message)
     cursor = Cursor(accepted.seq, 0, accepted.epoch)
     receipt = _receipt(state, accepted.message, cursor=cursor, position=position(state, turn_id))
     return msgspec.structs.replace(receipt, is_repeat=True)
-
-
-def _all_accepted(state: SessionState) -> Iterator[Accepted]:
-    yield from state.queue
-    for turn in state.turns:
-        yield turn.accepted
-        yield from (joined.accepted for joined in turn.joined)

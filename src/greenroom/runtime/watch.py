@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from greenroom.core.overlap import arrival, cancellation, is_known, withdrawal
+from greenroom.core.overlap import arrival, cancellation, check_repeat, known_turn_id, withdrawal
 from greenroom.errors import Conflict, GreenroomError, LogUnavailable, SessionNotFound
 from greenroom.events import (
     ApprovalDecided,
@@ -53,12 +53,17 @@ class Watch:
             self._task = self._registry.tasks.start(self._run(), name="watch other processes", done=self._on_done)
 
     async def post(self, live: LiveSession, event: T) -> T:
-        """Leaves a message or a stop for the owner of the session; returns it, or what waits there under the same key."""
+        """Leaves a message or a stop for the owner of the session; returns it, or the same message if it waits there already.
+
+        Raises:
+            InvalidArgument: another message waits there under the same turn id or idempotency key.
+        """
         inbox = self._registry.store.inbox
-        if isinstance(event, MessageAccepted) and event.idempotency_key:
+        if isinstance(event, MessageAccepted):
             for item in await inbox.pending(live.session_id):
                 waiting = _inbox_decoder.decode(item.body)
-                if isinstance(waiting, type(event)) and waiting.idempotency_key == event.idempotency_key:
+                if isinstance(waiting, type(event)) and _has_a_name_of(waiting, event):
+                    check_repeat(event, waiting)
                     return waiting
         await inbox.post(live.session_id, _encoder.encode(event))
         # Until the owner has taken it, it is our business: the owner may be about to become idle, or to die.
@@ -137,7 +142,7 @@ class Watch:
         match event:
             case MessageAccepted():
                 # It was checked when it was accepted, and acknowledged: now it is taken, whatever has changed.
-                await live.change(lambda state: () if is_known(state, event) else arrival(state, event))
+                await live.change(lambda state: () if known_turn_id(state, event) else arrival(state, event))
             case MessageEdited() | MessageWithdrawn():
                 await live.change(lambda state: (event,) if withdrawal(state, event.turn_id) else ())
             case CancelRequested():
@@ -163,3 +168,8 @@ class Watch:
         self._task = None
         if not task.cancelled() and (failure := task.exception()) is not None:
             logger.error("watching other processes failed", exc_info=failure)
+
+
+def _has_a_name_of(waiting: MessageAccepted, message: MessageAccepted) -> bool:
+    has_its_key = bool(message.idempotency_key) and waiting.idempotency_key == message.idempotency_key
+    return has_its_key or waiting.turn_id == message.turn_id
