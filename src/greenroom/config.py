@@ -91,11 +91,7 @@ _CONFIG_TYPES: Final = {field.name: field.type for field in msgspec.structs.fiel
 _LABEL_TYPES: Final = {field.name: field.type for field in msgspec.structs.fields(SessionLabels)}
 CONFIG_FIELDS: Final = tuple(_CONFIG_TYPES)
 LABEL_FIELDS: Final = tuple(_LABEL_TYPES)
-SETTING_NAMES: Final = tuple(
-    sorted(
-        {*CONFIG_FIELDS, *LABEL_FIELDS, "user_id"} - {"llm_model", "backend", "persona_name", "additional_tools"},
-    )
-)
+SETTING_NAMES: Final = tuple(sorted({*CONFIG_FIELDS, *LABEL_FIELDS, "user_id"}))
 
 
 class LeftOut(str):
@@ -130,8 +126,7 @@ def parse_patch(values: Mapping[str, Any]) -> Patch:
         InvalidArgument: a value of the wrong type or out of its range.
         NotSupported: a setting that this version refuses.
     """
-    known = {*CONFIG_FIELDS, *LABEL_FIELDS, "user_id"}
-    if unknown := sorted(set(values) - known):
+    if unknown := sorted(set(values) - set(SETTING_NAMES)):
         raise UnknownSetting(
             f"unknown setting{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown))}",
             hint=f"the settings are {', '.join(SETTING_NAMES)}",

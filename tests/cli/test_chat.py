@@ -213,6 +213,7 @@ def test_a_home_that_cannot_be_made(run: Run, tmp_path: Path) -> None:
     ran = run("chat", "-m", "x", "--backend", "scripted", "--home", str(tmp_path / "file" / "home"))
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith("error: the database cannot be made or written")
+    assert "database: " in ran.err, "and where"
 
 
 # --- signals and pipes --------------------------------------------------------------------------------------------------

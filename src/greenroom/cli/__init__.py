@@ -41,7 +41,7 @@ def _run(arguments: list[str]) -> int:
         print_error(error.format_message(), f"{command} --help shows what it takes")
         return error.exit_code
     except GreenroomError as error:
-        print_error(error.message, hint_of(error))
+        print_error(error.message, hint_of(error), where=getattr(error, "__notes__", ()))
         return exit_code(error)
     except (KeyboardInterrupt, typer.Abort):
         return FAILURE

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 from greenroom.errors import (
@@ -132,9 +132,11 @@ def print_note(text: str) -> None:
     sys.stderr.flush()
 
 
-def print_error(message: str, hint: str | None = None) -> None:
-    """Says on standard error what went wrong, and what would help."""
+def print_error(message: str, hint: str | None = None, *, where: Iterable[str] = ()) -> None:
+    """Says on standard error what went wrong, where, and what would help."""
     sys.stderr.write(f"{_styled('error:', '1;31', sys.stderr)} {on_one_line(message)}\n")
+    for place in where:
+        sys.stderr.write(f"{on_one_line(place)}\n")
     if hint:
         sys.stderr.write(f"{_styled('hint:', '1', sys.stderr)} {on_one_line(hint)}\n")
     sys.stderr.flush()
