@@ -183,7 +183,7 @@ async def test_max_steps_ends_a_loop(open_stage: OpenStage) -> None:
 async def test_invalid_arguments_do_not_loop_for_ever(open_stage: OpenStage) -> None:
     stage = open_stage(lambda _: Call("roll_dice", '{"notation": '))
     session_id = await stage.session()
-    events = await run_of(stage.manager.stream_response(session_id, "Roll"), broken_arguments=True)
+    events = await run_of(stage.manager.stream_response(session_id, "Roll"))
     error_of(events)
     assert stage.backend.request_count <= 25
 

@@ -271,7 +271,7 @@ async def test_a_stream_that_breaks_in_the_middle_ends_in_an_error(
 ) -> None:
     stage = open_stage(lambda request: "Fine." if "Again" in str(words(request)) else [*before, end])
     session_id = await stage.session()
-    events = await run_of(stage.manager.stream_response(session_id, "Ask"), broken_arguments=True)
+    events = await run_of(stage.manager.stream_response(session_id, "Ask"))
 
     assert error_of(events)["code"] in {"backend_garbled", "backend_unavailable"}
     assert results_of(events) == []

@@ -39,6 +39,7 @@ from greenroom.events import (
 )
 from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted, TextPart, Usage
 from greenroom.protocols.agui_messages import all_messages, messages_before, messages_until
+from greenroom.protocols.closing import closing
 from greenroom.protocols.ids import call_parent_id, part_id, result_id
 
 PROTOCOL_VERSION: Final = "1.0"
@@ -112,11 +113,11 @@ class AguiProjection:
         """
         match payload:
             case PartDelta():
-                return (self._open[payload.part].content + _encoder.encode(payload.delta).decode() + "}",)
+                return self._open[payload.part].more(payload.delta)
             case PartStarted():
                 return self._part_started(payload)
             case PartEnded():
-                return self._open.pop(payload.part).ends
+                return self._open.pop(payload.part).end()
             case TurnStarted():
                 return self._turn_started(payload)
             case SessionRewound():
@@ -216,7 +217,9 @@ class AguiProjection:
                     encoded({"type": "REASONING_MESSAGE_START", "messageId": own_id, "role": "reasoning"}),
                 )
             case "tool_call":
-                self._open[part.part] = _Open("TOOL_CALL_ARGS", "toolCallId", part.call_id, ("TOOL_CALL_END",))
+                self._open[part.part] = _Open(
+                    "TOOL_CALL_ARGS", "toolCallId", part.call_id, ("TOOL_CALL_END",), is_json=True
+                )
                 parent = call_parent_id(self._turn_id, step.step, step.attempt)
                 name = tool_name(part.name)
                 start = {"type": "TOOL_CALL_START", "toolCallId": part.call_id, "toolCallName": name}
@@ -340,7 +343,7 @@ class AguiProjection:
         return events
 
     def _step_ended(self) -> Sequence[str]:
-        events = [event for part in self._open.values() for event in part.ends]
+        events = [event for part in self._open.values() for event in part.end()]
         self._open = {}
         if self._step is not None:
             events.append(encoded({"type": "STEP_FINISHED", "stepName": _step_name(self._step)}))
@@ -369,11 +372,24 @@ class AguiProjection:
 class _Open:
     """A part that is open at the client, with the beginning of its content events made once."""
 
-    __slots__ = ("content", "ends")
+    __slots__ = ("_content", "_ends", "_said")
 
-    def __init__(self, content_type: str, id_name: str, own_id: str, ends: Sequence[str]) -> None:
-        self.content = encoded({"type": content_type, id_name: own_id})[:-1] + ',"delta":'
-        self.ends = tuple(encoded({"type": end, id_name: own_id}) for end in ends)
+    def __init__(
+        self, content_type: str, id_name: str, own_id: str, ends: Sequence[str], *, is_json: bool = False
+    ) -> None:
+        self._content = encoded({"type": content_type, id_name: own_id})[:-1] + ',"delta":'
+        self._said: list[str] | None = [] if is_json else None
+        self._ends = tuple(encoded({"type": end, id_name: own_id}) for end in ends)
+
+    def more(self, delta: str) -> Sequence[str]:
+        if self._said is not None:
+            self._said.append(delta)
+        return (self._content + _encoder.encode(delta).decode() + "}",)
+
+    def end(self) -> Sequence[str]:
+        """Returns what closes the part; JSON that broke off is closed first."""
+        rest = closing("".join(self._said)) if self._said is not None else ""
+        return (*self.more(rest), *self._ends) if rest else self._ends
 
 
 def _step_name(step: StepStarted) -> str:

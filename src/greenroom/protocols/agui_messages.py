@@ -23,6 +23,7 @@ from greenroom.messages import (
     TextPart,
     ToolCallPart,
 )
+from greenroom.protocols.closing import closing
 from greenroom.protocols.ids import call_parent_id, part_id, result_id
 
 
@@ -110,7 +111,7 @@ def _step(turn: TurnHistory, step: StepState, running: Assembly | None = None) -
                     parent_id = call_parent_id(turn.turn_id, step.number, step.attempt)
                     parent = {"id": parent_id, "role": "assistant", "toolCalls": []}
                     messages.append(parent)
-                function = {"name": tool_name(part.name), "arguments": part.arguments}
+                function = {"name": tool_name(part.name), "arguments": part.arguments + closing(part.arguments)}
                 parent["toolCalls"].append({"id": part.call_id, "type": "function", "function": function})
             case OpaquePart():
                 pass

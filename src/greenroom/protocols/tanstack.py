@@ -14,6 +14,7 @@ from greenroom.core.session import SessionState, StepState, TurnHistory
 from greenroom.core.transcript import tool_name
 from greenroom.messages import OpaquePart, ReasoningPart, RefusalPart, TextPart, ToolCallPart
 from greenroom.protocols.agui_messages import content_of
+from greenroom.protocols.closing import closing
 from greenroom.protocols.ids import answer_id, result_id
 
 
@@ -51,7 +52,7 @@ def _parts(step: StepState) -> list[dict[str, Any]]:
                 parts.append({"type": "thinking", "content": part.text})
             case ToolCallPart():
                 call = {"type": "tool-call", "id": part.call_id, "name": tool_name(part.name)}
-                parts.append(call | {"arguments": part.arguments, "state": "input-complete"})
+                parts.append(call | {"arguments": part.arguments + closing(part.arguments), "state": "input-complete"})
             case OpaquePart():
                 pass
     for returned in step.results.values():
