@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 
@@ -12,7 +13,7 @@ from greenroom.backends.scripted import Say, ScriptedBackend
 from greenroom.core.session import replayed
 from greenroom.core.transcript import render
 from greenroom.events import MessageAccepted, TurnEnded
-from greenroom.limits import DEFAULT_LIMITS
+from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.logs.memory import MemoryStore
 from greenroom.testing.faulty_log import Fault, FaultyStore
 from harness import HERE, Bench, stage, step_for
@@ -54,7 +55,8 @@ async def test_every_append_can_fail(kind: Fault) -> None:
 @pytest.mark.virtual_time
 async def test_a_log_that_stays_down_is_told_to_the_reader_and_the_session_goes_on_later() -> None:
     store = FaultyStore(MemoryStore())
-    async with stage([[Say("never")], [Say("later")], [Say("later")]], store=store) as opened:
+    limits = Limits(revive_wait_s_max=2.0)
+    async with stage([[Say("never")], [Say("later")], [Say("later")]], store=store, limits=limits) as opened:
         await opened.create()
         receipt = await opened.send()
         store.log.fail_reads(1000)
@@ -66,6 +68,10 @@ async def test_a_log_that_stays_down_is_told_to_the_reader_and_the_session_goes_
         cursor = parse_cursor(receipt.cursor)
         events = [e async for e in turn_events(opened.registry, HERE, turn_id=receipt.turn_id, cursor=cursor)]
         assert json.loads(events[-1])["code"] == "log_unavailable"
+        await asyncio.sleep(100)
+        before = store.log.reads_failed
+        await asyncio.sleep(100)
+        assert 50 <= store.log.reads_failed - before <= 200, "looks again every two seconds, with jitter"
         store.log.fail_reads(0)
         store.log._faults.clear()
         assert '"RUN_FINISHED"' in (await opened.answer("again"))[-1]

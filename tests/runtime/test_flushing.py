@@ -12,6 +12,7 @@ import pytest
 from greenroom.backends.scripted import Pause, Say, ScriptedBackend
 from greenroom.events import NoticeGiven, Record, StepProgress, TurnEnded
 from greenroom.interfaces import BackendRequest, EventLog, PendingAppend
+from greenroom.limits import Limits
 from greenroom.logs.memory import MemoryStore
 from greenroom.messages import PartDelta
 from greenroom.runtime.flushing import WINDOW_SESSIONS_MAX
@@ -53,6 +54,29 @@ async def progress(opened: Stage, session_id: str) -> list[str]:
         for event in events
         if isinstance(event, StepProgress)
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [(["a" * 9, "b"], ["a" * 9 + "b"]), (["a" * 10, "b"], ["a" * 10, "b"])],
+    ids=["just below flush_bytes_max", "at it"],
+)
+async def test_how_much_waits_to_be_written(said: list[str], written: list[str]) -> None:
+    script = [[Say(said[:1]), Pause(0.001), Say(said[1:])]]
+    async with stage(script, limits=Limits(flush_bytes_max=10, flush_ms_max=50)) as opened:
+        await opened.create()
+        await opened.answer()
+        assert [piece for piece in await progress(opened, HERE) if piece] == written
+
+
+@pytest.mark.parametrize(
+    ("pause_s", "written"), [(0.049, ["ab"]), (0.051, ["a", "b"])], ids=["just within flush_ms_max", "after it"]
+)
+async def test_how_long_it_waits_to_be_written(pause_s: float, written: list[str]) -> None:
+    async with stage([[Say("a"), Pause(pause_s), Say("b")]], limits=Limits(flush_ms_max=50)) as opened:
+        await opened.create()
+        await opened.answer()
+        assert [piece for piece in await progress(opened, HERE) if piece] == written
 
 
 async def test_sessions_that_stream_at_the_same_time_are_written_together() -> None:

@@ -15,6 +15,7 @@ from greenroom.backends.scripted import Call, Fail, Gate, Say, ScriptedBackend, 
 from greenroom.errors import BackendUnavailable
 from greenroom.events import ToolReturned, TurnEnded, TurnSuspended
 from greenroom.interfaces import BackendRequest, ToolContext
+from greenroom.limits import Limits
 from greenroom.messages import PartDelta, PartStarted, StreamItem, Usage, UsageCounted
 from harness import HERE, Bench, CountingTool, Stage, stage, until_idle
 
@@ -108,6 +109,22 @@ async def test_while_a_tool_runs_also_one_that_ignores_it(ignores_s: float, capl
         seq = len(await opened.events())
         await asyncio.sleep(ignores_s)
         assert len(await opened.events()) == seq, "what was left behind changes nothing"
+
+
+@pytest.mark.parametrize(("ignores_s", "is_left"), [(0.19, False), (0.21, True)])
+async def test_how_long_a_tool_may_take_to_end(
+    ignores_s: float, is_left: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(ScriptedBackend([[Call("pay")], "Fine."]))
+    bench.pay = tool = Stubborn("pay", ignores_s=ignores_s)
+    async with stage(bench=bench, limits=Limits(stop_s_max=0.2)) as opened:
+        await opened.create()
+        await opened.send()
+        await tool.started.wait()
+        with caplog.at_level(logging.WARNING, "greenroom"):
+            await stops(opened)
+        assert ("ignores being stopped" in caplog.text) == is_left
+        await goes_on(opened)
 
 
 async def test_a_tool_that_ignores_its_time_limit_is_left_behind() -> None:

@@ -251,6 +251,14 @@ async def test_the_largest_body_and_one_above(open_web: OpenWeb, length: dict[st
     is_error(await web.post("/v1/sessions", data=fits + b" ", headers=length), 413, "limit_exceeded")
 
 
+async def test_the_largest_bundle_and_one_above(open_web: OpenWeb) -> None:
+    web = open_web(config={"limits": {"import_bytes_max": 200}})
+    headers = {"content-type": "application/zip"}
+    path = "/v1/sessions/import"
+    is_error(await web.post(path, data=b"x" * 200, headers=headers), 422, "invalid_stream")  # taken, and no bundle
+    is_error(await web.post(path, data=b"x" * 201, headers=headers), 413, "limit_exceeded")
+
+
 async def test_the_last_body_in_memory_and_one_above(open_web: OpenWeb) -> None:
     gate = Gate()
     web = open_web([[gate, Say("done")]], config={"limits": {"request_bodies_bytes_max": 300}})

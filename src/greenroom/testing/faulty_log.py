@@ -49,10 +49,12 @@ class FaultyLog:
 
     Attributes:
         appends: how many appends were asked for so far.
+        reads_failed: how many reads have failed so far.
     """
 
     def __init__(self, log: EventLog, faults: Mapping[int, Fault]) -> None:
         self.appends = 0
+        self.reads_failed = 0
         self._log = log
         self._faults = dict(faults)
         self._reached: dict[int, asyncio.Event] = {}
@@ -120,6 +122,7 @@ class FaultyLog:
         """
         if self._reads_to_fail:
             self._reads_to_fail -= 1
+            self.reads_failed += 1
             raise LogUnavailable("reading fails, as planned")
         return await self._log.read(session_id, after_seq=after_seq, limit=limit)
 
