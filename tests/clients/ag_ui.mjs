@@ -45,7 +45,7 @@ const outcome = async (running) => {
 };
 
 let pending = Promise.resolve();
-let runId;
+let runId, answered;
 for (const step of spec.steps) {
   switch (step.do) {
     case "send": {
@@ -62,7 +62,7 @@ for (const step of spec.steps) {
     }
     case "rerun": // the same request again, as often as it breaks
       for (let attempt = 0; attempt < 600; attempt += 1) {
-        await outcome(agent.runAgent({ runId }));
+        await outcome(agent.runAgent({ runId, ...(answered ? { resume: answered } : {}) }));
         const last = events.at(-1)?.type;
         if (last === "RUN_FINISHED" || (last === "RUN_ERROR" && outcomes.at(-1).ok)) break;
         await sleep(50);
@@ -72,7 +72,9 @@ for (const step of spec.steps) {
       await outcome(agent.connectAgent({ runId: randomUUID() }));
       break;
     case "resume":
-      await outcome(agent.runAgent({ runId: step.runId ?? randomUUID(), resume: agent.pendingInterrupts.map((interrupt) => ({ interruptId: interrupt.id, status: "resolved", payload: { approved: step.approved } })) }));
+      runId = step.runId ?? randomUUID();
+      answered = agent.pendingInterrupts.map(({ id }) => ({ interruptId: id, status: step.status ?? "resolved", payload: step.payload }));
+      await outcome(agent.runAgent({ runId, resume: answered }));
       break;
     case "await":
       await pending;

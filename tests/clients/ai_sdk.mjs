@@ -71,7 +71,7 @@ for (const step of spec.steps) {
     case "approve":
       for (const part of chat.messages.at(-1).parts) {
         if (part.state === "approval-requested") {
-          await chat.addToolApprovalResponse({ id: part.approval.id, approved: step.approved });
+          await chat.addToolApprovalResponse({ id: part.approval.id, approved: step.approved, reason: step.reason });
         }
       }
       await chat.sendMessage();

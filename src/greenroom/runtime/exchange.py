@@ -45,12 +45,12 @@ from greenroom.runtime.watch import Watch
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """An accepted message: it is durable, and will be answered.
+    """An accepted message, or decision: it is durable, and will be answered.
 
     Attributes:
         position: how many turns come before its own; 0 means that it is answered now.
         cursor: position from which `attach` shows the turn.
-        is_repeat: the idempotency key was known; nothing was added.
+        is_repeat: it had come before; nothing was added.
     """
 
     session_id: str
@@ -174,12 +174,12 @@ class Exchange:
             is_foreign = await self._is_foreign(live)
             before = Cursor(live.state.seq, 0, live.state.epoch)
             if is_foreign:
-                if events := decide(live.state):
-                    [event] = events
+                added: Sequence[object] = decide(live.state)
+                for event in added:
                     assert isinstance(event, ApprovalDecided)
                     await self._watch.post(live, event)
             else:
-                await live.change(decide)
+                added = await live.change(decide)
                 self._registry.wake(live)
             state = live.state
             turn = next(turn for turn in reversed(state.turns) if _question(turn.steps, decided.approval_id))
@@ -189,6 +189,7 @@ class Exchange:
                 message_id=turn.message.message_id,
                 position=0,
                 cursor=str(before),
+                is_repeat=not added,
             )
 
         return await attempted(self._registry, session_id, attempt)

@@ -57,8 +57,9 @@ async def _run(call: Call, body: RunAgentInput, *, persona_name: str | None) -> 
         case Follow(turn_id=turn_id):
             joins = True  # the client has lost the stream, and may have a part of it
         case Decide(decisions=decisions):
-            receipt = await decide(call, session_id, decisions)
-            turn_id, cursor = receipt.turn_id, cursor or receipt.cursor
+            receipts = await decide(call, session_id, decisions)
+            turn_id, joins = receipts[0].turn_id, all(receipt.is_repeat for receipt in receipts)
+            cursor = cursor or (None if joins else receipts[0].cursor)
         case Send(said=said, rewind_to=rewound):
             call.sessions.check_message(said.text, said.attachments)
             if state is None:
@@ -81,13 +82,13 @@ async def _run(call: Call, body: RunAgentInput, *, persona_name: str | None) -> 
     return call.stream(batches, protocol=dialect, headers=headers)
 
 
-async def decide(call: Call, session_id: str, decisions: Sequence[Decision]) -> Receipt:
-    """Tells the session what a person has decided; returns where the turn goes on.
+async def decide(call: Call, session_id: str, decisions: Sequence[Decision]) -> Sequence[Receipt]:
+    """Tells the session what a person has decided; the first receipt says where the turn goes on.
 
     Raises:
         GreenroomError: as `AgentManager.approve`.
     """
-    receipts = [
+    return [
         await call.sessions.approve(
             session_id,
             decision.approval_id,
@@ -97,7 +98,6 @@ async def decide(call: Call, session_id: str, decisions: Sequence[Decision]) -> 
         )
         for decision in decisions
     ]
-    return receipts[0]
 
 
 async def join(call: Call) -> Answer:

@@ -36,7 +36,7 @@ async def chat(call: Call) -> Answer:
         case Follow(turn_id=turn_id):
             return await _stream(call, session_id, turn_id, joins=True)
         case Decide(decisions=decisions):
-            receipt = await decide(call, session_id, decisions)
+            receipt, *_ = await decide(call, session_id, decisions)
             return await _stream(call, session_id, receipt.turn_id, cursor=receipt.cursor)
         case Send(said=said, rewind_to=rewound):
             call.sessions.check_message(said.text, said.attachments)
