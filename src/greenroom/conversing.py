@@ -18,7 +18,7 @@ from greenroom.core.view import Message, PendingApproval, QueuedMessage, history
 from greenroom.errors import GreenroomError, InvalidArgument, LimitExceeded, SessionNotFound
 from greenroom.events import ApprovalDecided, Decision
 from greenroom.installation import Installation, Opened
-from greenroom.message_input import AttachmentInput, accepted_message, message_parts
+from greenroom.message_input import AttachmentInput, accepted_message, checked_id, message_parts
 from greenroom.protocols.agui import error_event
 from greenroom.protocols.projection import ProtocolName, check_protocol
 from greenroom.runtime.exchange import Receipt
@@ -280,6 +280,7 @@ class Conversing:
         *,
         arguments: Mapping[str, Any] | None = None,
         reason: str | None = None,
+        run_id: str | None = None,
     ) -> Receipt:
         """Takes down what a person has decided about a call; the turn goes on by itself. The same decision again is harmless.
 
@@ -289,6 +290,7 @@ class Conversing:
             decision: `approve` or `deny`.
             arguments: with `approve`: run the call with these instead. They have to fit the tool.
             reason: for the model to read.
+            run_id: what the rest of the turn is called, where an answer begins a new run (AG-UI).
 
         Returns:
             where the turn goes on: `attach` shows it from the receipt's cursor.
@@ -311,6 +313,7 @@ class Conversing:
             decision=decision,
             arguments=self._encoded(arguments) if arguments is not None else None,
             reason=self._reason(reason),
+            run_id="" if run_id is None else checked_id("run_id", run_id),
         )
         return await opened.exchange.approve(session_id, decided)
 

@@ -234,6 +234,7 @@ class ApprovalDecided(_Event, frozen=True, kw_only=True, tag="approval_decided")
     Attributes:
         arguments: JSON object that replaces the model's arguments, if not `None`.
         reason: what the person said about it; the model reads it.
+        run_id: what the rest of the turn is called where an answer to a question begins a new run (AG-UI); empty for the turn's id.
     """
 
     approval_id: str
@@ -241,6 +242,7 @@ class ApprovalDecided(_Event, frozen=True, kw_only=True, tag="approval_decided")
     decision: Decision
     arguments: str | None = None
     reason: str = ""
+    run_id: str = ""
 
 
 class TurnSuspended(_Event, frozen=True, kw_only=True, tag="turn_suspended"):

@@ -61,8 +61,8 @@ def accepted_message(
     if idempotency_key is not None:
         _check_text("idempotency_key", idempotency_key, _KEY_CHARACTERS_MAX)
     return MessageAccepted(
-        message_id=new_id("m", at_ms) if message_id is None else _checked_id("message_id", message_id),
-        turn_id=new_id("t", at_ms) if turn_id is None else _checked_id("turn_id", turn_id),
+        message_id=new_id("m", at_ms) if message_id is None else checked_id("message_id", message_id),
+        turn_id=new_id("t", at_ms) if turn_id is None else checked_id("turn_id", turn_id),
         parts=parts,
         custom_prompt=custom_prompt,
         idempotency_key=idempotency_key or "",
@@ -87,7 +87,12 @@ def message_parts(text: str, attachments: Sequence[AttachmentInput], *, limits: 
     return (*files, *texts)
 
 
-def _checked_id(what: str, text: object) -> str:
+def checked_id(what: str, text: object) -> str:
+    """Returns an id that the sender has chosen.
+
+    Raises:
+        InvalidArgument: it cannot be one.
+    """
     if isinstance(text, str) and re.fullmatch(ID_PATTERN, text):
         return text
     raise InvalidArgument(

@@ -38,5 +38,16 @@ if (spec.joins) {
 } else {
   await sending;
 }
+if (spec.answer) {
+  // At once, or in a page that is opened anew and has only what the server tells.
+  const page = spec.reload ? open(true) : { client, errors };
+  if (spec.reload) page.client.attach?.();
+  for (let n = 0; n < 400 && page.client.getInterrupts().length === 0; n += 1) await sleep(10);
+  result.asked = page.client.getInterrupts().map(({ kind, canResolve, toolCallId, metadata, id }) => ({ kind, canResolve, toolCallId, metadata, id }));
+  result.before = page.client.getMessages();
+  for (const interrupt of page.client.getInterrupts()) interrupt.resolveInterrupt(spec.answer);
+  for (let n = 0; n < 400 && (page.client.getInterrupts().length > 0 || page.client.getIsLoading?.()); n += 1) await sleep(10);
+  result.answered = { text: textOf(page.client), messages: page.client.getMessages(), errors: page.errors };
+}
 result.sent = { text: textOf(client), messages: client.getMessages(), errors };
 process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));

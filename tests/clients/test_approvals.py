@@ -128,3 +128,23 @@ async def test_a_run_that_breaks_behind_the_decision(served: Served, session_id:
     assert said(result) == texts(MESSAGE)
     ids = [message["id"] for message in result["messages"]]
     assert len(set(ids)) == len(ids)
+
+
+# --- TanStack AI --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reload", [False, True], ids=["at once", "after the page was loaded anew"])
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [({"approved": True}, "1"), ({"approved": True, "editedArgs": {"notation": "2d1"}}, "2"), ({"approved": False}, "declined")],
+    ids=["approved", "approved with other arguments", "denied"],
+)  # fmt: skip
+async def test_tanstack_answers(served: Served, session_id: str, answer: Json, outcome: str, reload: object) -> None:
+    spec = {"url": f"{served.url}/agui", "thread": session_id, "text": MESSAGE, "answer": answer, "reload": reload}
+    result = await drive("tanstack", spec)
+    assert [(asked["canResolve"], asked["metadata"]["toolName"]) for asked in result["asked"]] == [(True, "roll_dice")]
+    answered = result["answered"]
+    assert answered["errors"] == []
+    assert answered["text"] == texts(MESSAGE)
+    (told,) = [part for m in answered["messages"] for part in m["parts"] if part["type"] == "tool-result"]
+    assert outcome in told["content"]

@@ -300,3 +300,34 @@ async def test_a_front_end_sees_the_question_and_the_rest_of_the_turn(open_stage
     assert types(rest)[:3] == ["RUN_STARTED", "CUSTOM", "TOOL_CALL_RESULT"]
     assert text_of(rest) == "I read: a.txt is gone"
     assert rest[-1]["outcome"]["type"] == "success"
+
+
+async def test_the_rest_of_a_turn_is_a_run_of_its_own_name(open_stage: OpenStage) -> None:
+    files = Files()
+    stage = open_stage(script(DELETE), toolsets=[files])
+    session_id = await stage.session(additional_tools=["Files"], approval=ASK)
+    receipt = await stage.manager.send(session_id, "delete it", turn_id="run-1")
+    asked = [parsed(frame.data) async for frame in stage.manager.attach(session_id, turn_id="run-1")]
+    approval_id = asked[-1]["outcome"]["interrupts"][0]["id"]
+    decided = await stage.manager.approve(session_id, approval_id, "approve", run_id="run-2")
+    rest = [parsed(frame.data) async for frame in stage.manager.attach(session_id, decided.cursor)]
+    assert (rest[0]["runId"], rest[0]["parentRunId"], rest[-1]["runId"]) == ("run-2", "run-1", "run-2")
+    whole = [parsed(frame.data) async for frame in stage.manager.attach(session_id, receipt.cursor, turn_id="run-1")]
+    assert [event["runId"] for event in whole if event["type"] == "RUN_STARTED"] == ["run-1", "run-2"]
+    snapshot = [parsed(frame.data) async for frame in stage.manager.attach(session_id)]
+    assert (snapshot[0]["runId"], snapshot[-1]["runId"]) == ("run-2", "run-2")
+    with pytest.raises(InvalidArgument, match="'run-2' is that of another message"):
+        await stage.manager.send(session_id, "again", turn_id="run-2")
+
+
+async def test_a_name_that_is_in_use_names_no_run(open_stage: OpenStage) -> None:
+    stage = open_stage(script(DELETE), toolsets=[Files()])
+    session_id = await stage.session(additional_tools=["Files"], approval=ASK)
+    await run_of(stage.manager.stream_response(session_id, "delete it"))
+    [approval] = await stage.manager.approvals(session_id)
+    decided = await stage.manager.approve(session_id, approval.approval_id, "approve", run_id=approval.turn_id)
+    rest = [parsed(frame.data) async for frame in stage.manager.attach(session_id, decided.cursor)]
+    assert rest[0]["runId"] == approval.turn_id
+    assert "parentRunId" not in rest[0]
+    with pytest.raises(InvalidArgument, match="run_id"):
+        await stage.manager.approve(session_id, approval.approval_id, "approve", run_id="a/b")

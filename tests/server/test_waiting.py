@@ -55,6 +55,11 @@ async def test_an_agui_client_that_answers_gets_what_comes_behind_its_answer(ope
     kinds = [event["type"] for _, event in rest.frames]
     assert (kinds[0], kinds[-1], kinds.count("RUN_STARTED")) == ("RUN_STARTED", "RUN_FINISHED", 1)
     assert rest.text == "It is 1.", "the client has what was said before"
+    assert {event["runId"] for _, event in rest.frames if "runId" in event} == {"run-2"}
+    joined = await web.get(f"/agui?threadId={SESSION}&runId=run-2")
+    assert (joined.frames[0][1]["runId"], joined.frames[-1][1]["runId"]) == ("run-2", "run-2")
+    by_id_alone = await web.get("/agui?offset=-1&runId=run-2")
+    assert by_id_alone.frames == joined.frames
 
 
 async def test_a_call_is_denied(open_web: OpenWeb) -> None:

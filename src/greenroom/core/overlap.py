@@ -112,7 +112,7 @@ def known_turn_id(state: SessionState, message: MessageAccepted) -> str | None:
     """Returns the turn of a message that the log has, itself or under its idempotency key; `None` if it is new."""
     if message.idempotency_key and message.idempotency_key in state.keys:
         return state.keys[message.idempotency_key]
-    return message.turn_id if state.knows_turn(message.turn_id) else None
+    return state.turn_of_run(message.turn_id)
 
 
 def find_accepted(state: SessionState, turn_id: str) -> Accepted | None:
@@ -129,7 +129,7 @@ def check_repeat(message: MessageAccepted, former: MessageAccepted) -> None:
     if message.parts == former.parts:
         return
     by_key = bool(message.idempotency_key) and message.idempotency_key == former.idempotency_key
-    what, name = ("idempotency key", message.idempotency_key) if by_key else ("turn id", former.turn_id)
+    what, name = ("idempotency key", message.idempotency_key) if by_key else ("turn id", message.turn_id)
     raise other_message(what, name)
 
 

@@ -192,6 +192,12 @@ class TurnHistory:
         return self.message.turn_id
 
     @property
+    def run_id(self) -> str:
+        """Id of its last run: its own, or what the last decision called the rest of it."""
+        decided = (event for step in reversed(self.steps) for event in reversed(list(step.decisions.values())))
+        return next((event.run_id for event in decided if event.run_id), self.turn_id)
+
+    @property
     def outcome(self) -> TurnOutcome | None:
         """How the turn ended, or `None` while it runs."""
         return self.ended.outcome if self.ended else None
@@ -211,7 +217,7 @@ class SessionState:
 
     __slots__ = (
         "_limits",
-        "_turn_ids",
+        "_runs",
         "call_ids",
         "keys",
         "notices",
@@ -238,7 +244,7 @@ class SessionState:
         self.notices: dict[str, None] = {}
         self.rewound_seq = 0
         self.rewound_turn_id = ""
-        self._turn_ids: set[str] = set()
+        self._runs: dict[str, str] = {}
         self._limits = limits
 
     @property
@@ -345,9 +351,12 @@ class SessionState:
                 _recount(tally, self._turns_before(record.event.turn_id))
         return tally.summary()
 
-    def knows_turn(self, turn_id: str) -> bool:
-        """Returns whether a turn of that id was ever accepted; ids are not used twice, not even after a rewind."""
-        return turn_id in self._turn_ids
+    def turn_of_run(self, run_id: str) -> str | None:
+        """Returns the turn of that id, or with a run of that id; `None` if there never was one.
+
+        Ids are not used twice, not even after a rewind.
+        """
+        return self._runs.get(run_id)
 
     def _apply_to_session(self, record: Record) -> None:
         match record.event:
@@ -361,7 +370,7 @@ class SessionState:
                 accepted = Accepted(message=event, seq=record.seq, epoch=record.epoch, at_ms=record.at_ms)
                 queued = [waiting.message.overlap for waiting in self.queue]
                 self.queue.insert(place_of(event, queued, is_open=self.turn is not None), accepted)
-                self._turn_ids.add(event.turn_id)
+                self._runs[event.turn_id] = event.turn_id
                 if event.idempotency_key:
                     self.keys[event.idempotency_key] = event.turn_id
             case MessageWithdrawn() as event:
@@ -407,6 +416,8 @@ class SessionState:
                 history.usage = added(history.usage, event.usage)
             case ToolReturned() | ApprovalRequested() | ApprovalDecided():
                 history.steps[-1].apply(event)
+                if isinstance(event, ApprovalDecided) and event.run_id:
+                    self._runs.setdefault(event.run_id, history.turn_id)
             case TurnEnded():
                 history.ended, history.ended_seq = event, record.seq
                 self.turn = None

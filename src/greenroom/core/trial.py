@@ -86,7 +86,7 @@ class Trial:
                 return True
 
     def _accepts(self, event: MessageAccepted) -> bool:
-        if self._state.knows_turn(event.turn_id) or event.turn_id in self._new:
+        if self._state.turn_of_run(event.turn_id) or event.turn_id in self._new:
             return False
         self._new.append(event.turn_id)
         place = place_of(event, [overlap for _, overlap in self._queue], is_open=self._turn is not None)

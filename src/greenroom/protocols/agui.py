@@ -38,6 +38,7 @@ from greenroom.events import (
     TurnSuspended,
 )
 from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted, TextPart, Usage
+from greenroom.protocols.agui_interrupts import interrupt
 from greenroom.protocols.agui_messages import all_messages, messages_before, messages_until
 from greenroom.protocols.closing import closing
 from greenroom.protocols.ids import call_parent_id, part_id, result_id
@@ -45,10 +46,6 @@ from greenroom.protocols.ids import call_parent_id, part_id, result_id
 PROTOCOL_VERSION: Final = "1.0"
 
 _encoder: Final = msgspec.json.Encoder()
-_QUESTIONS: Final = {
-    "run": "May {name} be run?",
-    "run_again": "{name} was interrupted, and nobody knows whether it took effect. Shall it be run again?",
-}
 
 
 def error_event(error: GreenroomError) -> str:
@@ -85,7 +82,7 @@ class AguiProjection:
         self._find_state = find_state
         self._shows_messages = shows_messages
         self._is_legacy = is_legacy
-        self._turn_id = ""
+        self._turn_id = self._run_id = ""
         self._is_running = False
         self._step: StepStarted | None = None
         self._is_void = False
@@ -175,7 +172,7 @@ class AguiProjection:
             )
             events.append(self._run_ended(former.ended if former is not None and former.ended is not None else lost))
         if not self._is_running:
-            self._turn_id = turn.turn_id
+            self._turn_id, self._run_id = turn.turn_id, turn.run_id
             events.append(self._run_started())
         self._usage = _usage_of(turn)
         step = turn.steps[-1] if turn.ended is None and turn.steps else None
@@ -233,7 +230,8 @@ class AguiProjection:
     def _run_started(self) -> str:
         self._is_running, self._is_suspended = True, False
         version = {} if self._is_legacy else {"protocolVersion": PROTOCOL_VERSION}
-        return encoded({"type": "RUN_STARTED", "threadId": self._thread_id, "runId": self._turn_id, **version})
+        parent = {"parentRunId": self._turn_id} if self._run_id != self._turn_id else {}
+        return encoded({"type": "RUN_STARTED", "threadId": self._thread_id, "runId": self._run_id, **parent, **version})
 
     def _rewound(self, rewound: SessionRewound, seq: int) -> Sequence[str]:
         """Returns a run that says nothing but what is left: no other event of the protocol takes messages away."""
@@ -243,7 +241,7 @@ class AguiProjection:
         return self._told(rewound.turn_id, messages_until(state, seq))
 
     def _told(self, turn_id: str, messages: list[dict[str, Any]]) -> Sequence[str]:
-        self._turn_id, self._usage = turn_id, []
+        self._turn_id, self._run_id, self._usage = turn_id, turn_id, []
         snapshot = encoded({"type": "MESSAGES_SNAPSHOT", "messages": messages})
         return self._run_started(), snapshot, self._run_ended(TurnEnded(turn_id=turn_id, outcome="completed"))
 
@@ -255,7 +253,10 @@ class AguiProjection:
             case NoticeGiven():
                 value = {"code": event.code, "text": event.text}
                 return (encoded({"type": "CUSTOM", "name": "greenroom.notice", "value": value}),)
-            case ApprovalRequested() | ApprovalDecided():
+            case ApprovalDecided():
+                self._run_id = (self._is_suspended and event.run_id) or self._run_id
+                return (*self._resumed(), self._approval(event))
+            case ApprovalRequested():
                 return (*self._resumed(), self._approval(event))
             case TurnSuspended():
                 return (self._suspended(),)
@@ -265,17 +266,10 @@ class AguiProjection:
     def _suspended(self) -> str:
         """Returns the end of a run that waits for people; what they decide begins the rest of the turn."""
         self._is_running, self._is_suspended = False, True
-        interrupts = [
-            {
-                "id": asked.approval_id,
-                "reason": "tool_approval",
-                "message": _QUESTIONS[asked.question].format(name=asked.name),
-                "toolCallId": asked.call_id,
-            }
-            for asked in self._asked.values()
-        ]
+        state = self._find_state()
+        interrupts = [interrupt(asked, state) for asked in self._asked.values()]
         outcome = {"type": "interrupt", "interrupts": interrupts}
-        finished = {"type": "RUN_FINISHED", "threadId": self._thread_id, "runId": self._turn_id, "outcome": outcome}
+        finished = {"type": "RUN_FINISHED", "threadId": self._thread_id, "runId": self._run_id, "outcome": outcome}
         return encoded({**finished, "usage": self._usage} if self._usage else finished)
 
     def _resumed(self) -> Sequence[str]:
@@ -315,7 +309,8 @@ class AguiProjection:
         )
 
     def _turn_started(self, started: TurnStarted) -> Sequence[str]:
-        self._turn_id, self._usage, self._open, self._step = started.turn_id, [], {}, None
+        self._turn_id = self._run_id = started.turn_id
+        self._usage, self._open, self._step = [], {}, None
         events = [self._run_started()]
         state = self._find_state() if self._shows_messages else None
         turn = next((turn for turn in state.turns if turn.turn_id == started.turn_id), None) if state else None
@@ -357,7 +352,7 @@ class AguiProjection:
             case "cancelled" if self._is_legacy:
                 return encoded({"type": "RUN_ERROR", "message": "the run was cancelled", "code": "cancelled", **usage})
             case "completed" | "cancelled":
-                finished = {"type": "RUN_FINISHED", "threadId": self._thread_id, "runId": ended.turn_id}
+                finished = {"type": "RUN_FINISHED", "threadId": self._thread_id, "runId": self._run_id}
                 outcome = "success" if ended.outcome == "completed" else "cancelled"
                 return encoded({**finished, "outcome": {"type": outcome}, **usage})
             case "failed" | "interrupted":

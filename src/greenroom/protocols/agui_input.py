@@ -175,11 +175,11 @@ def run_request(run: RunAgentInput, state: SessionState | None) -> Request:
     """
     if run.resume:
         return Decide(decisions=tuple(_decision(entry, number) for number, entry in enumerate(run.resume)))
-    is_known = state is not None and state.knows_turn(run.run_id)
+    known_turn_id = state.turn_of_run(run.run_id) if state is not None else None
     spoken = [(i, message) for i, message in enumerate(run.messages) if message.role in {"user", "assistant", "tool"}]
     if not spoken or spoken[-1][1].role != "user":
-        if is_known:
-            return Follow(turn_id=run.run_id)
+        if known_turn_id is not None:
+            return Follow(turn_id=known_turn_id)
         raise InvalidArgument(
             "messages: there is no new message to answer", hint="the last message has to be a person's"
         )
@@ -188,11 +188,15 @@ def run_request(run: RunAgentInput, state: SessionState | None) -> Request:
         known = known_message(state, kept_id(message.id)) if state is not None else None
         if message.role != "user" or known is not None:
             if not new and known is not None and state is not None:
-                return Follow(turn_id=run.run_id) if is_known else known_again(state, known, _last(spoken, known))
+                if known_turn_id is not None:
+                    return Follow(turn_id=known_turn_id)
+                return known_again(state, known, _last(spoken, known))
             break
         new.insert(0, (number, message))
     said = _joined([_said(message, number) for number, message in new])
-    return followed(state, run.run_id, said) if state is not None and is_known else Send(said=said)
+    if state is not None and known_turn_id is not None:
+        return followed(state, known_turn_id, said)
+    return Send(said=said)
 
 
 def _last(spoken: Sequence[tuple[int, InputMessage]], known: Known) -> Said:
@@ -253,7 +257,7 @@ def _decision(entry: ResumeEntry, number: int) -> Decision:
         raise InvalidArgument(
             f"{where}: it does not say whether the call is approved", hint='{"approved": true or false}'
         )
-    arguments, reason = payload.get("arguments"), payload.get("reason")
+    arguments, reason = payload.get("arguments", payload.get("editedArgs")), payload.get("reason")
     if not isinstance(arguments, dict | None) or not isinstance(reason, str | None):
         raise InvalidArgument(f"{where}: arguments is an object, and reason a text")
     return Decision(approval_id=entry.interrupt_id, is_approved=approved, reason=reason or "", arguments=arguments)

@@ -168,7 +168,9 @@ class Exchange:
 
         def decide(state: SessionState) -> Sequence[Event]:
             asked = self._asked(state, decided)
-            return () if asked is None else (msgspec.structs.replace(decided, call_id=asked.call_id),)
+            # Only behind a question does a new run begin; and an id that is in use names nothing new.
+            run_id = decided.run_id if state.is_waiting and state.turn_of_run(decided.run_id) is None else ""
+            return () if asked is None else (msgspec.structs.replace(decided, call_id=asked.call_id, run_id=run_id),)
 
         async def attempt(live: LiveSession) -> Receipt:
             is_foreign = await self._is_foreign(live)

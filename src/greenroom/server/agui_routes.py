@@ -57,9 +57,11 @@ async def _run(call: Call, body: RunAgentInput, *, persona_name: str | None) -> 
         case Follow(turn_id=turn_id):
             joins = True  # the client has lost the stream, and may have a part of it
         case Decide(decisions=decisions):
-            receipts = await decide(call, session_id, decisions)
-            turn_id, joins = receipts[0].turn_id, all(receipt.is_repeat for receipt in receipts)
-            cursor = cursor or (None if joins else receipts[0].cursor)
+            was_waiting = state is not None and state.is_waiting
+            receipts = await decide(call, session_id, decisions, run_id=body.run_id)
+            # Of a run that did not end where it asked, or went on long ago, the beginning is shown too.
+            joins = not was_waiting or all(receipt.is_repeat for receipt in receipts)
+            turn_id, cursor = receipts[0].turn_id, cursor or (None if joins else receipts[0].cursor)
         case Send(said=said, rewind_to=rewound):
             call.sessions.check_message(said.text, said.attachments)
             if state is None:
@@ -76,13 +78,15 @@ async def _run(call: Call, body: RunAgentInput, *, persona_name: str | None) -> 
             )
             turn_id, joins = receipt.turn_id, receipt.is_repeat
             headers |= turn_headers(receipt)
-    call.place.runs.remember(call.sessions.user_id, turn_id, session_id)
+    call.place.runs.remember(call.sessions.user_id, body.run_id, session_id)
     dialect = _dialect(body)
     batches = await call.sessions.attach(session_id, cursor, protocol=dialect, turn_id=turn_id, joins=joins)
     return call.stream(batches, protocol=dialect, headers=headers)
 
 
-async def decide(call: Call, session_id: str, decisions: Sequence[Decision]) -> Sequence[Receipt]:
+async def decide(
+    call: Call, session_id: str, decisions: Sequence[Decision], *, run_id: str | None = None
+) -> Sequence[Receipt]:
     """Tells the session what a person has decided; the first receipt says where the turn goes on.
 
     Raises:
@@ -95,6 +99,7 @@ async def decide(call: Call, session_id: str, decisions: Sequence[Decision]) -> 
             "approve" if decision.is_approved else "deny",
             arguments=decision.arguments,
             reason=decision.reason or None,
+            run_id=run_id,
         )
         for decision in decisions
     ]
@@ -107,10 +112,10 @@ async def join(call: Call) -> Answer:
         session_id = query.thread_id or await call.place.runs.find(call.sessions, query.run_id)
         if session_id is None:
             raise Refusal(404, "run_not_found", f"no run {query.run_id[:100]!r}", hint="name its threadId too")
-        await call.sessions.check_turn(session_id, query.run_id)
+        turn_id = await call.sessions.turn_of_run(session_id, query.run_id)
         # Nobody says a version here: what every client understands.
         batches = await call.sessions.attach(
-            session_id, call.last_event_id, protocol="ag-ui-0", turn_id=query.run_id, joins=True
+            session_id, call.last_event_id, protocol="ag-ui-0", turn_id=turn_id, joins=True
         )
         return call.stream(batches, protocol="ag-ui-0")
     if query.thread_id is None:

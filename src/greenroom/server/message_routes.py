@@ -49,12 +49,11 @@ async def events(call: Call) -> Answer:
     """Follows a session from a position on, until it is idle."""
     query = call.query
     cursor = call.last_event_id or query.cursor
-    if query.turn_id is not None:
-        await call.sessions.check_turn(call.session_id, query.turn_id)
+    turn_id = query.turn_id and await call.sessions.turn_of_run(call.session_id, query.turn_id)
     batches = await call.sessions.attach(
-        call.session_id, cursor, protocol=query.protocol, turn_id=query.turn_id, joins=cursor is None
+        call.session_id, cursor, protocol=query.protocol, turn_id=turn_id, joins=cursor is None
     )
-    if query.turn_id is None and (await call.sessions.data(call.session_id))["status"] != "running":
+    if turn_id is None and (await call.sessions.data(call.session_id))["status"] != "running":
         # Nothing runs: what there is comes at once. If there is nothing, the browser is told not to ask again.
         first = await anext(batches, None)
         if first is None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from greenroom.config import Overlap, check_session_id
 from greenroom.core.cursor import parse_cursor
+from greenroom.core.overlap import find_accepted
 from greenroom.core.owned import OwnedId
 from greenroom.core.session import SessionState
 from greenroom.core.view import Message, PendingApproval, QueuedMessage
@@ -187,23 +188,24 @@ class Sessions:
         owned = await self.check(session_id)
         return await self._manager.peek(owned)
 
-    async def check_turn(self, session_id: str, turn_id: str) -> None:
-        """Accepts the id of a turn that the session has.
+    async def turn_of_run(self, session_id: str, run_id: str) -> str:
+        """Returns the turn of that id, or with a run of that id.
 
         Raises:
-            InvalidArgument: it has none of that id, or has it no more.
+            InvalidArgument: the session has none, or has it no more.
         """
         state = await self.state(session_id)
-        waiting = (accepted.message.turn_id for accepted in state.queue)
-        if turn_id not in {*(turn.turn_id for turn in state.turns), *waiting}:
-            raise InvalidArgument(f"there is no turn {turn_id[:130]!r}", hint="GET .../messages shows the turns")
+        turn_id = state.turn_of_run(run_id)
+        if turn_id is None or find_accepted(state, turn_id) is None:
+            raise InvalidArgument(f"there is no turn {run_id[:130]!r}", hint="GET .../messages shows the turns")
+        return turn_id
 
-    async def session_of(self, turn_id: str) -> str | None:
-        """Returns which of the user's sessions has a turn, of those changed last; `None` if none of them has."""
+    async def session_of(self, run_id: str) -> str | None:
+        """Returns which of the user's sessions has a run, of those changed last; `None` if none of them has."""
         page = await self._manager.list_sessions(self.user_id, None, _LOOKED_THROUGH_MAX, None)
         for row in page.sessions:
             try:
-                await self.check_turn(row.session_id, turn_id)
+                await self.turn_of_run(row.session_id, run_id)
             except (UsageError, EventLogError):
                 continue  # it has no such turn, is gone, or is damaged
             return row.session_id
@@ -242,10 +244,13 @@ class Sessions:
         *,
         arguments: Mapping[str, Any] | None,
         reason: str | None,
+        run_id: str | None = None,
     ) -> Receipt:
         """Decides about a tool call that waits."""
         owned = await self.check(session_id)
-        return await self._manager.approve(owned, approval_id, decision, arguments=arguments, reason=reason)
+        return await self._manager.approve(
+            owned, approval_id, decision, arguments=arguments, reason=reason, run_id=run_id
+        )
 
     async def approvals(self, session_id: str) -> Sequence[PendingApproval]:
         """Returns the tool calls that wait for a person."""

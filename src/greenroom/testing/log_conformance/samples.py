@@ -126,7 +126,12 @@ def every_event() -> tuple[Event, ...]:
         ToolReturned(call_id="call-1", name="roll_dice", outcome="error", content="no dice", duration_ms=12),
         ApprovalRequested(approval_id="call-1.1", call_id="call-1", name="roll_dice", question="run_again"),
         ApprovalDecided(
-            approval_id="call-1.1", call_id="call-1", decision="approve", arguments='{"sides": 6}', reason="go on"
+            approval_id="call-1.1",
+            call_id="call-1",
+            decision="approve",
+            arguments='{"sides": 6}',
+            reason="go on",
+            run_id="r-2",
         ),
         TurnSuspended(turn_id="t-1"),
         NoticeGiven(code="demo", text="a small model"),
