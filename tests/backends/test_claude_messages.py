@@ -288,6 +288,26 @@ def test_a_call_without_deltas_has_the_arguments_it_began_with(block: dict[str, 
     assert json.loads(parts[0].text) == arguments
 
 
+def test_what_was_said_before_the_stream_began_counts() -> None:
+    """After tools that its servers run, a message may begin with its content, and have nothing else."""
+    result = {"type": "code_execution_tool_result", "tool_use_id": "s", "content": {"stdout": "1"}}
+    content = [
+        result,
+        {"type": "text", "text": "Done."},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}},
+    ]
+    begun = {"id": "m", "model": "asked", "content": content, "stop_reason": "tool_use", "usage": {"input_tokens": 3}}
+    items, error = decoded([event("message_start", message=begun) + STOP])
+    assert error is None
+    parts, end = put_together(items)
+    assert [(part.started.kind, part.text) for part in parts] == [
+        ("opaque", ""), ("text", "Done."), ("tool_call", '{"a":1}'),
+    ]  # fmt: skip
+    assert sidecar_of(parts[0]) == result
+    assert end is not None
+    assert end.reason == "tool_calls"
+
+
 def test_a_call_that_was_cut_by_the_limit_keeps_what_it_has() -> None:
     parts, end = answer(
         started(type="tool_use", id="t", name="f", input={}),

@@ -381,6 +381,11 @@ F, G = ("1", "f", '{"a": 1}'), ("2", "g", '{"b": 2}')
             [call(entry('{"a": 1}', index=0, id="1")), call(entry("", name="f", index=0)), call(entry('{"b": 2}', name="g", index=1, id=2))],
             id="the name comes last, the id is a number",
         ),
+        pytest.param(
+            [call(entry('{"a": 1}', name="f", index=0, id="1")), call(entry("", name="g", index=0, id="2")),
+             call(entry('{"b"', index=1)), call(entry(": 2}", index=1))],
+            id="the beginning of the second under the index of the first",
+        ),
     ],
 )  # fmt: skip
 def test_tool_calls_as_servers_write_them(chunks: list[dict[str, Any]]) -> None:

@@ -280,6 +280,12 @@ class MessagesDecoder:
         self._response_id = _text(message.get("id"))
         self._counts.clear()
         self._count(message.get("usage"))
+        self._stop_reason = _text(message.get("stop_reason"))
+        # What its servers had said before they began to stream, as after tools that they run themselves.
+        begun = message.get("content")
+        for index, raw in enumerate(begun if isinstance(begun, list) else ()):
+            self._start(_Event(content_block=raw, index=index), len(valid_json(raw)))
+            self._end(self._open_block(_Event(index=index), "the end of"), is_whole=True)
 
     def _note_end(self, event: _Event) -> None:
         self._count(event.usage)

@@ -4,7 +4,7 @@ By the rules, the first chunk of a call has an `index`, an id and the name, and 
 arguments. Servers leave out the index, send every call under index 0, repeat the name or invent a new id with each chunk, give
 no id or the same one twice, or send the arguments as an object. What tells calls apart, in the order of its weight:
 
-1. another index is another call;
+1. another index is another call, unless the chunk has no id and no name and the call before lacks the end of its arguments;
 2. a chunk without a name continues a call, whatever its id says;
 3. a chunk with another name begins a call;
 4. a chunk with the same name begins a call only if the arguments so far are complete and it brings another id or more arguments.
@@ -101,6 +101,10 @@ class ToolCalls:
         name = _text(function.get("name"))
         arguments = _argument_text(function.get("arguments"))
         call = self._find(index, call_id)
+        if call is None and not name and not call_id and self._calls and not self._calls[-1].is_complete():
+            # Its beginning came under another index: servers number the parts of one call differently.
+            call = self._calls[-1]
+            call.index = index
         if call is None or _begins_another(call, call_id, name, arguments):
             call = _Call(index)
             self._calls.append(call)
