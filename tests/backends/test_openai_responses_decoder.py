@@ -543,6 +543,16 @@ def test_an_answer_is_whole_whatever_is_left_out(events: list[bytes]) -> None:
     assert end.reason == "tool_calls"
 
 
+def test_calls_stand_in_the_order_of_their_announcement() -> None:
+    parts, _ = answer(
+        added(0, **call("f", "", 1)), added(1, **call("g", "", 2)),
+        delta('{"b"', 1, of=ARGUMENTS, item_id="fc_2"), delta('{"a":1}', 0, of=ARGUMENTS, item_id="fc_1"),
+        delta(":2}", 1, of=ARGUMENTS, item_id="fc_2"), done(1, **call("g", '{"b":2}', 2)), done(0, **call("f", '{"a":1}', 1)),
+        COMPLETED,
+    )  # fmt: skip
+    assert [(part.started.name, part.text) for part in parts] == [("f", '{"a":1}'), ("g", '{"b":2}')]
+
+
 def test_an_answer_may_begin_without_a_beginning() -> None:
     parts, _ = answer(delta("Hello"), COMPLETED, is_begun=False)
     assert texts(parts) == [("text", "Hello")]

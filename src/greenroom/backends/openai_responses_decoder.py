@@ -14,6 +14,7 @@ and an error never takes away the items before it.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import Any, Final
 
@@ -293,9 +294,17 @@ class ResponsesDecoder:
                 if kind == "reasoning":
                     # One after the other; what goes back does so with the last one.
                     self._end_texts(item, is_last=False)
+                elif kind == "tool_call":
+                    self._start_calls_before(item)
                 text = self._started(item, kind)
             item.texts[key] = text
         return text
+
+    def _start_calls_before(self, item: Item) -> None:
+        """Calls stand in the order in which they were announced, whichever gets its arguments first."""
+        for before in itertools.takewhile(lambda each: each is not item, self._outputs):
+            if before.type == "function_call" and not (before.texts or before.unclaimed or before.is_ended):
+                before.unclaimed = self._started(before, "tool_call")
 
     def _started(self, item: Item, kind: PartKind) -> Text:
         text = Text(kind)
