@@ -44,7 +44,8 @@ class Block:
     def extend(self, delta: dict[str, Any]) -> None:
         """Takes a delta that brings no text: a signature, a citation, or one of a kind that is yet to be invented."""
         if delta.get("type") == "citations_delta":
-            self.raw["citations"] = [*(self.raw.get("citations") or ()), delta.get("citation")]
+            before = self.raw.get("citations")
+            self.raw["citations"] = [*(before if isinstance(before, list) else ()), delta.get("citation")]
         else:
             self.raw.update({name: value for name, value in delta.items() if name != "type"})
 

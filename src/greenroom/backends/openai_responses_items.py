@@ -79,7 +79,7 @@ class Item:
     @property
     def is_finished(self) -> bool:
         """Whether the provider does not call it half an item."""
-        return self.raw.get("status") not in _UNFINISHED
+        return str(self.raw.get("status")) not in _UNFINISHED
 
     def open_texts(self) -> list[tuple[TextKey, Text]]:
         """Returns the texts that have not ended."""
