@@ -18,7 +18,7 @@ import pytest
 
 from contract.conftest import OpenStage
 from contract.reading import FrontEnd, Json, checked_run, text_of
-from contract.stage import Stage, becomes, words
+from contract.stage import Stage, becomes, let_others_run, words
 from greenroom import InvalidArgument, TurnInProgress
 from greenroom.backends.scripted import Gate, Say
 from greenroom.events import CancelRequested, MessageAccepted
@@ -192,6 +192,26 @@ async def test_a_receipt_of_the_second_leads_to_the_answer(open_stage: OpenStage
     async with asyncio.timeout(PATIENCE_S):
         shown = [data async for _, data in second.manager.attach(session_id, receipt.cursor)]
     assert any(receipt.turn_id in data and "RUN_FINISHED" in data for data in shown)
+
+
+async def test_a_turn_whose_message_waits_for_the_first_can_be_joined(open_stage: OpenStage) -> None:
+    gate = Gate()
+    first = open_stage(lambda request: [*([gate] if len(request.messages) == 1 else []), Say("Said.")])
+    second = open_stage()
+    session_id = await first.session()
+    await first.manager.send(session_id, "one")
+    await gate.reached()
+    receipt = await second.manager.send(session_id, "two")
+    reading = second.manager.attach(session_id, turn_id=receipt.turn_id)
+    joined = asyncio.ensure_future(anext(reading))
+    await let_others_run()
+    assert not joined.done()
+    gate.open()
+    async with asyncio.timeout(PATIENCE_S):
+        shown = [(await joined).data] + [data async for _, data in reading]
+    checked_run(shown)
+    assert json.loads(shown[0])["runId"] == receipt.turn_id
+    assert FrontEnd().apply_all(shown).said() == "Said."
 
 
 async def test_a_stream_at_the_second_shows_the_answer_of_the_first(open_stage: OpenStage) -> None:

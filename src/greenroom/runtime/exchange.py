@@ -128,6 +128,10 @@ class Exchange:
         """
         state = await self._operations.peek(session_id)
         accepted = find_accepted(state, turn_id)
+        if accepted is None and await self._watch.has_message(session_id, turn_id):
+            return Cursor(state.seq, 0, state.epoch)  # on its way to the process that is at work
+        if accepted is None:  # or it has just arrived there
+            accepted = find_accepted(await self._operations.peek(session_id), turn_id)
         if accepted is None:
             raise InvalidArgument(f"there is no turn {turn_id!r}", hint="history() shows the turns")
         return Cursor(accepted.seq, 0, accepted.epoch)

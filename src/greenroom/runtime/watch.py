@@ -71,6 +71,12 @@ class Watch:
         self.start()
         return event
 
+    async def has_message(self, session_id: str, turn_id: str) -> bool:
+        """Returns whether the message of a turn waits for the owner of the session."""
+        items = await self._registry.store.inbox.pending(session_id)
+        waiting = (_inbox_decoder.decode(item.body) for item in items)
+        return any(isinstance(event, MessageAccepted) and event.turn_id == turn_id for event in waiting)
+
     async def has_taken(self, live: LiveSession, event: MessageEdited | MessageWithdrawn) -> bool:
         """Waits until the owner has taken a change of the queue, or is gone; returns whether it came in time.
 
