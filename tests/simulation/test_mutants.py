@@ -17,6 +17,7 @@ from greenroom.core.session import SessionState
 from greenroom.core.step import Assembly
 from greenroom.core.turn import TurnState
 from greenroom.events import Event, MessageAccepted, TurnEnded
+from greenroom.logs import appending
 from greenroom.messages import ToolResult
 from greenroom.runtime import exchange, follow, registry, watch
 from greenroom.runtime.feed import Entry
@@ -40,21 +41,21 @@ def forgets_half_written_calls(patch: pytest.MonkeyPatch) -> None:
 
 def loses_acknowledged_messages(patch: pytest.MonkeyPatch) -> None:
     """P2: a message that another process has acknowledged is thrown away when the session is busy with others."""
-    real = watch.is_known
+    real = watch.known_turn_id
 
-    def is_known(state: SessionState, message: MessageAccepted) -> bool:
-        return real(state, message) or len(state.queue) > 1
+    def known_turn_id(state: SessionState, message: MessageAccepted) -> str | None:
+        return real(state, message) or (message.turn_id if len(state.queue) > 1 else None)
 
-    patch.setattr(watch, "is_known", is_known)
+    patch.setattr(watch, "known_turn_id", known_turn_id)
 
 
 def takes_a_key_twice(patch: pytest.MonkeyPatch) -> None:
     """P2: an idempotency key is not looked at."""
 
-    def is_known(state: SessionState, message: MessageAccepted) -> bool:
-        return state.knows_turn(message.turn_id)
+    def known_turn_id(state: SessionState, message: MessageAccepted) -> str | None:
+        return state.turn_of_run(message.turn_id)
 
-    patch.setattr(exchange, "is_known", is_known)
+    patch.setattr(exchange, "known_turn_id", known_turn_id)
 
 
 def leaves_cancelled_turns_open(patch: pytest.MonkeyPatch) -> None:
@@ -77,7 +78,12 @@ def repeats_what_was_seen(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(follow, "behind", behind)
 
 
-def takes_over_from_the_living(patch: pytest.MonkeyPatch) -> None:
+def is_not_fenced(patch: pytest.MonkeyPatch) -> None:
+    """P5: a writer is not refused that somebody else has overtaken."""
+    patch.setattr(appending.Write, "fits", lambda self, head: True)
+
+
+def never_looks_into_the_inbox(patch: pytest.MonkeyPatch) -> None:
     """P5: a stop that is left for the owner of a session is never looked at by him."""
 
     async def take_in(self: Any, live: Any) -> None:
@@ -134,7 +140,8 @@ MUTANTS: Sequence[Mutant] = (
     takes_a_key_twice,
     leaves_cancelled_turns_open,
     repeats_what_was_seen,
-    takes_over_from_the_living,
+    is_not_fenced,
+    never_looks_into_the_inbox,
     runs_side_effects_again,
     leaves_sessions_lying,
     works_before_recovery,
