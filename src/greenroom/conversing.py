@@ -165,7 +165,7 @@ class Conversing:
         if turn_id is None:
             frames = session_frames(opened.registry, session_id, position, protocol=protocol)
         else:
-            begin = await opened.exchange.find_turn(session_id, turn_id)
+            turn_id, begin = await opened.exchange.find_turn(session_id, turn_id)
             frames = turn_frames(
                 opened.registry,
                 session_id,

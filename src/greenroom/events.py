@@ -114,6 +114,18 @@ class MessageEdited(_Event, frozen=True, kw_only=True, tag="message_edited"):
     parts: tuple[UserPart, ...]
 
 
+class MessageRepeated(_Event, frozen=True, kw_only=True, tag="message_repeated"):
+    """A message was acknowledged that was there already: it came to two processes at the same time. Nobody answers it twice.
+
+    Attributes:
+        turn_id: that was acknowledged.
+        repeated_turn_id: of the message that it repeats.
+    """
+
+    turn_id: str
+    repeated_turn_id: str
+
+
 class MessageJoined(_Event, frozen=True, kw_only=True, tag="message_joined"):
     """A message that waited is answered by another turn: it steers the one that runs, or is merged with the one that starts.
 
@@ -294,6 +306,7 @@ Event = (
     | MessageAccepted
     | MessageWithdrawn
     | MessageEdited
+    | MessageRepeated
     | MessageJoined
     | TurnStarted
     | StepStarted

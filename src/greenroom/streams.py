@@ -16,7 +16,7 @@ import msgspec
 from greenroom.core.cursor import Cursor
 from greenroom.core.session import SessionState
 from greenroom.errors import GreenroomError, InvalidArgument
-from greenroom.events import MessageJoined, MessageWithdrawn, TurnEnded, TurnStarted, TurnSuspended
+from greenroom.events import MessageJoined, MessageRepeated, MessageWithdrawn, TurnEnded, TurnStarted, TurnSuspended
 from greenroom.messages import PartDelta, PartItem
 from greenroom.protocols.projection import Projection, ProtocolName, projection
 from greenroom.runtime.feed import Entry
@@ -167,6 +167,9 @@ class _TurnReader:
             return _error_frames(self._shown, entry.cursor, _taken_back())
         if isinstance(payload, MessageJoined) and payload.turn_id == self._turn_id:
             self.is_over, self.joined_turn_id = True, payload.joined_turn_id
+            return []
+        if isinstance(payload, MessageRepeated) and payload.turn_id == self._turn_id:
+            self.is_over, self.joined_turn_id = True, payload.repeated_turn_id
             return []
         is_start = isinstance(payload, TurnStarted) and payload.turn_id == self._turn_id
         if not is_start and not self._shown.is_running(self._turn_id):

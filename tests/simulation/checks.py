@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from greenroom.core.cursor import Cursor
 from greenroom.core.session import replayed
 from greenroom.core.transcript import render
-from greenroom.events import MessageAccepted, Record, StepProgress, TurnEnded, TurnStarted
+from greenroom.events import MessageAccepted, MessageRepeated, Record, StepProgress, TurnEnded, TurnStarted
 from greenroom.messages import PartDelta
 from greenroom.runtime.feed import entries_of
 from provider_rules import refusals
@@ -51,7 +51,8 @@ def check_order(records: Sequence[Record]) -> None:
 
 def check_messages(world: World, session_id: str, records: Sequence[Record]) -> None:
     accepted = Counter(r.event.turn_id for r in records if isinstance(r.event, MessageAccepted))
-    lost = world.acknowledged[session_id] - set(accepted)
+    repeated = {r.event.turn_id for r in records if isinstance(r.event, MessageRepeated)}
+    lost = world.acknowledged[session_id] - set(accepted) - repeated
     assert not lost, f"a: acknowledged and not in the log: {lost}"
     assert set(accepted.values()) <= {1}, "g"
     keys = Counter(r.event.idempotency_key for r in records if isinstance(r.event, MessageAccepted))

@@ -24,7 +24,7 @@ from greenroom.runtime.feed import Entry
 from greenroom.runtime.live import LiveSession
 from simulation.test_simulation import live_through
 
-SEEDS = range(1, 400)
+SEEDS = range(1, 2_000)
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 
@@ -41,12 +41,12 @@ def forgets_half_written_calls(patch: pytest.MonkeyPatch) -> None:
 
 def loses_acknowledged_messages(patch: pytest.MonkeyPatch) -> None:
     """P2: a message that another process has acknowledged is thrown away when the session is busy with others."""
-    real = watch.known_turn_id
+    real = watch.arrival_from_inbox
 
-    def known_turn_id(state: SessionState, message: MessageAccepted) -> str | None:
-        return real(state, message) or (message.turn_id if len(state.queue) > 1 else None)
+    def arrival_from_inbox(state: SessionState, message: MessageAccepted) -> list[Event]:
+        return [] if len(state.queue) > 1 else real(state, message)
 
-    patch.setattr(watch, "known_turn_id", known_turn_id)
+    patch.setattr(watch, "arrival_from_inbox", arrival_from_inbox)
 
 
 def takes_a_key_twice(patch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,30 @@ def keeps_broken_calls(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(transcript, "_result", result)
 
 
+def drops_what_came_twice(patch: pytest.MonkeyPatch) -> None:
+    """P2: of a message that two processes have acknowledged at the same time, one acknowledgement leads nowhere."""
+    real = watch.arrival_from_inbox
+
+    def arrival_from_inbox(state: SessionState, message: MessageAccepted) -> list[Event]:
+        return [] if message.idempotency_key in state.keys else real(state, message)
+
+    patch.setattr(watch, "arrival_from_inbox", arrival_from_inbox)
+
+
+def revives_once(patch: pytest.MonkeyPatch) -> None:
+    """Nothing stuck: a session whose log fails again while it is opened again is left lying."""
+    real = registry.Registry._is_open_again
+
+    async def is_open_again(self: registry.Registry, session_id: str) -> bool:
+        await real(self, session_id)
+        return True
+
+    patch.setattr(registry.Registry, "_is_open_again", is_open_again)
+
+
 MUTANTS: Sequence[Mutant] = (
+    drops_what_came_twice,
+    revives_once,
     forgets_half_written_calls,
     keeps_broken_calls,
     loses_acknowledged_messages,

@@ -17,9 +17,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from greenroom.core.session import Accepted, SessionState
 from greenroom.errors import InvalidArgument, LimitExceeded, TurnInProgress
-from greenroom.events import CancelRequested, Event, MessageAccepted, MessageWithdrawn, TurnEnded, TurnStarted
+from greenroom.events import (
+    CancelRequested,
+    Event,
+    MessageAccepted,
+    MessageRepeated,
+    MessageWithdrawn,
+    TurnEnded,
+    TurnStarted,
+)
 
 
 def check_arrival(state: SessionState, message: MessageAccepted, *, queue_max: int, posted: int = 0) -> None:
@@ -113,6 +123,23 @@ def known_turn_id(state: SessionState, message: MessageAccepted) -> str | None:
     if message.idempotency_key and message.idempotency_key in state.keys:
         return state.keys[message.idempotency_key]
     return state.turn_of_run(message.turn_id)
+
+
+def arrival_from_inbox(state: SessionState, message: MessageAccepted) -> list[Event]:
+    """Returns the events with which a message comes in that was acknowledged elsewhere: it is never dropped.
+
+    The same may have come here meanwhile: then its turn is that one's. What only has the key of another message, it was too late to
+    refuse: it is a message of its own.
+    """
+    if state.turn_of_run(message.turn_id) is not None:
+        return []  # it came in before
+    known = known_turn_id(state, message)
+    if known is None:
+        return arrival(state, message)
+    former = find_accepted(state, known)
+    if former is None or former.is_edited or former.message.parts == message.parts:
+        return [MessageRepeated(turn_id=message.turn_id, repeated_turn_id=known)]
+    return arrival(state, msgspec.structs.replace(message, idempotency_key=""))
 
 
 def find_accepted(state: SessionState, turn_id: str) -> Accepted | None:

@@ -29,6 +29,7 @@ from greenroom.events import (
     MessageAccepted,
     MessageEdited,
     MessageJoined,
+    MessageRepeated,
     MessageWithdrawn,
     NoticeGiven,
     Parent,
@@ -380,6 +381,8 @@ class SessionState:
                     edited(accepted, event) if accepted.message.turn_id == event.turn_id else accepted
                     for accepted in self.queue
                 ]
+            case MessageRepeated() as event:
+                self._runs[event.turn_id] = self._runs[event.repeated_turn_id]
             case MessageJoined() as event:
                 turn = self.turns[-1]
                 after_step = turn.steps[-1].number if turn.steps else 0

@@ -18,6 +18,7 @@ from greenroom.events import (
     MessageAccepted,
     MessageEdited,
     MessageJoined,
+    MessageRepeated,
     MessageWithdrawn,
     NoticeGiven,
     Record,
@@ -109,7 +110,7 @@ class Tally:
             case MessageJoined():
                 self.queued -= 1
                 self.joined_count += 1
-            case SessionRewound() | MessageEdited() | NoticeGiven():
+            case SessionRewound() | MessageEdited() | MessageRepeated() | NoticeGiven():
                 pass
             case event:
                 self._apply_to_turn(event)

@@ -16,6 +16,7 @@ from greenroom.events import (
     MessageAccepted,
     MessageEdited,
     MessageJoined,
+    MessageRepeated,
     MessageWithdrawn,
     NoticeGiven,
     SessionCreated,
@@ -74,6 +75,8 @@ class Trial:
                 return self._accepts(event)
             case MessageWithdrawn() | MessageEdited() | MessageJoined():
                 return self._takes_of_queue(event)
+            case MessageRepeated(turn_id=turn_id, repeated_turn_id=repeated):
+                return state.turn_of_run(turn_id) is None and state.turn_of_run(repeated) is not None
             case NoticeGiven():
                 return self._turn is not None
             case SessionUpdated():

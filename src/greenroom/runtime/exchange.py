@@ -100,6 +100,10 @@ class Exchange:
                 pending = await self._registry.store.inbox.pending(session_id)
                 check_arrival(live.state, arrived(live.state), queue_max=queue_max, posted=len(pending))
                 posted = await self._watch.post(live, arrived(live.state))
+                await live.refresh()
+                turn_id = known_turn_id(live.state, message)
+                if turn_id not in {None, posted.turn_id}:  # the same was taken from the inbox while we looked
+                    return _repeat(live.state, turn_id, message)
                 cursor = Cursor(live.state.seq, 0, live.state.epoch)
                 return _receipt(live.state, posted, cursor=cursor, position=1 + len(live.state.queue))
             if live.is_mine and live.state.is_at_work:
@@ -119,22 +123,22 @@ class Exchange:
             # Unknown whether written: the log knows, and a message that is in it is not added again.
             return await attempted(self._registry, session_id, attempt)
 
-    async def find_turn(self, session_id: str, turn_id: str) -> Cursor:
-        """Returns the position from which a turn shows: where its message was accepted.
+    async def find_turn(self, session_id: str, turn_id: str) -> tuple[str, Cursor]:
+        """Returns the turn of that id, or with a run of that id, and the position from which it shows: where its message was accepted.
 
         Raises:
             SessionNotFound: no such session.
             InvalidArgument: no such turn, or one that was taken back.
         """
         state = await self._operations.peek(session_id)
-        accepted = find_accepted(state, turn_id)
-        if accepted is None and await self._watch.has_message(session_id, turn_id):
-            return Cursor(state.seq, 0, state.epoch)  # on its way to the process that is at work
-        if accepted is None:  # or it has just arrived there
-            accepted = find_accepted(await self._operations.peek(session_id), turn_id)
+        if state.turn_of_run(turn_id) is None:
+            if await self._watch.has_message(session_id, turn_id):
+                return turn_id, Cursor(state.seq, 0, state.epoch)  # on its way to the process that is at work
+            state = await self._operations.peek(session_id)  # or it has just arrived there
+        accepted = find_accepted(state, state.turn_of_run(turn_id) or "")
         if accepted is None:
             raise InvalidArgument(f"there is no turn {turn_id!r}", hint="history() shows the turns")
-        return Cursor(accepted.seq, 0, accepted.epoch)
+        return accepted.message.turn_id, Cursor(accepted.seq, 0, accepted.epoch)
 
     async def cancel(self, session_id: str) -> bool:
         """Stops the open turn, or withdraws the one that is about to start; returns whether there was one.

@@ -281,21 +281,29 @@ class Registry:
 
     async def _revived(self, session_id: str) -> None:
         number = 0
-        while True:
-            number = min(number + 1, _REVIVE_DOUBLINGS)
-            await asyncio.sleep(backoff_s(number, base_s=0.05, longest_s=self.limits.revive_wait_s_max))
-            try:
-                async with self.using(session_id) as live:
-                    if live.is_mine:
-                        self.wake(live)
+        try:
+            while True:
+                number = min(number + 1, _REVIVE_DOUBLINGS)
+                await asyncio.sleep(backoff_s(number, base_s=0.05, longest_s=self.limits.revive_wait_s_max))
+                if await self._is_open_again(session_id):
                     return
-            except (SessionNotFound, ManagerClosed, Corrupted, NewerFormat):
-                return  # there is nothing to go on with, or no way to: whoever asks for it is told
-            except EventLogError as error:
-                logger.warning("session %s waits for its log: %s", session_id, error)
+        finally:
+            # In the same step in which it was found to be open: what fails from now on is another reason to revive it.
+            self._reviving.discard(session_id)
+
+    async def _is_open_again(self, session_id: str) -> bool:
+        try:
+            async with self.using(session_id) as live:
+                if live.is_mine:
+                    self.wake(live)
+        except (SessionNotFound, ManagerClosed, Corrupted, NewerFormat):
+            return True  # there is nothing to go on with, or no way to: whoever asks for it is told
+        except EventLogError as error:
+            logger.warning("session %s waits for its log: %s", session_id, error)
+            return False
+        return not live.is_lost  # else its log has failed again, while what waited was taken in
 
     def _on_revived(self, session_id: str, task: asyncio.Task[None]) -> None:
-        self._reviving.discard(session_id)
         if not task.cancelled() and (failure := task.exception()) is not None:
             logger.error("session %s cannot be opened again", session_id, exc_info=failure)
 

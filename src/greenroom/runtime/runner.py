@@ -80,12 +80,12 @@ class Runner:
         self._intake: Intake | None = None
 
     async def run(self) -> None:
-        """Performs actions until the session is idle, or waits for a person.
+        """Performs actions until the session is idle, waits for a person, or is another process's: one that was idle may be taken.
 
         Raises:
             EventLogError: the log failed; the session was thrown away and its open turn is left to recovery.
         """
-        while self._live.state.is_at_work:
+        while self._live.is_mine and self._live.state.is_at_work:
             await self._run_turn()
             await self._take_in(self._live)
 

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from greenroom.core.overlap import arrival, cancellation, check_repeat, known_turn_id, withdrawal
+from greenroom.core.overlap import arrival_from_inbox, cancellation, check_repeat, withdrawal
 from greenroom.errors import Conflict, GreenroomError, LogUnavailable, SessionNotFound
 from greenroom.events import (
     ApprovalDecided,
@@ -58,18 +58,25 @@ class Watch:
         Raises:
             InvalidArgument: another message waits there under the same turn id or idempotency key.
         """
-        inbox = self._registry.store.inbox
-        if isinstance(event, MessageAccepted):
-            for item in await inbox.pending(live.session_id):
-                waiting = _inbox_decoder.decode(item.body)
-                if isinstance(waiting, type(event)) and _has_a_name_of(waiting, event):
-                    check_repeat(event, waiting)
-                    return waiting
-        await inbox.post(live.session_id, _encoder.encode(event))
+        if (waiting := await self._same(live.session_id, event)) is not None:
+            return waiting
+        await self._registry.store.inbox.post(live.session_id, _encoder.encode(event))
         # Until the owner has taken it, it is our business: the owner may be about to become idle, or to die.
         self._posted.add(live.session_id)
         self.start()
-        return event
+        # Of two that came at the same time under one name the owner takes the first.
+        return await self._same(live.session_id, event) or event
+
+    async def _same(self, session_id: str, event: T) -> T | None:
+        """Returns the message that waits first under a name of this one."""
+        if not isinstance(event, MessageAccepted):
+            return None
+        for item in await self._registry.store.inbox.pending(session_id):
+            waiting = _inbox_decoder.decode(item.body)
+            if isinstance(waiting, type(event)) and _has_a_name_of(waiting, event):
+                check_repeat(event, waiting)
+                return waiting
+        return None
 
     async def has_message(self, session_id: str, turn_id: str) -> bool:
         """Returns whether the message of a turn waits for the owner of the session."""
@@ -102,8 +109,8 @@ class Watch:
         """Moves what waits in the inbox of a session of ours into its log, if another process has written at all."""
         changes = await self._registry.store.foreign_changes()
         if changes != live.seen_inbox:
-            live.seen_inbox = changes
             await self._take_in(live)
+            live.seen_inbox = changes
 
     async def _run(self) -> None:
         while self._has_reason():
@@ -148,7 +155,7 @@ class Watch:
         match event:
             case MessageAccepted():
                 # It was checked when it was accepted, and acknowledged: now it is taken, whatever has changed.
-                await live.change(lambda state: () if known_turn_id(state, event) else arrival(state, event))
+                await live.change(lambda state: arrival_from_inbox(state, event))
             case MessageEdited() | MessageWithdrawn():
                 await live.change(lambda state: (event,) if withdrawal(state, event.turn_id) else ())
             case CancelRequested():

@@ -20,6 +20,7 @@ from greenroom.events import (
     MessageAccepted,
     MessageEdited,
     MessageJoined,
+    MessageRepeated,
     MessageWithdrawn,
     NoticeGiven,
     Parent,
@@ -139,6 +140,7 @@ def every_event() -> tuple[Event, ...]:
         TurnEnded(turn_id="t-1", outcome="failed", code="x", message="y", hint="z", usage=usage),
         MessageWithdrawn(turn_id="t-2"),
         MessageEdited(turn_id="t-3", parts=(TextPart(text="look again"),)),
+        MessageRepeated(turn_id="t-4", repeated_turn_id="t-3"),
         MessageJoined(turn_id="t-3", joined_turn_id="t-1"),
         SessionRewound(turn_id="t-1"),
     )
