@@ -57,6 +57,7 @@ def test_whatever_broke_off_is_closed(
         ('{"a":1}}', ""),
         ('{"a" 1', ""),
         ("plain words", ""),
+        ('{"a":' * 100_000, ""),
     ],
 )
 def test_what_is_added(text: str, added: str) -> None:

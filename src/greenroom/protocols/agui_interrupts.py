@@ -49,6 +49,7 @@ def interrupt(asked: ApprovalRequested, state: SessionState | None) -> dict[str,
 
 
 def _arguments(call_id: str, state: SessionState | None) -> str:
-    steps = [step for turn in reversed(state.turns) for step in reversed(turn.steps)] if state is not None else []
+    turns = reversed(state.turns) if state is not None else ()
+    steps = (step for turn in turns for step in reversed(turn.steps))
     calls = (part for step in steps for _, part in step.assembly.numbered() if isinstance(part, ToolCallPart))
     return next((call.arguments for call in calls if call.call_id == call_id), "")

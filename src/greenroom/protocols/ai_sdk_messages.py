@@ -86,7 +86,7 @@ def tool_input(arguments: str) -> tuple[Any, str]:
     try:
         value = msgspec.json.decode(arguments.strip() or "{}")
         msgspec.json.encode(value)
-    except (msgspec.MsgspecError, OverflowError) as error:
+    except (msgspec.MsgspecError, OverflowError, RecursionError) as error:
         return arguments, f"The arguments are not JSON: {error}"
     return value, ""
 
