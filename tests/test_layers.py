@@ -81,7 +81,7 @@ PURE = ("errors", "limits", "messages", "config", "events", "codec", "storage", 
 # fmt: off
 PURE_IMPORTS = frozenset({
     "__future__", "abc", "base64", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum", "fnmatch", "functools",
-    "greenroom", "hashlib", "heapq", "itertools", "json", "math", "msgspec", "operator", "re", "string", "textwrap", "types",
+    "difflib", "greenroom", "hashlib", "heapq", "itertools", "json", "math", "msgspec", "operator", "re", "string", "textwrap", "types",
     "typing", "unicodedata", "urllib",
 })
 # fmt: on

@@ -351,6 +351,11 @@ def _toolset_makers(given: Sequence[type[Toolset] | ToolSource]) -> Mapping[str,
         kind.__name__: kind for kind in (MemoryTools, WorkspaceTools, PreferenceTools, RandomNumberTools)
     }
     for toolset in given:
+        if not (hasattr(toolset, "name") and hasattr(toolset, "tools")):
+            raise InvalidConfig(
+                f"toolsets: {toolset!r} is no toolset",
+                hint="give a subclass of greenroom.Toolset, or an instance of one; sessions ask for it by its name",
+            )
         if isinstance(toolset, type):
             makers[toolset.__name__] = toolset
         else:

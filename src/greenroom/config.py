@@ -129,7 +129,7 @@ def parse_patch(values: Mapping[str, Any]) -> Patch:
     if unknown := sorted(set(values) - set(SETTING_NAMES)):
         raise UnknownSetting(
             f"unknown setting{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown))}",
-            hint=f"the settings are {', '.join(SETTING_NAMES)}",
+            hint=f"{_nearest(unknown[0])}the settings are {', '.join(SETTING_NAMES)}",
         )
     config = {name: _converted(_CONFIG_TYPES, name, value) for name, value in values.items() if name in CONFIG_FIELDS}
     labels = {name: _converted(_LABEL_TYPES, name, value) for name, value in values.items() if name in LABEL_FIELDS}
@@ -137,6 +137,12 @@ def parse_patch(values: Mapping[str, Any]) -> Patch:
     if user_id is not None:
         check_user_id(user_id)
     return Patch(config=config, labels=labels, user_id=user_id)
+
+
+def _nearest(name: str) -> str:
+    from difflib import get_close_matches
+
+    return "".join(f"did you mean {found!r}? " for found in get_close_matches(name, SETTING_NAMES, n=1))
 
 
 def check_session_id(session_id: object) -> str:

@@ -130,8 +130,8 @@ class SessionNotFound(UsageError, ValueError):
     code = "session_not_found"
     status_hint = 404
 
-    def __init__(self, session_id: str) -> None:
-        super().__init__(f"no session {session_id!r}", hint="list_sessions() shows the sessions that exist")
+    def __init__(self, session_id: str, *, hint: str = "list_sessions() shows the sessions that exist") -> None:
+        super().__init__(f"no session {session_id!r}", hint=hint)
         self.session_id = session_id
 
 

@@ -6,6 +6,7 @@ Rule: nothing is read, opened or started before it is needed; and what lives in 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,10 @@ class Opened:
         try:
             check_session_id(session_id)
         except InvalidArgument as error:
+            if inspect.isawaitable(session_id):
+                raise SessionNotFound(
+                    str(session_id)[:80], hint="await what gives the id: it was not awaited"
+                ) from error
             raise SessionNotFound(str(session_id)[:80]) from error
         if self.registry.find(session_id) is None and await self.store.index.get(session_id) is None:
             raise SessionNotFound(session_id)
