@@ -16,6 +16,7 @@ from greenroom import (
     GreenroomError,
     InvalidArgument,
     LimitExceeded,
+    Receipt,
     SessionNotFound,
     Toolset,
     TurnInProgress,
@@ -164,15 +165,13 @@ async def test_an_accepted_message_outlives_its_manager(open_stage: OpenStage, f
 # --- idempotency keys ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("when", ["running", "queued", "answered", "hibernated"])
-async def test_a_repeated_key_is_the_same_message(open_stage: OpenStage, when: str) -> None:
-    gate = Gate()
-    stage = open_stage(gated(gate))
+async def paid(stage: Stage, gate: Gate, when: str, **name: str) -> tuple[str, Receipt]:
+    """A session with the message "Pay once", which waits, is answered, or was answered."""
     session_id = await stage.session()
     if when == "queued":
         await stage.manager.send(session_id, "before")
         await gate.reached()
-    first = await stage.manager.send(session_id, "Pay once", idempotency_key="k1")
+    receipt = await stage.manager.send(session_id, "Pay once", **name)
     if when == "running":
         await gate.reached()
     if when in {"answered", "hibernated"}:
@@ -181,6 +180,14 @@ async def test_a_repeated_key_is_the_same_message(open_stage: OpenStage, when: s
             pass
     if when == "hibernated":
         await stage.manager.hibernate(session_id)
+    return session_id, receipt
+
+
+@pytest.mark.parametrize("when", ["running", "queued", "answered", "hibernated"])
+async def test_a_repeated_key_is_the_same_message(open_stage: OpenStage, when: str) -> None:
+    gate = Gate()
+    stage = open_stage(gated(gate))
+    session_id, first = await paid(stage, gate, when, idempotency_key="k1")
     second = await stage.manager.send(session_id, "Pay once", idempotency_key="k1")
     gate.open()
     async for _ in stage.manager.attach(session_id):
@@ -200,17 +207,7 @@ async def test_another_message_under_a_known_name_is_refused(
     """It would never be answered, and its sender would take the old answer for its own."""
     gate = Gate()
     stage = open_stage(gated(gate))
-    session_id = await stage.session()
-    if when == "queued":
-        await stage.manager.send(session_id, "before")
-    await stage.manager.send(session_id, "Pay once", **name)
-    await gate.reached()
-    if when in {"answered", "hibernated"}:
-        gate.open()
-        async for _ in stage.manager.attach(session_id):
-            pass
-    if when == "hibernated":
-        await stage.manager.hibernate(session_id)
+    session_id, _ = await paid(stage, gate, when, **name)
     before = stage.data(session_id)["last_seq"]
     for other in ({"message": "Pay twice"}, {"message": "Pay once", "attachments": [{"data": b"!", "name": "a.txt"}]}):
         with pytest.raises(InvalidArgument, match=f"'{next(iter(name.values()))}' is that of another message"):

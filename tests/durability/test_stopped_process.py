@@ -74,6 +74,7 @@ def test_a_process_that_is_stopped_for_a_moment(home: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be stopped on this system")
 def test_a_process_that_is_stopped_for_minutes(home: Path) -> None:
     stop_and_go_on(home, 180.0)
