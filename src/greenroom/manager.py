@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self, TypeVar
 from weakref import WeakValueDictionary
 
 from greenroom.agent import ReactJSAgent
@@ -27,12 +27,14 @@ from greenroom.config import (
     parse_patch,
 )
 from greenroom.conversing import Conversing
+from greenroom.core.owned import check_owner
 from greenroom.core.plan import UpdatePlan
 from greenroom.errors import GreenroomError, SessionNotFound
 from greenroom.installation import Installation, Opened
 from greenroom.interfaces import Backend, Page, Persona, SearchHit, SessionSummary, ToolSource, WorkspaceFolder
 from greenroom.planning import plan_of
 from greenroom.runtime.clock import new_id
+from greenroom.runtime.tasks import finish
 from greenroom.session_data import SessionsInMemory, session_data
 from greenroom.settings import Settings
 from greenroom.toolsets.function import Toolset
@@ -40,6 +42,9 @@ from greenroom.toolsets.function import Toolset
 _MODEL: Final = LeftOut(DEFAULT_MODEL)
 _BACKEND: Final = LeftOut(DEFAULT_BACKEND)
 _PERSONA: Final = LeftOut(DEFAULT_PERSONA)
+
+
+T = TypeVar("T")
 
 
 class AgentManager(Conversing):
@@ -289,7 +294,24 @@ class AgentManager(Conversing):
             SessionNotFound: no such session.
         """
         opened = await self._existing(session_id)
+        check_owner(session_id, await self.user_of(session_id))
         return opened.registry.workspaces.folder(session_id)
+
+    async def in_workspace(self, session_id: str, work: Callable[[WorkspaceFolder], T]) -> T:
+        """Does `work` in the session's folder, in a thread, and returns what it returns. Nobody deletes the session meanwhile.
+
+        For what changes files: a folder from `workspace` may be that of another session when it is used, of the same id.
+
+        Raises:
+            SessionNotFound: no such session.
+            OSError: the disk did not take it.
+        """
+
+        async def worked() -> T:
+            async with self._lock(session_id):
+                return await asyncio.to_thread(work, await self.workspace(session_id))
+
+        return await finish(worked())
 
     async def fork_session(self, session_id: str, at_seq: int | None = None) -> str:
         """Copies a session with its workspace, whole or up to record `at_seq`; returns the id of the copy.
@@ -350,6 +372,7 @@ class AgentManager(Conversing):
             TurnInProgress: the session is answering.
         """
         opened = await self._existing(session_id)
+        check_owner(session_id, await self.user_of(session_id))
         await opened.operations.hibernate(session_id)
 
     async def recover(self) -> int:

@@ -90,6 +90,7 @@ async def test_the_cookie_changes_something_only_from_a_page_of_ours(web: Web) -
     assert await status(origin="http://evil.example") == 403
     assert await status(origin="http://localhost:9999") == 403, "another port is another origin"
     assert await status(origin="null") == 403
+    assert await status(origin="http://[") == 403, "one that is no address at all"
     assert await status(sec_fetch_site="cross-site") == 403
     assert (await web.get("/v1/sessions")).json()["sessions"].__len__() == 2
 
@@ -354,11 +355,21 @@ async def test_an_issuer_that_is_down() -> None:
     with pytest.raises(Refusal) as refused:
         await user(rs(RSA, "one"), keys, **settings)
     assert (refused.value.status, refused.value.code) == (503, "issuer_unavailable")
+    for number in range(20):
+        with pytest.raises(Refusal) as refused:
+            await user(rs(STRANGER, f"forged {number}"), keys, **settings)
+        assert refused.value.status == 503
+    assert issuer.asked == 1, "forged key ids do not make us ask an issuer that is down"
     issuer.fails = False
+    issuer.now_s += 10
     assert await user(rs(RSA, "one"), keys, **settings) == "ann"
     issuer.fails = True
     issuer.now_s += 700
     assert await user(rs(RSA, "one"), keys, **settings) == "ann", "what was read before is better than nothing"
+    asked = issuer.asked
+    issuer.now_s += 10
+    assert await user(rs(RSA, "one"), keys, **settings) == "ann"
+    assert issuer.asked == asked + 1, "and it is asked again soon"
 
 
 async def test_a_signed_token_opens_the_server_and_the_ui(open_web: OpenWeb) -> None:

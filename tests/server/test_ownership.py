@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from greenroom import AgentManager
 from greenroom.backends.scripted import Gate, Say, ScriptedBackend
 from greenroom.core.owned import OwnedId
 from greenroom.errors import SessionNotFound
+from greenroom.interfaces import WorkspaceFolder
 from server.asgi import Json, Response, Web
 from server.conftest import OTHER, OpenWeb
 
@@ -218,6 +220,9 @@ async def test_a_session_that_has_become_somebody_elses_is_reached_by_nothing(ho
             lambda: manager.rewind_session(anns, "t"),
             lambda: manager.export_session(anns),
             lambda: anext(manager.attach(anns)),
+            lambda: manager.hibernate(anns),
+            lambda: manager.workspace(anns),
+            lambda: manager.in_workspace(anns, lambda folder: folder.write_bytes("a.txt", b"of ann")),
         ]
         seq_before = (await manager.peek(SESSION)).seq
         for act in reached:
@@ -231,3 +236,31 @@ async def test_a_session_that_has_become_somebody_elses_is_reached_by_nothing(ho
         assert (await manager.history(bobs))[0].role == "user"
         assert await manager.fork_session(bobs) != SESSION
         assert await manager.export_session(bobs)
+        assert await manager.in_workspace(bobs, lambda folder: list(folder.walk())) == []
+
+
+async def test_a_session_is_not_deleted_while_a_file_of_it_is_written(home: Path) -> None:
+    """Else the file would be the first one of the next session of that id, whose ever that is."""
+    async with AgentManager("memory://", home=home, backends={"scripted": ScriptedBackend()}) as manager:
+        await manager.create_session(existing_session_id=SESSION, user_id="ann", backend="scripted")
+        anns = OwnedId.of(SESSION, "ann")
+        begun, may_write = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def written(folder: WorkspaceFolder) -> bool:
+            loop.call_soon_threadsafe(begun.set)
+            may_write.wait(10)
+            return folder.write_bytes("a.txt", b"of ann")
+
+        writing = asyncio.ensure_future(manager.in_workspace(anns, written))
+        await begun.wait()
+        deleting = asyncio.ensure_future(manager.cleanup_session(SESSION))
+        writing.cancel()  # its client has left: the thread writes on
+        await asyncio.sleep(0)
+        assert not deleting.done()
+        may_write.set()
+        await deleting
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        await manager.create_session(existing_session_id=SESSION, user_id="bob", backend="scripted")
+        assert await manager.in_workspace(SESSION, lambda folder: list(folder.walk())) == []

@@ -98,8 +98,9 @@ def _on_end_of_stopped(task: asyncio.Task[Any]) -> None:
 async def finish(work: Coroutine[Any, Any, T]) -> T:
     """Runs `work` to its end however often we are cancelled, then passes the cancellation on.
 
-    For one thing only: an append together with the state change it implies. Split by a cancellation, they would leave us one
-    record behind our own log, and every later append would conflict.
+    For an append together with the state change it implies: split by a cancellation, they would leave us one record behind our own
+    log, and every later append would conflict. And for a thread that works under a lock: it cannot be cancelled, and must not be left
+    without the lock.
     """
     task = asyncio.get_running_loop().create_task(work)
     cancelled: asyncio.CancelledError | None = None

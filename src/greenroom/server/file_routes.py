@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import mimetypes
-from collections.abc import Callable
+from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -34,7 +34,7 @@ async def show(call: Call) -> Answer:
     """Lists a folder with all below it, or fetches a file."""
     path = call.path["path"].rstrip("/")
     folder = await call.sessions.workspace(call.session_id)
-    found = await _done(lambda: _looked_up(folder, path))
+    found = await _done(asyncio.to_thread(_looked_up, folder, path))
     await call.sessions.check(call.session_id)  # still the user's, so what was found is, too
     if isinstance(found, list):
         return Json({"files": found})
@@ -55,17 +55,17 @@ async def show(call: Call) -> Answer:
 async def put(call: Call) -> Answer:
     """Writes a file."""
     path = call.path["path"]
-    folder = await call.sessions.workspace(call.session_id)
     content: bytes = call.body
-    replaced = await _done(lambda: folder.write_bytes(path, content))
+    replaced = await _done(
+        call.sessions.in_workspace(call.session_id, lambda folder: folder.write_bytes(path, content))
+    )
     return Empty(204 if replaced else 201)
 
 
 async def remove(call: Call) -> Answer:
     """Removes a file, or a folder with all in it."""
     path = call.path["path"]
-    folder = await call.sessions.workspace(call.session_id)
-    if not await _done(lambda: folder.remove(path, recursive=True)):
+    if not await _done(call.sessions.in_workspace(call.session_id, lambda folder: folder.remove(path, recursive=True))):
         raise _no_file()
     return Empty(204)
 
@@ -86,9 +86,9 @@ def _row(entry: Entry) -> dict[str, Any]:
     return {"path": entry.path, "size": entry.size_bytes, "modified_at": modified_at}
 
 
-async def _done(work: Callable[[], T]) -> T:
+async def _done(work: Awaitable[T]) -> T:
     try:
-        return await asyncio.to_thread(work)
+        return await work
     except FileNotFoundError as error:
         raise _no_file() from error
     except OSError as error:

@@ -210,7 +210,10 @@ def _without_port(host: str) -> str:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False  # an address in brackets that is none
     return parts.scheme in {"http", "https"} and parts.netloc == host.lower()
 
 

@@ -8,8 +8,8 @@ Rule: no method here trusts an id, and none takes a user from a request.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from greenroom.config import Overlap, check_session_id
 from greenroom.core.cursor import parse_cursor
@@ -30,6 +30,9 @@ from greenroom.streams import Frame
 
 _LOOKED_THROUGH_MAX: Final = 20
 """Sessions in which a turn is looked for whose session nobody names."""
+
+
+T = TypeVar("T")
 
 
 class Sessions:
@@ -307,6 +310,11 @@ class Sessions:
         """Returns the session's folder, for a thread to work with."""
         owned = await self.check(session_id)
         return await self._manager.workspace(owned)
+
+    async def in_workspace(self, session_id: str, work: Callable[[WorkspaceFolder], T]) -> T:
+        """Changes the session's folder, in a thread; the session stays the user's meanwhile."""
+        owned = await self.check(session_id)
+        return await self._manager.in_workspace(owned, work)
 
 
 def _public(data: dict[str, Any]) -> dict[str, Any]:

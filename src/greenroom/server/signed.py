@@ -23,9 +23,9 @@ SHARED: Final = frozenset({"HS256", "HS384", "HS512"})
 PUBLIC: Final = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"})
 _TOKEN_BYTES_MAX: Final = 16 * 1024
 _JWKS_AGE_S_MAX: Final = 600.0
-"""A key that an issuer has withdrawn is accepted for so long."""
+"""A key that an issuer has withdrawn is accepted for so long; longer only while the issuer cannot be asked."""
 _JWKS_PAUSE_S: Final = 10.0
-"""Between two looks at an issuer for a key that it may have added: a forged key id asks it no oftener."""
+"""Between two looks at an issuer for a key that it may have added, or that cannot be asked: a forged key id asks it no oftener."""
 _JWKS_BYTES_MAX: Final = 1024 * 1024
 
 Fetch = Callable[[str], Awaitable[bytes]]
@@ -38,8 +38,9 @@ class Keys:
         self._url = url
         self._fetch = fetch
         self._clock = clock
-        self._keys: dict[str, Any] = {}
-        self._read_at_s = -_JWKS_AGE_S_MAX
+        self._keys: dict[str, Any] | None = None
+        self._next_read_s = 0.0
+        self._may_ask_s = 0.0
         self._lock = asyncio.Lock()
 
     async def key(self, key_id: str | None) -> Any:
@@ -49,38 +50,43 @@ class Keys:
             Refusal: 401: there is no such key; 503: the issuer cannot be asked.
         """
         async with self._lock:
-            age_s = self._now_s() - self._read_at_s
-            if age_s >= _JWKS_AGE_S_MAX or (self._find(key_id) is None and age_s >= _JWKS_PAUSE_S):
+            now_s = self._now_s()
+            if now_s >= self._next_read_s or (self._find(key_id) is None and now_s >= self._may_ask_s):
                 await self._read()
         found = self._find(key_id)
+        if self._keys is None:
+            raise _unavailable()
         if found is None:
             raise refused("its key is not among those of the issuer")
         return found
 
     def _find(self, key_id: str | None) -> Any:
+        keys = self._keys or {}
         if key_id is None:
-            return next(iter(self._keys.values())) if len(self._keys) == 1 else None
-        return self._keys.get(key_id)
+            return next(iter(keys.values())) if len(keys) == 1 else None
+        return keys.get(key_id)
 
     async def _read(self) -> None:
         import jwt
 
-        self._read_at_s = self._now_s()
+        self._may_ask_s = self._next_read_s = self._now_s() + _JWKS_PAUSE_S
         try:
             async with asyncio.timeout(10.0):
                 text = await self._fetch(self._url)
             found = jwt.PyJWKSet.from_json(text.decode())
-        except (OSError, TimeoutError, ValueError, jwt.PyJWTError) as error:
-            if self._keys:
-                return  # those that were read before are better than none, for a while
-            self._read_at_s -= _JWKS_AGE_S_MAX
-            raise Refusal(
-                503, "issuer_unavailable", "the keys of the token's issuer cannot be read", headers={"retry-after": "5"}
-            ) from error
+        except (OSError, TimeoutError, ValueError, jwt.PyJWTError):
+            return  # keys that were read before are better than none, for a while
+        self._next_read_s = self._now_s() + _JWKS_AGE_S_MAX
         self._keys = {key.key_id or "": key for key in found.keys if key.public_key_use in {None, "sig"}}
 
     def _now_s(self) -> float:
         return self._clock() if self._clock is not None else asyncio.get_running_loop().time()
+
+
+def _unavailable() -> Refusal:
+    return Refusal(
+        503, "issuer_unavailable", "the keys of the token's issuer cannot be read", headers={"retry-after": "10"}
+    )
 
 
 class SignedTokens:
