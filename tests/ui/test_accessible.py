@@ -53,7 +53,9 @@ def _files(page: Page) -> None:
     say(page, "tools")
     is_idle(page)
     page.get_by_label("Files", exact=True).click()
-    page.get_by_role("button", name="notes/haiku.md").last.click()
+    # Of the panel: the card of the tool has such a button too, and is there before the list is.
+    files = page.get_by_role("complementary", name="Files of this session")
+    files.get_by_role("button", name="notes/haiku.md").click()
     expect(page.get_by_role("heading", name="Sea")).to_be_visible()
 
 
