@@ -112,10 +112,30 @@ async def kill_under(home: Path, count: int, *, kill: bool) -> None:
 
 
 async def begun(client: Client, session_id: str) -> None:
-    """Waits until an answer is well under way."""
-    async for _, event in client.attach(session_id):
-        if event["type"] == "part_delta" and "word9" in event["delta"]:
-            return
+    """Waits until an answer is well under way, which may have yet to begin: following an idle session ends at once."""
+    while True:
+        async for _, event in client.attach(session_id):
+            if event["type"] == "part_delta" and "word9" in event["delta"]:
+                return
+
+
+class Overtaken(Client):
+    """Sees, when it first asks how a session is, a turn that has begun a moment before."""
+
+    has_sent = False
+
+    async def session(self, session_id: str) -> dict[str, Any]:
+        if not self.has_sent:
+            self.has_sent = True
+            await self.send(session_id, "Hello")
+        return await super().session(session_id)
+
+
+async def test_a_turn_that_begins_when_an_idle_session_was_followed_is_no_lost_connection(home: Path) -> None:
+    async with running(home) as server, Overtaken(server.url, TOKEN, patience_s=0) as client:
+        session_id = (await client.create_session())["session_id"]
+        events = [event async for _, event in client.attach(session_id)]
+        assert "".join(event["delta"] for event in events if event["type"] == "part_delta") == WHOLE
 
 
 async def test_a_killed_server_costs_its_clients_nothing(home: Path) -> None:

@@ -221,7 +221,7 @@ class Client:
         Raises:
             GreenroomError: as `AgentManager.attach`.
         """
-        waiting = Patience(self._patience_s)
+        waiting, has_brought = Patience(self._patience_s), True
         while True:
             try:
                 frames = self._connection.frames(
@@ -234,11 +234,14 @@ class Client:
                         event: Data = msgspec.json.decode(frame.data)
                         if event.get("code") in _GOES_ON and event["type"] in {"error", "RUN_ERROR"}:
                             break
-                        cursor = frame.cursor
+                        cursor, has_brought = frame.cursor, True
                         waiting.begin_anew()
                         yield cursor, event
                 if (await self.session(session_id))["status"] != "running":
                     return
+                if has_brought:  # a turn has begun since: joined at once, and with patience only if that brings nothing
+                    has_brought = False
+                    continue
                 error = ServerUnavailable("the connection ended before the session was idle")
             except ServerUnavailable as lost:
                 error = lost
