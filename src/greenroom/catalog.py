@@ -169,7 +169,8 @@ class Catalog:
             InvalidArgument: one is not known.
             InvalidConfig: the file of prices is wrong.
         """
-        if config.budget_usd is None and config.turn_budget_usd is None:
+        of_user = self._settings.user_budget
+        if config.budget_usd is None and config.turn_budget_usd is None and (of_user is None or of_user.usd is None):
             return
         fallbacks = [fallback.partition(":")[::2] for fallback in config.fallbacks]
         for backend, model in ((config.backend, config.llm_model), *fallbacks):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 
@@ -23,6 +23,8 @@ ApprovalRule = Literal["allow", "ask", "deny"]
 UnknownOutcome = Literal["tell", "ask"]
 
 ESSENTIAL_TOOLS: Final = ("MemoryTools", "WorkspaceTools", "PreferenceTools", "RandomNumberTools")
+DAYS_MAX: Final = 3660
+"""Ten years of usage."""
 DEFAULT_MODEL: Final = "gpt-4o"
 DEFAULT_BACKEND: Final = "openai"
 DEFAULT_PERSONA: Final = "default"
@@ -78,6 +80,28 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     def tools(self) -> tuple[str, ...]:
         """Class names of all toolsets of the session: the essential ones first."""
         return tuple(dict.fromkeys((*self.essential_tools, *self.additional_tools)))
+
+
+class UserBudget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What each user may use, in all sessions together.
+
+    Attributes:
+        usd, tokens: how much; `None` bounds nothing, at 0 nothing may be used.
+        days: in how many days of UTC, today included. What was used before does not count any more.
+    """
+
+    usd: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    tokens: Annotated[int, msgspec.Meta(ge=0, le=10**12)] | None = None
+    days: Annotated[int, msgspec.Meta(ge=1, le=DAYS_MAX)] = 30
+
+    def __post_init__(self) -> None:
+        """Refuses one that bounds nothing.
+
+        Raises:
+            ValueError: neither money nor tokens are named.
+        """
+        if self.usd is None and self.tokens is None:
+            raise ValueError("a user budget needs `usd` or `tokens`")
 
 
 class SessionLabels(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ class Opened:
             workspaces=Workspaces(settings.home / "workspaces", open_folder=catalog.workspace),
             clock=SystemClock(),
             limits=settings.limits,
+            user_budget=settings.user_budget,
         )
         self.watch = Watch(self.registry)
         self.registry.on_interest = self.watch.start

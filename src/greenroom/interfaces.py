@@ -24,6 +24,7 @@ from greenroom.storage import (
     Inbox,
     InboxItem,
     IndexUpdate,
+    Ledger,
     Note,
     Notes,
     Page,
@@ -32,6 +33,7 @@ from greenroom.storage import (
     SearchText,
     SessionIndex,
     SessionSummary,
+    Spent,
     Store,
 )
 
@@ -44,6 +46,7 @@ __all__ = [
     "Inbox",
     "InboxItem",
     "IndexUpdate",
+    "Ledger",
     "Note",
     "Notes",
     "Notice",
@@ -55,6 +58,7 @@ __all__ = [
     "SearchText",
     "SessionIndex",
     "SessionSummary",
+    "Spent",
     "Store",
     "Tool",
     "ToolContext",

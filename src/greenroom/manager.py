@@ -24,6 +24,7 @@ from greenroom.config import (
     Patch,
     SessionLabels,
     check_session_id,
+    check_user_id,
     parse_patch,
 )
 from greenroom.conversing import Conversing
@@ -33,6 +34,7 @@ from greenroom.errors import GreenroomError, SessionNotFound
 from greenroom.installation import Installation, Opened
 from greenroom.interfaces import Backend, Page, Persona, SearchHit, SessionSummary, ToolSource, WorkspaceFolder
 from greenroom.planning import plan_of
+from greenroom.runtime.allowance import UserUsage
 from greenroom.runtime.clock import new_id
 from greenroom.runtime.tasks import finish
 from greenroom.session_data import SessionsInMemory, session_data
@@ -286,6 +288,19 @@ class AgentManager(Conversing):
         """Returns the places in all sessions, or in one user's, where the words of `query` occur, best first."""
         opened = await self._installation.opened()
         return await opened.store.index.search(query, user_id=user_id, limit=limit)
+
+    async def usage(self, user_id: str = "default", *, days: int | None = None) -> UserUsage:
+        """Returns what a user has used in all sessions, also in deleted ones, and what the user's budget is.
+
+        Args:
+            user_id: the user.
+            days: of UTC, today included; left out, those that the budget counts, else 30.
+
+        Raises:
+            InvalidArgument: not from 1 to 3660 days.
+        """
+        opened = await self._installation.opened()
+        return await opened.registry.allowances.usage(check_user_id(user_id), days)
 
     async def workspace(self, session_id: str) -> WorkspaceFolder:
         """Returns the session's folder, contained; its methods wait for the disk, so call them in a thread.

@@ -58,6 +58,20 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=T
     reasoning_tokens: int = 0
     cost_usd: float | None = None
 
+    def plus(self, more: Usage) -> Usage:
+        """Returns the sum. The cost is known only if both are; a step that used nothing costs nothing."""
+        if more == Usage():
+            return self
+        known = self.cost_usd is not None and more.cost_usd is not None
+        return Usage(
+            input_tokens=self.input_tokens + more.input_tokens,
+            output_tokens=self.output_tokens + more.output_tokens,
+            cached_input_tokens=self.cached_input_tokens + more.cached_input_tokens,
+            cache_write_input_tokens=self.cache_write_input_tokens + more.cache_write_input_tokens,
+            reasoning_tokens=self.reasoning_tokens + more.reasoning_tokens,
+            cost_usd=(self.cost_usd or 0.0) + (more.cost_usd or 0.0) if known else None,
+        )
+
 
 # --- stream items ------------------------------------------------------------------------------------------------------
 

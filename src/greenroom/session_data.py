@@ -1,4 +1,4 @@
-"""What a caller is told about a session: a dictionary that can be sent as JSON.
+"""What a caller is told about a session or a user: a dictionary that can be sent as JSON.
 
 Rule: the same keys whether the session is in memory or not.
 """
@@ -14,6 +14,8 @@ import msgspec
 
 from greenroom.installation import Installation
 from greenroom.interfaces import SessionSummary
+from greenroom.messages import Usage
+from greenroom.runtime.allowance import UserUsage
 from greenroom.runtime.live import LiveSession
 
 if TYPE_CHECKING:
@@ -41,15 +43,20 @@ def session_data(summary: SessionSummary, agent: ReactJSAgent | None) -> dict[st
         "status": summary.status,
         "turn_count": summary.turn_count,
         "message_count": summary.message_count,
-        "usage": {
-            "input_tokens": summary.usage.input_tokens,
-            "output_tokens": summary.usage.output_tokens,
-            "cached_input_tokens": summary.usage.cached_input_tokens,
-            "reasoning_tokens": summary.usage.reasoning_tokens,
-            "cost_usd": summary.usage.cost_usd,
-        },
+        "usage": _usage(summary.usage),
         "last_seq": summary.last_seq,
         "agent": agent,
+    }
+
+
+def user_usage_data(found: UserUsage) -> dict[str, Any]:
+    """Returns what a user has used, as JSON."""
+    return {
+        "user_id": found.user_id,
+        "days": found.days,
+        "usage": _usage(found.usage),
+        "unpriced_tokens": found.unpriced_tokens,
+        "budget": msgspec.to_builtins(found.budget),
     }
 
 
@@ -76,6 +83,16 @@ class SessionsInMemory(Mapping[str, dict[str, Any]]):
     def _live(self) -> Sequence[LiveSession]:
         opened = self._installation.now
         return tuple(opened.registry) if opened is not None else ()
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cached_input_tokens": usage.cached_input_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cost_usd": usage.cost_usd,
+    }
 
 
 def _iso(at_ms: int) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from greenroom.config import Overlap
+from greenroom.config import Overlap, UserBudget
 from greenroom.errors import InvalidConfig
 from greenroom.limits import Limits
 
@@ -135,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         personas: folder of the user's personas; `None` for `personas` in `home`.
         overlap: what new sessions do with a message that arrives while they answer.
         prices: a file of prices that go before the shipped ones.
+        user_budget: what each user may use; `None` bounds nothing.
         toolsets: toolset classes to import, each as `module:Class`.
         backends: further backends by their names.
     """
@@ -152,6 +153,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     toolsets: tuple[str, ...] = ()
     overlap: Overlap = "enqueue"
     prices: Path | None = None
+    user_budget: UserBudget | None = None
     openai: BackendSettings = BackendSettings()
     claude: BackendSettings = BackendSettings()
     backends: dict[BackendName, NamedBackend] = {}
@@ -186,6 +188,7 @@ _TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "claude": BackendSettings,
     "backends": NamedBackend,
     "limits": Limits,
+    "user_budget": UserBudget,
     "server.jwt": JwtSettings,
     "server.api_keys": ApiKey,
     "server": ServerSettings,

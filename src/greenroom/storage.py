@@ -1,4 +1,4 @@
-"""What a store promises: the log, the index over it, the inbox and the notes. A part of `greenroom.interfaces`.
+"""What a store promises: the log, the index over it, the ledger, the inbox and the notes. A part of `greenroom.interfaces`.
 
 Rule: a promise that matters stands in a docstring here and as a test in `greenroom.testing.log_conformance`.
 """
@@ -51,15 +51,17 @@ class SearchText(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IndexUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """What an append changes in the index, in the same transaction.
+    """What an append changes in the index and the ledger, in the same transaction.
 
     Attributes:
         forget_from_seq: texts of this record and later ones leave the search (after a rewind).
+        spent: what the events add to what the session's user has used; `None` for nothing, as for a copy: it is paid for already.
     """
 
     summary: SessionSummary
     texts: tuple[SearchText, ...] = ()
     forget_from_seq: int | None = None
+    spent: Usage | None = None
 
 
 class PendingAppend(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,6 +175,42 @@ class SessionIndex(Protocol):
         ...
 
 
+class Spent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user has used.
+
+    Attributes:
+        usage: all of it; its cost is that of the tokens whose price is known.
+        unpriced_tokens: how many of them have no known price.
+    """
+
+    usage: Usage = Usage(cost_usd=0.0)
+    unpriced_tokens: int = 0
+
+    @classmethod
+    def of(cls, usage: Usage) -> Spent:
+        """Returns what steps have used whose usage this is."""
+        if usage.cost_usd is not None:
+            return cls(usage=usage)
+        return cls(
+            usage=msgspec.structs.replace(usage, cost_usd=0.0), unpriced_tokens=usage.input_tokens + usage.output_tokens
+        )
+
+    def plus(self, more: Spent) -> Spent:
+        """Returns the sum."""
+        return Spent(usage=self.usage.plus(more.usage), unpriced_tokens=self.unpriced_tokens + more.unpriced_tokens)
+
+
+class Ledger(Protocol):
+    """What users have used on which day, fed by `EventLog.append`. It outlives the sessions: deleting one gives nothing back.
+
+    Days are those of UTC, counted from 1970. An append counts on the day of its last event.
+    """
+
+    async def spent(self, user_id: str, *, from_day: int = 0) -> Spent:
+        """Returns what the user has used since the beginning of that day."""
+        ...
+
+
 class InboxItem(msgspec.Struct, frozen=True, kw_only=True):
     """Something that a process which does not own the session wants its owner to do."""
 
@@ -246,7 +284,7 @@ class Store(Protocol):
     """A place where sessions are kept: everything that shares one transaction domain.
 
     Attributes:
-        log, index, inbox, notes: the parts.
+        log, index, ledger, inbox, notes: the parts.
         node: id of this process incarnation in the store; a new one at every opening.
     """
 
@@ -257,6 +295,11 @@ class Store(Protocol):
 
     @property
     def index(self) -> SessionIndex:
+        """See above."""
+        ...
+
+    @property
+    def ledger(self) -> Ledger:
         """See above."""
         ...
 

@@ -24,6 +24,7 @@ COMMANDS = [
     ["sessions", "fork"],
     ["sessions", "delete"],
     ["sessions", "search"],
+    ["usage"],
     ["doctor"],
     ["migrate"],
     ["model", "pull"],

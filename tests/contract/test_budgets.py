@@ -53,7 +53,7 @@ async def test_a_session_that_has_used_its_tokens_is_not_asked_again(open_stage:
 
 async def test_a_turn_ends_between_steps(open_stage: OpenStage) -> None:
     loop = [Call("roll_dice", {"notation": "1d6"}), costs(40, 10)]
-    stage = open_stage([loop, loop, loop, "never"])
+    stage = open_stage([loop, loop, loop, loop, "never"])
     session_id = await stage.session(turn_budget_tokens=100)
     error = error_of(await stage.say(session_id))
     assert error["code"] == "budget_exceeded"
@@ -74,6 +74,22 @@ async def test_an_answer_is_cut_off_in_the_middle_and_the_history_stays_valid(op
     assert text_of(await stage.say(session_id, "and now?")) == "Fine."
     kept = [message for message in stage.last_request.messages if "word" in repr(message)]
     assert kept, "what was said is part of the history"
+
+
+async def test_an_answer_that_is_complete_is_not_cut_off(open_stage: OpenStage) -> None:
+    stage = open_stage([[Say("One."), costs(60, 40)]])
+    session_id = await stage.session(budget_tokens=100)
+    events = await stage.say(session_id)
+    assert (text_of(events), events[-1]["type"]) == ("One.", "RUN_FINISHED")
+    assert error_of(await stage.say(session_id))["code"] == "budget_exceeded"
+
+
+async def test_what_is_cut_off_keeps_its_price(open_stage: OpenStage, prices: str) -> None:
+    stage = open_stage([[Say(["word " * 100] * 50)]], config={"prices": prices})
+    session_id = await stage.session(llm_model="dear-1", turn_budget_tokens=2500, essential_tools=[])
+    assert error_of(await stage.say(session_id))["code"] == "budget_exceeded"
+    usage = stage.data(session_id)["usage"]
+    assert usage["cost_usd"] == pytest.approx(usage["input_tokens"] + 2 * usage["output_tokens"])
 
 
 async def test_money_is_counted_with_the_installation_s_own_prices(open_stage: OpenStage, prices: str) -> None:

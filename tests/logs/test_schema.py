@@ -13,9 +13,11 @@ import pytest
 
 from greenroom.codec import decode_record
 from greenroom.errors import LogUnavailable, NewerFormat
+from greenroom.interfaces import Spent
 from greenroom.logs.sqlite import SqliteStore, statements
 from greenroom.logs.sqlite.schema import APPLICATION_ID, Migration, check, migrate, migrations
 from greenroom.testing.log_conformance.samples import Author, found, note, sessions_of, text
+from greenroom.testing.log_conformance.spending import STEP
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PACKAGE = Path(statements.__file__).parent
@@ -135,6 +137,7 @@ async def test_a_database_of_every_version_is_read_and_written(tmp_path: Path, n
     assert [item.body for item in await store.inbox.pending("talk")] == [b'{"cancel":true}']
     assert await store.notes.get("ann", "preference", "lang") == note("lang", "de", kind="preference")
     assert len(await store.notes.search("ann", "memory", "rex", limit=9)) == 1
+    assert await store.ledger.spent("bob") == (Spent(usage=STEP) if number > 1 else Spent())
 
     author = Author(store, "talk")
     author.seq, author.epoch, author.summary = 3, 2, row

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from greenroom import LimitExceeded, NotSupported, SessionNotFound, UnknownBackend, UnknownSetting
+from greenroom import InvalidArgument, LimitExceeded, NotSupported, SessionNotFound, UnknownBackend, UnknownSetting
 from greenroom.client import Answer, Client, ServerUnavailable
 from greenroom.client.connection import raised_as
 from greenroom.client.frames import FrameDecoder, WireFrame
@@ -63,6 +63,9 @@ async def test_everything_a_client_can_do(home: Path) -> None:
 async def test_errors_are_those_of_the_manager(home: Path) -> None:
     async with running(home, {"message_bytes_max": 100}) as server, Client(server.url, TOKEN) as client:
         session_id = (await client.create_session())["session_id"]
+        assert (await client.usage(days=7))["usage"]["input_tokens"] == 0
+        with pytest.raises(InvalidArgument, match="days"):
+            await client.usage(days=0)
         with pytest.raises(SessionNotFound, match="no session 'nobody'"):
             await client.session("nobody")
         with pytest.raises(UnknownBackend):

@@ -5,7 +5,7 @@ b  no number twice, no gap                               f  every started turn h
 c  epochs never fall                                     g  an unknown outcome was resolved in one way: at most once in the log
 d  no record of an older epoch after a newer one         h  a tool with side effects ran once, unless a person said again
 
-And: the fold of the log is the row of the index, and every provider takes the history.
+And: the fold of the log is the row of the index, the ledger is the sum of the sessions, and every provider takes the history.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
+
 from greenroom.core.cursor import Cursor
 from greenroom.core.session import replayed
 from greenroom.core.transcript import render
 from greenroom.events import MessageAccepted, MessageRepeated, Record, StepProgress, TurnEnded, TurnStarted
-from greenroom.messages import PartDelta
+from greenroom.messages import PartDelta, Usage
 from greenroom.runtime.feed import entries_of
 from provider_rules import refusals
 from simulation.world import LIMITS, Reading, World
@@ -26,6 +28,7 @@ from transcript_rules import violations
 
 async def check(world: World) -> None:
     """Raises `AssertionError` for the first invariant that does not hold."""
+    used = Usage(cost_usd=0.0)
     for session_id in world.sessions:
         records = await world.shelf.log.read(session_id)
         check_order(records)
@@ -33,12 +36,16 @@ async def check(world: World) -> None:
         check_turns(records)
         state = replayed(session_id, records, limits=LIMITS)
         assert not state.is_busy
+        used = used.plus(state.tally.usage)
         assert state.tally.summary() == await world.shelf.index.get(session_id), "the index is not the fold"
         history = render(state)
         assert violations(history) == []
         assert refusals(history) == []
         for reading in (reading for read_id, reading in world.readings if read_id == session_id):
             check_reading(reading, records)
+    spent = await world.shelf.ledger.spent("ann")
+    assert spent.usage == msgspec.structs.replace(used, cost_usd=used.cost_usd or 0.0), "the ledger is not the sum"
+    assert (spent.unpriced_tokens > 0) == (used.cost_usd is None)
     for key, runs in Counter(world.bench.pay.runs).items():
         assert runs <= 1 + world.again[key], f"h: {key} ran {runs} times"
 

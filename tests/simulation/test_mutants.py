@@ -16,9 +16,10 @@ from greenroom.core.cursor import Cursor
 from greenroom.core.session import SessionState
 from greenroom.core.step import Assembly
 from greenroom.core.turn import TurnState
-from greenroom.events import Event, MessageAccepted, TurnEnded
+from greenroom.events import Event, MessageAccepted, Record, TurnEnded
+from greenroom.interfaces import SessionSummary
 from greenroom.logs import appending
-from greenroom.messages import ToolResult
+from greenroom.messages import ToolResult, Usage
 from greenroom.runtime import exchange, follow, registry, watch
 from greenroom.runtime.feed import Entry
 from greenroom.runtime.live import LiveSession
@@ -47,6 +48,17 @@ def loses_acknowledged_messages(patch: pytest.MonkeyPatch) -> None:
         return [] if len(state.queue) > 1 else real(state, message)
 
     patch.setattr(watch, "arrival_from_inbox", arrival_from_inbox)
+
+
+def forgets_what_was_cut_off(patch: pytest.MonkeyPatch) -> None:
+    """Budgets: what a step has used that its process did not survive is in the session and not in the ledger."""
+    real = SessionState.tallied_after
+
+    def tallied_after(state: SessionState, records: Sequence[Record]) -> tuple[SessionSummary, Usage]:
+        summary, spent = real(state, records)
+        return summary, Usage() if isinstance(records[-1].event, TurnEnded) else spent
+
+    patch.setattr(SessionState, "tallied_after", tallied_after)
 
 
 def takes_a_key_twice(patch: pytest.MonkeyPatch) -> None:
@@ -158,6 +170,7 @@ MUTANTS: Sequence[Mutant] = (
     drops_what_came_twice,
     revives_once,
     forgets_half_written_calls,
+    forgets_what_was_cut_off,
     keeps_broken_calls,
     loses_acknowledged_messages,
     takes_a_key_twice,

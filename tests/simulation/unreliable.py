@@ -24,6 +24,7 @@ class UnreliableStore:
     def __init__(self, inner: MemoryStore, dice: random.Random, *, failure_rate: float) -> None:
         self.inner = inner
         self.index = inner.index
+        self.ledger = inner.ledger
         self.inbox = inner.inbox
         self.notes = inner.notes
         self.failure_rate = failure_rate

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from greenroom.backends.scripted import Call, Cut, Fail, Finish, Pause, Say, ScriptedBackend, Think
-from greenroom.config import Overlap, SessionConfig, SessionLabels
+from greenroom.config import Overlap, SessionConfig, SessionLabels, UserBudget
 from greenroom.core.cursor import Cursor
 from greenroom.core.view import pending_approvals
 from greenroom.errors import BackendUnavailable, Conflict, GreenroomError
@@ -54,7 +54,7 @@ class VirtualClock:
 class Process:
     """One process: a runtime on its own way to the shared store."""
 
-    def __init__(self, store: UnreliableStore, bench: Bench) -> None:
+    def __init__(self, store: UnreliableStore, bench: Bench, user_budget: UserBudget | None) -> None:
         self.store = store
         self.registry = Registry(
             store=store,
@@ -62,6 +62,7 @@ class Process:
             workspaces=Workspaces(Path("/nonexistent"), open_folder=Workspace),
             clock=VirtualClock(),
             limits=LIMITS,
+            user_budget=user_budget,
         )
         self.watch = Watch(self.registry)
         self.registry.on_interest = self.watch.start
@@ -102,6 +103,7 @@ class World:
         self.readings: list[tuple[str, Reading]] = []
         self.actions: Counter[str] = Counter()
         self.failures = 0
+        self.user_budget = self.dice.choice([None, None, None, UserBudget(tokens=500)])
 
     async def run(self) -> None:
         """Lives through the seed, up to a calm end."""
@@ -129,7 +131,7 @@ class World:
         rate = self.dice.choice([0.0, 0.0, 0.02, 0.1])
         store = UnreliableStore(self.shelf.sibling(), self.dice, failure_rate=rate)
         await store.open()
-        self.processes.append(Process(store, self.bench))
+        self.processes.append(Process(store, self.bench, self.user_budget))
 
     async def _create(self, session_id: str) -> None:
         dice = self.dice

@@ -301,6 +301,20 @@ def doctor(place: Place, *, as_json: Json = False) -> int:
     return doctor(place, as_json=as_json)
 
 
+@_command(app, "usage")
+def usage(
+    place: Place,
+    *,
+    user: Annotated[str, typer.Option("--user", metavar="ID", help="Whose.")] = "default",
+    days: Annotated[int | None, typer.Option("--days", min=1, help="In so many days, today included.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Say what a user has used in all sessions, also in deleted ones, and the budget."""
+    from greenroom.cli.usage import show_usage
+
+    return show_usage(place, user, days=days, as_json=as_json)
+
+
 @_command(app, "migrate")
 def migrate(place: Place, *, as_json: Json = False) -> int:
     """Make the store, or bring it to the version of this program."""

@@ -128,6 +128,14 @@ class Client:
         hits: list[Data] = (await self._json("GET", "/v1/search", query={"query": query, "limit": limit}))["hits"]
         return hits
 
+    async def usage(self, *, days: int | None = None) -> Data:
+        """Returns what the user has used in all sessions, in so many days, and the user's budget.
+
+        Raises:
+            InvalidArgument: not from 1 to 3660 days.
+        """
+        return await self._json("GET", "/v1/usage", query={"days": days})
+
     # --- messages -------------------------------------------------------------------------------------------------------
 
     async def send(

@@ -1,4 +1,4 @@
-"""What a turn and a session may use: tokens and money.
+"""What a turn, a session and a user may use: tokens and money.
 
 A budget is looked at before each step, and while a step streams. A step that is over it is cut off: what was said stays, and so
 does a history that every provider takes.
@@ -8,11 +8,12 @@ Rule: money is counted where its price is known. Where it is not, a money budget
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from greenroom.config import SessionConfig
+from greenroom.config import SessionConfig, UserBudget
 from greenroom.core.turn import FinishTurn
 from greenroom.messages import Usage
 
@@ -29,26 +30,68 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
     output_usd: float | None = None
 
 
-def exceeded(config: SessionConfig, *, turn: Usage, session: Usage) -> FinishTurn | None:
-    """Returns the end of a turn whose budget, or whose session's, is used up; `None` if another step may be asked.
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be used, and what of it is.
+
+    Attributes:
+        of: whose it is: `turn`, `session` or `user`.
+        used: by now.
+        tokens_max, usd_max: what may be used; `None` bounds nothing.
+        period: in what time, for people; empty for ever.
+        hint: what to do when it is used up.
+    """
+
+    of: str
+    used: Usage
+    tokens_max: int | None
+    usd_max: float | None
+    period: str = ""
+    hint: str = _HINT
+
+
+def budgets_of(config: SessionConfig, *, turn: Usage, session: Usage) -> tuple[Budget, Budget]:
+    """Returns the budgets of a turn and its session.
 
     Args:
         config: of the session.
         turn: what the turn has used.
         session: what the session has used, this turn included.
     """
-    for what, usage, tokens_max, usd_max in (
-        ("turn", turn, config.turn_budget_tokens, config.turn_budget_usd),
-        ("session", session, config.budget_tokens, config.budget_usd),
-    ):
-        if tokens_max is not None and (tokens := usage.input_tokens + usage.output_tokens) >= tokens_max:
-            return _end(f"the {what} has used {tokens} tokens of its budget of {tokens_max}")
-        if usd_max is None:
-            continue
-        if usage.cost_usd is None:
-            return _end(f"the {what} has a budget of {usd_max:g} USD, and used a model whose price is not known")
-        if usage.cost_usd >= usd_max:
-            return _end(f"the {what} has used {usage.cost_usd:.6f} USD of its budget of {usd_max:g} USD")
+    return (
+        Budget(of="turn", used=turn, tokens_max=config.turn_budget_tokens, usd_max=config.turn_budget_usd),
+        Budget(of="session", used=session, tokens_max=config.budget_tokens, usd_max=config.budget_usd),
+    )
+
+
+def budget_of_user(bound: UserBudget | None, *, used: Usage) -> Budget:
+    """Returns the budget of a user who has used so much in its days; one that bounds nothing, where there is none."""
+    if bound is None:
+        return Budget(of="user", used=used, tokens_max=None, usd_max=None)
+    return Budget(
+        of="user",
+        used=used,
+        tokens_max=bound.tokens,
+        usd_max=bound.usd,
+        period=f" for {bound.days} days" if bound.days > 1 else " for today",
+        hint=f"it is set by [user_budget] in greenroom.toml, and counts the last {bound.days} days (UTC)",
+    )
+
+
+def exceeded(budgets: Iterable[Budget]) -> FinishTurn | None:
+    """Returns the end of a turn for which a budget is used up; `None` if another step may be asked."""
+    for budget in budgets:
+        used, tokens_max, usd_max = budget.used, budget.tokens_max, budget.usd_max
+        message = ""
+        if tokens_max is not None and (tokens := used.input_tokens + used.output_tokens) >= tokens_max:
+            message = f"the {budget.of} has used {tokens} tokens of its budget of {tokens_max}{budget.period}"
+        elif usd_max is not None and used.cost_usd is None:
+            message = f"the {budget.of} has a budget of {usd_max:g} USD, and used a model whose price is not known"
+        elif usd_max is not None and used.cost_usd is not None and used.cost_usd >= usd_max:
+            message = (
+                f"the {budget.of} has used {used.cost_usd:.6f} USD of its budget of {usd_max:g} USD{budget.period}"
+            )
+        if message:
+            return FinishTurn(outcome="failed", code="budget_exceeded", message=message, hint=budget.hint)
     return None
 
 
@@ -82,7 +125,3 @@ def running_usage(*, told: Usage | None, sent_characters: int, said_characters: 
         cached_input_tokens=told.cached_input_tokens if told is not None else 0,
         cost_usd=cost_usd,
     )
-
-
-def _end(message: str) -> FinishTurn:
-    return FinishTurn(outcome="failed", code="budget_exceeded", message=message, hint=_HINT)

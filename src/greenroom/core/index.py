@@ -1,4 +1,4 @@
-"""What an append changes in the index: the session's row, and the texts that search finds.
+"""What an append changes in the index: the session's row, and the texts that search finds; and what its user has used by it.
 
 Rule: computed before the append is believed, from the state and the records that are about to be written.
 """
@@ -33,12 +33,14 @@ def index_update(state: SessionState, events: Sequence[Event], *, epoch: int, at
         Record(seq=seq, epoch=epoch, at_ms=at_ms, event=event) for seq, event in enumerate(events, start=state.seq + 1)
     ]
     forgotten = _forgotten(state, records)
+    summary, spent = state.tallied_after(records)
     texts = [text for record in records for text in search_texts(state, record)]
     return IndexUpdate(
-        summary=state.summary_after(records),
+        summary=summary,
         # What was said in a turn that is taken back at once is not found either.
         texts=tuple(text for text in texts if forgotten is None or text.seq < forgotten),
         forget_from_seq=forgotten,
+        spent=spent if spent.input_tokens or spent.output_tokens or spent.cost_usd else None,
     )
 
 

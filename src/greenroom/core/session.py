@@ -16,9 +16,9 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.config import Overlap, SessionConfig
-from greenroom.core.budget import exceeded
+from greenroom.core.budget import Budget, budgets_of, exceeded
 from greenroom.core.step import Assembly
-from greenroom.core.tally import Tally, added
+from greenroom.core.tally import Tally
 from greenroom.core.trial import Trial, place_of
 from greenroom.core.turn import TURN_EVENTS, Action, AskBackend, FinishTurn, Turn, TurnState
 from greenroom.errors import Corrupted, SessionNotFound
@@ -288,16 +288,17 @@ class SessionState:
             return JoinMessages(turn_ids=joining) if joining else action
         return StartTurn(message=self.queue[0].message) if self.queue else None
 
-    def budget_end(self, running: Usage | None = None) -> FinishTurn | None:
-        """Returns the end of the open turn, if a budget is used up; `None` if it may go on.
+    def budget_end(self) -> FinishTurn | None:
+        """Returns the end of the open turn, if a budget is used up; `None` if it may go on."""
+        return exceeded(self.budgets(Usage()))
+
+    def budgets(self, running: Usage) -> Sequence[Budget]:
+        """Returns the budgets of the open turn and of the session.
 
         Args:
             running: what the running step has used so far.
         """
-        turn, session = self.turns[-1].usage, self.tally.usage
-        if running is not None:
-            turn, session = added(turn, running), added(session, running)
-        return exceeded(self.config, turn=turn, session=session)
+        return budgets_of(self.config, turn=self.turns[-1].usage.plus(running), session=self.tally.usage.plus(running))
 
     def joining(self) -> tuple[str, ...]:
         """Returns the messages that join the open turn now, or the one that starts next: as far as their prompts agree.
@@ -343,14 +344,17 @@ class SessionState:
         else:
             self._apply_to_session(record)
 
-    def summary_after(self, records: Sequence[Record]) -> SessionSummary:
-        """Returns what the index row will be once `records` are written, without believing them."""
+    def tallied_after(self, records: Sequence[Record]) -> tuple[SessionSummary, Usage]:
+        """Returns what the index row will be once `records` are written, and what they add to its usage; believes nothing."""
         tally = copy.copy(self.tally)
+        tally.usage = Usage(cost_usd=0.0)
         for record in records:
             tally.apply(record)
             if isinstance(record.event, SessionRewound):
                 _recount(tally, self._turns_before(record.event.turn_id))
-        return tally.summary()
+        spent = tally.usage
+        tally.usage = self.tally.usage.plus(spent)
+        return tally.summary(), spent
 
     def turn_of_run(self, run_id: str) -> str | None:
         """Returns the turn of that id, or with a run of that id; `None` if there never was one.
@@ -413,10 +417,10 @@ class SessionState:
                 self.call_ids.update(dict.fromkeys(item.call_id for item in started))
             case StepFinished():
                 history.steps[-1].finished = event
-                history.usage = added(history.usage, event.usage)
+                history.usage = history.usage.plus(event.usage)
             case StepFailed():
                 history.steps[-1].failed = event
-                history.usage = added(history.usage, event.usage)
+                history.usage = history.usage.plus(event.usage)
             case ToolReturned() | ApprovalRequested() | ApprovalDecided():
                 history.steps[-1].apply(event)
                 if isinstance(event, ApprovalDecided) and event.run_id:

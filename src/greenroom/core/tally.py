@@ -142,7 +142,7 @@ class Tally:
 
     def _spend(self, told: Usage) -> None:
         """Adds what a step that is over has used: what its end says, else what was said while it ran."""
-        self.usage = added(self.usage, counted(self._running, told))
+        self.usage = self.usage.plus(counted(self._running, told))
         self._running = Usage()
 
     def recount(self, *, turns: int, joined: int, answers: int) -> None:
@@ -169,19 +169,3 @@ class Tally:
             message_count=self.turn_count + self.joined_count + self.queued + self.answer_count,
             usage=self.usage,
         )
-
-
-def added(total: Usage, more: Usage) -> Usage:
-    """Returns the sum. The cost is known only if both are; a step that used nothing costs nothing."""
-    nothing = Usage()
-    if more == nothing:
-        return total
-    known = total.cost_usd is not None and more.cost_usd is not None
-    return Usage(
-        input_tokens=total.input_tokens + more.input_tokens,
-        output_tokens=total.output_tokens + more.output_tokens,
-        cached_input_tokens=total.cached_input_tokens + more.cached_input_tokens,
-        cache_write_input_tokens=total.cache_write_input_tokens + more.cache_write_input_tokens,
-        reasoning_tokens=total.reasoning_tokens + more.reasoning_tokens,
-        cost_usd=(total.cost_usd or 0.0) + (more.cost_usd or 0.0) if known else None,
-    )

@@ -21,11 +21,12 @@ from typing import NamedTuple
 from greenroom.codec import decode_event
 from greenroom.errors import Conflict, GreenroomError, LimitExceeded, LogUnavailable, SessionNotFound
 from greenroom.events import Event, Record
-from greenroom.interfaces import InboxItem, IndexUpdate, Note, Page, PendingAppend, SearchHit, SessionSummary
+from greenroom.interfaces import InboxItem, IndexUpdate, Note, Page, PendingAppend, SearchHit, SessionSummary, Spent
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.logs.appending import AT_ONCE_EVENTS_MAX, Head, Write, bounded_seq, prepare, prepared
 from greenroom.logs.paging import Position, check_limit, decode_cursor, encode_cursor
 from greenroom.logs.ranking import RANKED_MAX, best
+from greenroom.logs.spending import Account, spending
 from greenroom.logs.words import Query, matches, parse_query, snippet, words_of
 
 
@@ -90,6 +91,7 @@ class _Shelf:
 
     def __init__(self) -> None:
         self.logs: dict[str, _Log] = {}
+        self.ledger: dict[Account, Spent] = {}
         self.inbox: dict[str, list[InboxItem]] = {}
         self.notes: dict[tuple[str, str], dict[str, _KeptNote]] = {}
         self.numbers = count(1)
@@ -135,7 +137,7 @@ class MemoryStore:
     """A `Store` in dictionaries.
 
     Attributes:
-        log, index, inbox, notes: as `greenroom.interfaces.Store` describes them.
+        log, index, ledger, inbox, notes: as `greenroom.interfaces.Store` describes them.
     """
 
     def __init__(self, *, limits: Limits = DEFAULT_LIMITS, _shelf: _Shelf | None = None) -> None:
@@ -144,6 +146,7 @@ class MemoryStore:
         self._desk = _Desk(self._shelf, limits)
         self.log = _MemoryLog(self._desk)
         self.index = _MemoryIndex(self._desk)
+        self.ledger = _MemoryLedger(self._desk)
         self.inbox = _MemoryInbox(self._desk)
         self.notes = _MemoryNotes(self._desk)
         self.node = ""
@@ -219,6 +222,8 @@ class _MemoryLog:
         )
         if index is not None:
             _update(log, index, texts, shelf.numbers)
+            for account, spent in spending([write]).items():
+                shelf.ledger[account] = shelf.ledger.get(account, Spent()).plus(spent)
         return write.records
 
     async def read(self, session_id: str, *, after_seq: int = 0, limit: int | None = None) -> Sequence[Record]:
@@ -361,6 +366,20 @@ def _matching(query: Query, places: list[tuple[str, _Text]], count_max: int) -> 
     found = [place for place in places if matches(query, place[1].words)]
     found.sort(key=lambda place: -place[1].number)
     return found[:count_max]
+
+
+class _MemoryLedger:
+    """`greenroom.interfaces.Ledger`."""
+
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+
+    async def spent(self, user_id: str, *, from_day: int = 0) -> Spent:
+        total = Spent()
+        for account, spent in self._desk.read().ledger.items():
+            if account.user_id == user_id and account.day >= from_day:
+                total = total.plus(spent)
+        return total
 
 
 class _MemoryInbox:

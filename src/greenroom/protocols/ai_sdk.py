@@ -20,7 +20,6 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.core.session import SessionState, StepState, TurnHistory
-from greenroom.core.tally import added
 from greenroom.core.transcript import tool_name
 from greenroom.errors import GreenroomError
 from greenroom.events import (
@@ -130,12 +129,12 @@ class AiSdkProjection:
             case StepStarted():
                 return self._step_started(payload)
             case StepFinished():
-                self._usage = added(self._usage, payload.usage)
+                self._usage = self._usage.plus(payload.usage)
                 self._reason = payload.reason
                 self._is_sealed = True
                 return ()
             case StepFailed():
-                self._usage = added(self._usage, payload.usage)
+                self._usage = self._usage.plus(payload.usage)
                 return self._broken_off()
             case ToolReturned():
                 return *self._resumed(), *self._returned(payload)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
 
+from greenroom.config import UserBudget
 from greenroom.core.owned import check_owner
 from greenroom.core.recovery import recovery_events
 from greenroom.core.session import SessionState, replayed
@@ -23,6 +24,7 @@ from greenroom.errors import Conflict, Corrupted, EventLogError, ManagerClosed, 
 from greenroom.interfaces import Store
 from greenroom.limits import Limits
 from greenroom.messages import Usage
+from greenroom.runtime.allowance import Allowances
 from greenroom.runtime.clock import Clock, backoff_s
 from greenroom.runtime.families import Families
 from greenroom.runtime.flushing import Flusher
@@ -47,13 +49,21 @@ class Registry:
     """
 
     def __init__(
-        self, *, store: Store, families: Families, workspaces: Workspaces, clock: Clock, limits: Limits
+        self,
+        *,
+        store: Store,
+        families: Families,
+        workspaces: Workspaces,
+        clock: Clock,
+        limits: Limits,
+        user_budget: UserBudget | None = None,
     ) -> None:
         self.store = store
         self.families = families
         self.workspaces = workspaces
         self.clock = clock
         self.limits = limits
+        self.allowances = Allowances(store.ledger, user_budget, clock)
         self.tasks = Tasks()
         self.flusher = Flusher(store.log, self.tasks, window_s=limits.flush_ms_max / 1000)
         self.on_interest: Callable[[], None] = _nothing
@@ -138,6 +148,7 @@ class Registry:
             clock=self.clock,
             tasks=self.tasks,
             limits=self.limits,
+            allowances=self.allowances,
             take_in=self.take_in,
         )
         task = self.tasks.start(

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from greenroom.core.budget import Prices, exceeded, has_budget, needs_prices
+from greenroom.core.budget import Prices, budgets_of, exceeded, has_budget, needs_prices
 from greenroom.core.prompt import system_prompt, turn_context
 from greenroom.core.recovery import ending, unknown_outcome
 from greenroom.core.session import JoinMessages, SessionState, StartTurn
@@ -39,10 +39,11 @@ from greenroom.events import (
 from greenroom.interfaces import Backend, BackendRequest, Store, Tool, ToolContext
 from greenroom.limits import Limits
 from greenroom.messages import TextPart, ToolCallPart, Usage
+from greenroom.runtime.allowance import Account, Allowances
 from greenroom.runtime.clock import Clock, backoff_s, date_of
 from greenroom.runtime.families import Families
 from greenroom.runtime.live import LiveSession
-from greenroom.runtime.metering import Meter, prices_of
+from greenroom.runtime.metering import Meter, check_budgets, prices_of
 from greenroom.runtime.tasks import Tasks, stoppable
 from greenroom.runtime.tool_calls import run_call, verdict
 from greenroom.runtime.workspace import Workspaces
@@ -66,6 +67,7 @@ class Runner:
         clock: Clock,
         tasks: Tasks,
         limits: Limits,
+        allowances: Allowances,
         take_in: Callable[[LiveSession], Awaitable[None]],
     ) -> None:
         self._live = live
@@ -76,6 +78,7 @@ class Runner:
         self._clock = clock
         self._tasks = tasks
         self._limits = limits
+        self._allowances = allowances
         self._turn: asyncio.Task[None] | None = None
         self._intake: Intake | None = None
 
@@ -185,18 +188,20 @@ class Runner:
         context = turn_context(date=date_of(self._clock.now_ms()), preferences=preferences, memories=memories)
         started = TurnStarted(turn_id=message.turn_id, context=context)
         step = StepStarted(step=1, attempt=1, backend=config.backend, model=config.llm_model)
+        account = await self._allowances.of(user_id)
 
         def start(state: SessionState) -> Sequence[Event]:
             is_next = state.turn is None and state.queue and state.queue[0].message.turn_id == message.turn_id
             if not is_next:
                 return ()  # it was stopped or taken back meanwhile
             joins = (MessageJoined(turn_id=joined, joined_turn_id=message.turn_id) for joined in state.joining())
-            if exceeded(config, turn=Usage(cost_usd=0.0), session=state.tally.usage) is not None:
-                return started, *joins  # the machine ends it
+            budgets = budgets_of(config, turn=Usage(cost_usd=0.0), session=state.tally.usage)
+            if exceeded([*budgets, account.budget()]) is not None:
+                return started, *joins  # it ends before its first step
             return started, *joins, step
 
         if any(isinstance(record.event, StepStarted) for record in await self._live.change(start)):
-            await self._stream(config.backend)
+            await self._perform(config.backend, account)
 
     async def _ask_backend(self, action: AskBackend) -> None:
         if action.retry:
@@ -206,13 +211,22 @@ class Runner:
                     action.retry, base_s=self._limits.retry_base_s, longest_s=self._limits.retry_wait_s_max
                 )
             await asyncio.sleep(wait_s)
+        account = await self._allowances.of(self._live.state.tally.user_id)
+        check_budgets([account.budget()])
         await self._live.write(
             StepStarted(step=action.step, attempt=action.attempt, backend=action.backend, model=action.model)
         )
-        await self._stream(action.backend)
+        await self._perform(action.backend, account)
 
-    async def _stream(self, backend_name: str) -> None:
-        """Performs the step that was just started, and writes how it ended."""
+    async def _perform(self, backend_name: str, account: Account) -> None:
+        """Performs the step that was just started, as its user's account has to know."""
+        try:
+            await self._stream(backend_name, account)
+        finally:
+            account.end(self._live.session_id)
+
+    async def _stream(self, backend_name: str, account: Account) -> None:
+        """Asks the backend, and writes how the step ended."""
         live = self._live
         step = live.state.turns[-1].steps[-1]
         self._intake = intake = Intake(seq=step.seq, used_call_ids=live.state.call_ids, limits=self._limits)
@@ -223,7 +237,7 @@ class Runner:
             known = live.state.notices
             if notices := [note for note in backend.notices(request) if note.code not in known]:
                 await live.write(*(NoticeGiven(code=note.code, text=note.text) for note in notices))
-            meter = await self._metered(request, backend_name)
+            meter = await self._metered(request, backend_name, account)
             name = f"backend {backend_name} of session {live.session_id}"
             pumped = self._pump(backend, request, intake, meter)
             await stoppable(pumped, name=name, timeout_s=None, grace_s=self._limits.stop_s_max)
@@ -238,7 +252,7 @@ class Runner:
                 message=error.message,
                 hint=error.hint or "",
                 retry_after_s=retry_after_s,
-                usage=meter.usage() if meter is not None and isinstance(error, BudgetExceeded) else await self._spent(),
+                usage=await self._spent(meter if isinstance(error, BudgetExceeded) else None),
             )
             await live.write(failed)
             self._intake = None
@@ -259,29 +273,35 @@ class Runner:
                 if self._intake is not intake:
                     return  # it was stopped, and left behind
                 live.show(intake.take(items))
-                if meter is not None:
+                if meter is not None and intake.ended is None:  # what is complete is not cut off any more
                     meter.check()
                 if intake.usage is not counted and intake.usage is not None:
                     live.count(counted := intake.usage)
 
-    async def _metered(self, request: BackendRequest, backend_name: str) -> Meter | None:
-        """Returns what watches the step, if a budget bounds it."""
+    async def _metered(self, request: BackendRequest, backend_name: str, account: Account) -> Meter | None:
+        """Returns what watches the step, if a budget bounds it.
+
+        Raises:
+            BudgetExceeded: money is bounded, and the price of the model is not known.
+        """
         state, intake = self._live.state, self._intake
-        if intake is None or not has_budget(state.config):
+        if intake is None or not (has_budget(state.config) or account.is_bounded):
             return None
         prices = Prices()
-        if needs_prices(state.config):
+        if needs_prices(state.config) or account.needs_prices:
             prices = await prices_of(self._families, backend=backend_name, model=request.model)
-        return Meter(state, intake, request, prices)
+        return Meter(state, intake, request, prices, account)
 
-    async def _spent(self) -> Usage:
-        """Returns what the running step has used, as far as its provider told, with its price."""
-        if self._intake is None or self._intake.usage is None:
+    async def _spent(self, meter: Meter | None = None) -> Usage:
+        """Returns what the running step has used, as far as its provider told, with its price.
+
+        Args:
+            meter: adds its estimate of what the provider has not told.
+        """
+        if self._intake is None or (usage := meter.usage() if meter is not None else self._intake.usage) is None:
             return Usage()
         step = self._live.state.turns[-1].steps[-1]
-        return await self._families.priced(
-            self._intake.usage, backend=step.backend, model=self._intake.model or step.model
-        )
+        return await self._families.priced(usage, backend=step.backend, model=self._intake.model or step.model)
 
     async def _run_tools(self, action: RunTools) -> None:
         config = self._live.state.config

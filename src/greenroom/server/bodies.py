@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from greenroom.config import Overlap, SessionConfig, SessionLabels
+from greenroom.config import DAYS_MAX, Overlap, SessionConfig, SessionLabels, UserBudget
 from greenroom.core.view import Message
 from greenroom.protocols.requests import SessionId, TurnId
 
@@ -113,6 +113,12 @@ class SearchQuery(_Strict):
     limit: Limit = 50
 
 
+class UsageQuery(_Strict):
+    """In how many days; left out, those that the budget counts."""
+
+    days: Annotated[int, Meta(ge=1, le=DAYS_MAX)] | None = None
+
+
 class PatchQuery(_Strict):
     """Whether the change is only planned."""
 
@@ -164,6 +170,16 @@ class UsageData(Struct, kw_only=True):
     cached_input_tokens: int
     reasoning_tokens: int
     cost_usd: float | None
+
+
+class UserUsageData(Struct, kw_only=True):
+    """What the user has used, in all sessions, and may use."""
+
+    user_id: str
+    days: int
+    usage: UsageData
+    unpriced_tokens: int
+    budget: UserBudget | None
 
 
 class SessionData(Struct, kw_only=True):

@@ -1,4 +1,4 @@
-"""What is here: personas, toolsets, models; search; and who asks.
+"""What is here: personas, toolsets, models; search; and who asks, and has used what.
 
 Rule: nothing here tells of a system prompt, a path, a key or another user.
 """
@@ -37,6 +37,11 @@ async def search(call: Call) -> Answer:
     return Json({"hits": msgspec.to_builtins(await call.sessions.search(call.query.query, call.query.limit))})
 
 
+async def usage(call: Call) -> Answer:
+    """Says what the user has used."""
+    return Json(await call.sessions.usage(call.query.days))
+
+
 async def status(call: Call) -> Answer:
     """Says who asks, and who answers by default."""
     from greenroom import __version__
@@ -62,6 +67,8 @@ OPERATIONS: Final = (
               answers={200: bodies.Models}),
     Operation(method="GET", path="/v1/search", handle=search, tag=_TAG, summary="Search what was said in your sessions",
               query=bodies.SearchQuery, answers={200: bodies.Hits}),
+    Operation(method="GET", path="/v1/usage", handle=usage, tag=_TAG, summary="What you have used in all sessions, and may use",
+              query=bodies.UsageQuery, answers={200: bodies.UserUsageData}),
     Operation(method="GET", path="/v1/status", handle=status, tag=_TAG, summary="Who you are, and who answers by default",
               answers={200: dict[str, Any]}),
 )  # fmt: skip

@@ -25,7 +25,7 @@ from greenroom.message_input import AttachmentInput, accepted_message
 from greenroom.protocols.projection import ProtocolName
 from greenroom.runtime.exchange import Receipt
 from greenroom.server.defaults import Defaults
-from greenroom.session_data import session_data
+from greenroom.session_data import session_data, user_usage_data
 from greenroom.streams import Frame
 
 _LOOKED_THROUGH_MAX: Final = 20
@@ -138,6 +138,10 @@ class Sessions:
     async def search(self, query: str, limit: int) -> Sequence[SearchHit]:
         """Returns places in the user's sessions."""
         return await self._manager.search(query, self.user_id, limit)
+
+    async def usage(self, days: int | None) -> dict[str, Any]:
+        """Returns what the user has used and may use, as JSON."""
+        return user_usage_data(await self._manager.usage(self.user_id, days=days))
 
     # --- messages -------------------------------------------------------------------------------------------------------
 

@@ -167,6 +167,7 @@ class FaultyStore:
         self.inner = inner
         self.log = FaultyLog(inner.log, faults or {})
         self.index = inner.index
+        self.ledger = inner.ledger
         self.inbox = inner.inbox
         self.notes = inner.notes
 

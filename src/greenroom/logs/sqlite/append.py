@@ -19,6 +19,7 @@ from greenroom.errors import Conflict
 from greenroom.events import Record
 from greenroom.logs.appending import SEQ_MAX, Head, Write
 from greenroom.logs.sqlite import statements
+from greenroom.logs.sqlite.accounts import spend
 from greenroom.logs.sqlite.texts import LogRow, update_index
 
 PLACE_BITS = 31
@@ -93,6 +94,7 @@ def _write(
     indexed = [(logs[write.session_id], write) for write in writes if write.index is not None]
     if indexed:
         update_index(connection, indexed, text_chars_max)
+        spend(connection, writes)
 
 
 def _rows(write: Write, log_id: int) -> list[tuple[int, int, int, str | None, bytes]]:

@@ -13,6 +13,7 @@ from greenroom.logs.sqlite.database import Database
 from greenroom.logs.sqlite.engine import Engine
 from greenroom.logs.sqlite.inbox import SqliteInbox
 from greenroom.logs.sqlite.index import SqliteSessionIndex
+from greenroom.logs.sqlite.ledger import SqliteLedger
 from greenroom.logs.sqlite.log import SqliteEventLog
 from greenroom.logs.sqlite.notes import SqliteNotes
 
@@ -21,7 +22,7 @@ class SqliteStore:
     """Sessions in the file at `path`, which is made when it is missing.
 
     Attributes:
-        log, index, inbox, notes: as `greenroom.interfaces.Store` describes them.
+        log, index, ledger, inbox, notes: as `greenroom.interfaces.Store` describes them.
         node: id of this incarnation; empty while the store is not open.
         path: of the database.
     """
@@ -32,6 +33,7 @@ class SqliteStore:
         self._engine = Engine(Database(self.path, busy_timeout_s), limits)
         self.log = SqliteEventLog(self._engine)
         self.index = SqliteSessionIndex(self._engine)
+        self.ledger = SqliteLedger(self._engine)
         self.inbox = SqliteInbox(self._engine)
         self.notes = SqliteNotes(self._engine)
 

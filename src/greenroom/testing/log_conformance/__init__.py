@@ -23,9 +23,10 @@ from greenroom.testing.log_conformance.indexing import Listing, Searching
 from greenroom.testing.log_conformance.noting import Noting
 from greenroom.testing.log_conformance.reading import Inboxes, Lifecycle, Reading
 from greenroom.testing.log_conformance.sharing import SharedLogConformance
+from greenroom.testing.log_conformance.spending import Spending
 
 __all__ = ["LogConformance", "SharedLogConformance"]
 
 
-class LogConformance(Appending, Reading, Lifecycle, Listing, Searching, Inboxes, Noting):
+class LogConformance(Appending, Reading, Lifecycle, Listing, Searching, Spending, Inboxes, Noting):
     """The whole suite for one store."""
