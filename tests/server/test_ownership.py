@@ -20,6 +20,7 @@ from greenroom.backends.scripted import Gate, Say, ScriptedBackend
 from greenroom.core.owned import OwnedId
 from greenroom.errors import SessionNotFound
 from greenroom.interfaces import WorkspaceFolder
+from greenroom.server.table import operations
 from server.asgi import Json, Response, Web
 from server.conftest import OTHER, OpenWeb
 
@@ -60,7 +61,8 @@ async def whole(web: Web) -> Any:
     files = (await web.get(f"/v1/sessions/{SESSION}/workspace/")).json()
     secret = (await web.get(f"/v1/sessions/{SESSION}/workspace/secret.txt")).body
     sessions = (await web.get("/v1/sessions")).json()
-    return data, history, files, secret, sessions
+    bundle = (await web.get(f"/v1/sessions/{SESSION}/export")).body
+    return data, history, files, secret, sessions, bundle
 
 
 def requests(document: Json) -> list[tuple[str, str, str, Any]]:
@@ -138,6 +140,79 @@ async def test_another_user_finds_learns_and_changes_nothing(open_web: OpenWeb) 
     assert await whole(web) == before
     assert (await other.get("/v1/sessions")).json()["sessions"] == [], "nothing was made of it either"
     gate.open()
+
+
+BEGINS = {
+    ("POST", "/v1/sessions"),
+    ("POST", "/agui"),
+    ("POST", "/api/chat"),
+    ("POST", "/copilotkit"),
+    ("POST", "/copilotkit/agent/{agent_id}/run"),
+    ("POST", "/copilotkit/agent/{agent_id}/connect"),
+    ("GET", "/agui"),
+    ("GET", "/api/chat/{session_id}/stream"),
+}
+"""Where an id that nobody has yet becomes a session of whoever asks, or may become one: a front end makes the ids of its new ones."""
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"last-event-id": "4.0~1"},
+        {"last-event-id": "nonsense"},
+        {"prefer": "respond-async"},
+        {"range": "bytes=0-1"},
+    ],
+    ids=lambda headers: next(iter(headers.values()), "plain"),
+)
+async def test_what_is_foreign_is_as_what_is_not_there(open_web: OpenWeb, headers: dict[str, str]) -> None:
+    """The same status, the same headers, the same words: nobody finds out which ids exist."""
+    web = open_web([[Say(SECRET)], [Say("waiting"), Gate()]])
+    await prepared(web)
+    await asyncio.sleep(1)  # what is shown is written
+    other = web.of(OTHER)
+    compared = set()
+    for method, declared, path, body in requests((await web.get("/openapi.json")).json()):
+        sent = json.dumps(body) if body is not None else ""
+        if (
+            declared in PUBLIC
+            or (method, declared) in BEGINS
+            or not {SESSION, TURN, "open"} & set(re.findall(r"[\w-]+", path + sent))
+        ):
+            continue
+        answers = []
+        for session_id, turn_id in ((SESSION, TURN), ("session-of-nobody-at-all", "turn-of-nobody-at-all")):
+            asked = (
+                path.replace(SESSION, session_id).replace(TURN, turn_id),
+                sent.replace(SESSION, session_id).replace(TURN, turn_id),
+            )
+            data = asked[1].encode() if body is not None else None
+            answer = await other.ask(method, asked[0], data=data, headers=headers)
+            told = {
+                name: value
+                for name, value in answer.headers.items()
+                if name not in {"x-request-id", "date", "content-length"}
+            }
+            words = answer.body.replace(session_id.encode(), b"ID").replace(turn_id.encode(), b"TURN")
+            answers.append((answer.status, told, words))
+        assert answers[0] == answers[1], f"{method} {path}"
+        compared.add((method, declared))
+    named = {row for row in routes() if "{session_id}" in row[1] and row[1] not in PUBLIC}
+    assert compared >= named - BEGINS
+
+
+async def test_there_is_no_route_beside_the_document(web: Web) -> None:
+    """So that what is tried for every route of the document is tried for every route."""
+    document = (await web.get("/openapi.json")).json()["paths"]
+    told = {(method.upper(), path) for path, methods in document.items() for method in methods}
+    assert routes() == told
+
+
+def routes() -> set[tuple[str, str]]:
+    """Method and path of all that the server routes, as the document writes them."""
+    return {(row.method, re.sub(r":\w+\}", "}", row.path)) for row in operations()}
 
 
 @pytest.mark.parametrize("path", ["/v1/sessions", f"/v1/search?query={SECRET}"])
