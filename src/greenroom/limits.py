@@ -106,7 +106,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     import_bytes_max: int = 256 * 1024 * 1024
     """A bundle that comes over HTTP, packed."""
     request_headers_bytes_max: int = 32 * 1024
-    """First line and headers of one HTTP request."""
+    """First line and headers of one HTTP request; and what stands around the pieces of a body that comes in pieces."""
     request_read_s_max: float = 30.0
     """How long a client may take to send one HTTP request."""
     connections_max: int = 10_000

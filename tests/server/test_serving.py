@@ -9,6 +9,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,68 @@ async def test_heads_of_all_sorts(home: Path) -> None:
         assert b"retry-after" in head
         for _, writer in opened:
             writer.close()
+
+
+CHUNKED = "content-type: application/json\r\ntransfer-encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [
+        (b"2\r\n{}\r\n0\r\n", b"x: " + b"y" * 1000 + b"\r\n"),
+        (b"2\r\n{}\r\n0\r\n", b"x" * 1000),
+        (b"2\r\n{}\r\n0\r\nx: ", b"y" * 1000),
+        (b"2;", b"y" * 1000),
+        (b"", b"1;" + b"y" * 1000 + b"\r\n \r\n"),
+    ],
+    ids=["trailers", "name", "value", "extension", "extensions"],
+)
+@pytest.mark.parametrize("credential", [TOKEN, "somebody-who-may-not-come-in"])
+async def test_what_stands_around_a_body_is_bounded(home: Path, first: bytes, more: bytes, credential: str) -> None:
+    async with running(home, {"request_headers_bytes_max": 4096, "request_read_s_max": 20}) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = closing("POST /v1/sessions HTTP/1.1", CHUNKED).replace(b"connection: close\r\n", b"")
+        writer.write(head.replace(TOKEN.encode(), credential.encode()) + first)
+        with suppress(ConnectionError):  # it is closed while we send
+            for _ in range(2_000):
+                writer.write(more)
+                await writer.drain()
+        answer = b""
+        with suppress(ConnectionError):
+            answer = await reader.read()
+        assert not answer.count(b"HTTP/1.1") > 1, "one answer at the most"
+        writer.close()
+        head, _ = await exchange(server.port, closing("GET /healthz HTTP/1.1"))
+        assert b" 200 " in head
+
+
+async def test_a_body_byte_by_byte_and_trailers_are_taken(home: Path) -> None:
+    async with running(home, {"request_headers_bytes_max": 4096}) as server:
+        body = json.dumps({"title": "t" * 400, "metadata": {"note": "n" * 5000}}).encode()
+        pieces = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+        trailers = b"0\r\nx-checksum: 1\r\nauthorization: Bearer other\r\n\r\n"
+        head, made = await exchange(server.port, closing("POST /v1/sessions HTTP/1.1", CHUNKED) + pieces + trailers)
+        assert b" 201 " in head
+        assert json.loads(made)["title"] == "t" * 400
+
+
+async def test_the_rest_of_a_request_that_was_answered_has_its_time(home: Path) -> None:
+    async with running(home, {"request_read_s_max": 0.5}) as server:
+        refused = closing("POST /v1/sessions HTTP/1.1", "content-length: 1000000\r\n").replace(
+            TOKEN.encode(), b"nobody"
+        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(refused.replace(b"connection: close\r\n", b""))
+        with suppress(ConnectionError):
+            for _ in range(10_000):
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.01)  # real time: the server's clock decides
+                if reader.at_eof():
+                    break
+        assert reader.at_eof() or writer.is_closing()
+        with suppress(ConnectionError):
+            assert (await reader.read()).count(b"HTTP/1.1") == 1
 
 
 def test_the_command_serves_and_stops(home: Path) -> None:

@@ -15,6 +15,8 @@ from greenroom.limits import Limits
 from greenroom.server.answers import encoder
 from greenroom.server.refusal import RETRY_AFTER_S, error_body
 
+_AROUND_A_BYTE: Final = 8
+"""What a client that sends its body byte by byte sends around each: its length, two ends of lines, and room for a longer length."""
 _CLOSES: Final = b"content-type: application/json\r\nconnection: close\r\n"
 
 
@@ -28,8 +30,9 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_made(transport)
         self._is_in_head = True
         self._head_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._wait_for_head()
+        self._around_body_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._set_timer()
         if len(self.connections) > self.limits.connections_max:
             self._refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE, "too_many_connections", "the server has no room for another connection"
@@ -37,11 +40,11 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Lets go of it."""
-        self._head_came()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Reads on, but of the first line and the headers no more than the bound."""
+        """Reads on, but of the first line and the headers no more than the bound; nor of what stands around a body in pieces."""
         while data and self._is_in_head and not self.transport.is_closing():
             room = self.limits.request_headers_bytes_max - self._head_bytes
             piece, data = data[:room], data[room:]
@@ -54,36 +57,60 @@ class BoundedConnection(HttpToolsProtocol):
                     f"the first line and the headers have more than {self.limits.request_headers_bytes_max} bytes",
                 )
         if data and not self.transport.is_closing():
+            self._around_body_bytes += len(data)
             super().data_received(data)
+            if self._around_body_bytes > self.limits.request_headers_bytes_max:
+                self._refuse(
+                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    "limit_exceeded",
+                    f"around the pieces of the body there are more than {self.limits.request_headers_bytes_max} bytes",
+                )
 
     def on_message_begin(self) -> None:
         """A request begins: the next of its connection has as long as the first."""
         super().on_message_begin()
-        self._wait_for_head()
+        self._set_timer()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keeps a header. What comes behind a body is no header of ours (RFC 9110, 6.5.1): nobody waits for it."""
+        if self._is_in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The headers are complete: what follows is the application's to bound."""
-        self._is_in_head = False
-        self._head_came()
+        self._is_in_head, self._around_body_bytes = False, 0
+        self._stop_timer()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body has come, and pays for what stood around it."""
+        self._around_body_bytes = max(0, self._around_body_bytes - _AROUND_A_BYTE * len(body))
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is complete; another may follow."""
         super().on_message_complete()
-        self._is_in_head, self._head_bytes = True, 0
+        self._stop_timer()
+        self._is_in_head, self._head_bytes, self._around_body_bytes = True, 0, 0
+
+    def on_response_complete(self) -> None:
+        """The answer is complete. If its request is not, the rest of it has as long as another request."""
+        super().on_response_complete()
+        if not self._is_in_head and not self.transport.is_closing():
+            self._set_timer()
 
     def send_400_response(self, msg: str) -> None:
         """Says that what came is not HTTP."""
         self._refuse(HTTPStatus.BAD_REQUEST, "malformed_request", msg)
 
-    def _wait_for_head(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.limits.request_read_s_max, self._is_too_slow)
+    def _set_timer(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.limits.request_read_s_max, self._is_too_slow)
 
-    def _head_came(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _is_too_slow(self) -> None:
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "the request took too long to arrive")
@@ -91,8 +118,10 @@ class BoundedConnection(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
         if self.transport.is_closing():
             return
-        is_answering = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
-        if not is_answering:
+        cycle = self.cycle
+        is_answering = cycle is not None and cycle.response_started and not cycle.response_complete
+        is_answered = cycle is not None and cycle.response_complete and not self._is_in_head
+        if not (is_answering or is_answered):
             body = encoder.encode(error_body(code, message, None))
             retry = f"retry-after: {RETRY_AFTER_S}\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
             head = f"HTTP/1.1 {status.value} {status.phrase}\r\n{retry}content-length: {len(body)}\r\n"
