@@ -17,6 +17,8 @@ from greenroom.server.refusal import RETRY_AFTER_S, error_body
 
 _AROUND_A_BYTE: Final = 8
 """What a client that sends its body byte by byte sends around each: its length, two ends of lines, and room for a longer length."""
+_LINGER_S: Final = 1.0
+"""How long a client that is refused may go on sending, unheard, while it reads why."""
 _CLOSES: Final = b"content-type: application/json\r\nconnection: close\r\n"
 
 
@@ -31,6 +33,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._is_in_head = True
         self._head_bytes = 0
         self._around_body_bytes = 0
+        self._is_refused = False
         self._timer: asyncio.TimerHandle | None = None
         self._set_timer()
         if len(self.connections) > self.limits.connections_max:
@@ -45,7 +48,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads on, but of the first line and the headers no more than the bound; nor of what stands around a body in pieces."""
-        while data and self._is_in_head and not self.transport.is_closing():
+        while data and self._is_in_head and not self._is_over:
             room = self.limits.request_headers_bytes_max - self._head_bytes
             piece, data = data[:room], data[room:]
             self._head_bytes += len(piece)
@@ -56,7 +59,7 @@ class BoundedConnection(HttpToolsProtocol):
                     "limit_exceeded",
                     f"the first line and the headers have more than {self.limits.request_headers_bytes_max} bytes",
                 )
-        if data and not self.transport.is_closing():
+        if data and not self._is_over:
             self._around_body_bytes += len(data)
             super().data_received(data)
             if self._around_body_bytes > self.limits.request_headers_bytes_max:
@@ -103,6 +106,11 @@ class BoundedConnection(HttpToolsProtocol):
         """Says that what came is not HTTP."""
         self._refuse(HTTPStatus.BAD_REQUEST, "malformed_request", msg)
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing that comes is looked at any more."""
+        return self._is_refused or self.transport.is_closing()
+
     def _set_timer(self) -> None:
         if self._timer is None:
             self._timer = self.loop.call_later(self.limits.request_read_s_max, self._is_too_slow)
@@ -116,7 +124,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "the request took too long to arrive")
 
     def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
-        if self.transport.is_closing():
+        if self._is_over:
             return
         cycle = self.cycle
         is_answering = cycle is not None and cycle.response_started and not cycle.response_complete
@@ -126,7 +134,14 @@ class BoundedConnection(HttpToolsProtocol):
             retry = f"retry-after: {RETRY_AFTER_S}\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
             head = f"HTTP/1.1 {status.value} {status.phrase}\r\n{retry}content-length: {len(body)}\r\n"
             self.transport.write(head.encode() + _CLOSES + b"\r\n" + body)
-        self.transport.close()
+        if status == HTTPStatus.SERVICE_UNAVAILABLE or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        # Closed at once, with something unread, the system would take the answer back from a client that has not read it.
+        self._is_refused = True
+        self._stop_timer()
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(_LINGER_S, self.transport.close)
 
 
 def bounded(limits: Limits) -> Any:
