@@ -283,6 +283,14 @@ def test_a_plain_answer() -> None:
     )
 
 
+@pytest.mark.parametrize("later", [{}, {"input_tokens": 0}, {"output_tokens_details": {"reasoning_tokens": 0}}])
+def test_a_count_of_nothing_takes_nothing_back(later: dict[str, Any]) -> None:
+    """Found by the fuzzer: in one read, a count of something and then one of nothing."""
+    counted = {"input_tokens": 22, "output_tokens": 6}
+    first, second = (event("response.in_progress", response={"usage": usage}) for usage in (counted, later))
+    assert decoder().feed(first + second) == [UsageCounted(usage=Usage(**counted))]
+
+
 def test_deltas_of_one_read_are_one_delta() -> None:
     reader = decoder()
     assert reader.feed(CREATED + delta("a") + delta("b") + delta("c")) == [

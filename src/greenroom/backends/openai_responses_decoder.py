@@ -420,8 +420,9 @@ class ResponsesDecoder:
         self._answered_by = _str(response.get("model"))[:_SHOWN_MAX] or self._answered_by
         if isinstance(usage := response.get("usage"), dict):
             counted = usage_of(usage)
-            self._has_counted = self._has_counted or counted not in {self._usage, Usage()}
-            self._usage = counted
+            if self._usage is None or counted != Usage():  # one that counts nothing takes nothing back
+                self._has_counted = self._has_counted or counted not in {self._usage, Usage()}
+                self._usage = counted
 
     def _reported(self, error: Any) -> BackendError:
         fault = fault_of(error)
