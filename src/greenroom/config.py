@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
@@ -122,6 +123,20 @@ class LeftOut(str):
     """The default of an argument: looks like its value, and can be told from the same value given by hand."""
 
     __slots__ = ()
+
+
+_config_encoder: Final = msgspec.json.Encoder()
+_config_decoder: Final = msgspec.json.Decoder(SessionConfig)
+
+
+def shared(config: SessionConfig) -> SessionConfig:
+    """Returns the configuration, as one object for all sessions in memory that are set alike: most are."""
+    return _decoded(_config_encoder.encode(config))
+
+
+@lru_cache(maxsize=256)
+def _decoded(encoded: bytes) -> SessionConfig:
+    return _config_decoder.decode(encoded)
 
 
 class Patch(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from greenroom.config import SessionConfig, SessionLabels
+from greenroom.config import SessionConfig, SessionLabels, shared
 from greenroom.core.title import title_of
 from greenroom.core.turn import counted
 from greenroom.events import (
@@ -94,12 +94,12 @@ class Tally:
         """Counts a record."""
         match record.event:
             case SessionCreated() as event:
-                self.user_id, self.config, self.labels = event.user_id, event.config, event.labels
+                self.user_id, self.config, self.labels = event.user_id, shared(event.config), event.labels
                 self.config_version, self.owner, self.created_at_ms = 1, event.node, record.at_ms
             case SessionClaimed() as event:
                 self.owner = event.node
             case SessionUpdated() as event:
-                self.config, self.config_version = event.config, event.config_version
+                self.config, self.config_version = shared(event.config), event.config_version
             case SessionLabelled() as event:
                 self.labels = event.labels
             case MessageAccepted() as event:

@@ -120,6 +120,8 @@ class Feed:
     def leave(self, reader: Reader) -> None:
         """Forgets the reader."""
         self._readers.pop(reader, None)
+        if not self._readers:
+            self._readers = {}  # one that was filled keeps its room
 
     def publish(self, entries: Sequence[Entry]) -> None:
         """Gives entries to every reader."""
