@@ -20,7 +20,7 @@ from benchmarks.contenders.works import Figures, held_bytes
 from benchmarks.fake_provider import provider
 from benchmarks.measure import Row, Sizes, run
 from greenroom import AgentManager
-from greenroom.backends.scripted import ScriptedBackend
+from greenroom.backends.scripted import REQUESTS_KEPT_MAX, ScriptedBackend
 
 GROUP = "memory of a session just after a short turn"
 OURS = "memory of a session of Greenroom, sqlite"
@@ -45,9 +45,11 @@ async def _life(sessions: int) -> list[Row]:
         async with AgentManager(store, home=folder, backends={"openai": backend}) as manager:
             greenroom = Greenroom(manager)
             tracemalloc.start()
-            await _come_and_go(greenroom, sessions)
+            await _come_and_go(greenroom, max(sessions, REQUESTS_KEPT_MAX))  # the double's memory is full
+            ids = [f"session-{number}" for number in range(sessions)]  # ours to hold, not Greenroom's
             before = held_bytes()
-            ids = [await greenroom.create() for _ in range(sessions)]
+            for session_id in ids:
+                await manager.create_session(existing_session_id=session_id)
             created = held_bytes()
             for session_id in ids:
                 await greenroom.answer(session_id, lambda _: None)
