@@ -86,8 +86,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     reader_entries_max: int = 4096
     """Entries that wait for one reader; a slower one goes back to reading the log."""
-    read_page_records: int = 512
-    """Records that a reader takes from the log at a time."""
+    read_page_bytes: int = 32 * 1024
+    """How much a reader takes from the log at a time, and holds while nobody takes it away."""
     sessions_open_max: int = 10_000
     """Sessions held in memory; the one idle for longest leaves first."""
     session_idle_s_max: float = 900.0
@@ -109,6 +109,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """First line and headers of one HTTP request; and what stands around the pieces of a body that comes in pieces."""
     request_read_s_max: float = 30.0
     """How long a client may take to send one HTTP request."""
+    answers_bytes_max: int = 512 * 1024 * 1024
+    """Answers that wait for their clients to read them, of all users. A single one may be larger."""
+    answers_per_user_bytes_max: int = 128 * 1024 * 1024
+    """Answers that wait for one user's clients to read them. A single one may be larger."""
+    unread_s_max: float = 60.0
+    """How long a client may leave what was sent to it unread."""
     connections_max: int = 10_000
     """Open HTTP connections of all users."""
     streams_max: int = 5_000

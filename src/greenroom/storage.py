@@ -108,8 +108,17 @@ class EventLog(Protocol):
         """
         ...
 
-    async def read(self, session_id: str, *, after_seq: int = 0, limit: int | None = None) -> Sequence[Record]:
+    async def read(
+        self, session_id: str, *, after_seq: int = 0, limit: int | None = None, bytes_max: int | None = None
+    ) -> Sequence[Record]:
         """Returns the records behind `after_seq` in order; none for a session that does not exist.
+
+        Args:
+            session_id: the session.
+            after_seq: number of the record behind which to begin.
+            limit: how many records.
+            bytes_max: one page: the record that reaches so many bytes, as they are stored, is its last one. A log may end a page
+                earlier, but never before its first record.
 
         Raises:
             Corrupted: a stored record is not what was written.

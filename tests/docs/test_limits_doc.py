@@ -22,7 +22,7 @@ def written() -> Iterator[tuple[str, float, str]]:
             if (
                 isinstance(node, ast.AnnAssign)
                 and isinstance(node.target, ast.Name)
-                and re.search(r"_max$|_s$|_records$", node.target.id, re.IGNORECASE)
+                and re.search(r"_max$|_s$|_page_bytes$", node.target.id, re.IGNORECASE)
                 and node.value is not None
                 and isinstance(text, ast.Expr)
                 and isinstance(text.value, ast.Constant)

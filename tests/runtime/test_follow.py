@@ -122,7 +122,7 @@ def without_ids(message: dict[str, Any]) -> dict[str, Any]:
 async def test_a_slow_reader_loses_nothing_and_holds_nobody_up() -> None:
     words = [f"{i} " for i in range(500)]
     gate = Gate()
-    limits = Limits(reader_entries_max=8, read_page_records=3)
+    limits = Limits(reader_entries_max=8, read_page_bytes=300)
     async with stage([[Say(words[:100]), gate, Say(words[100:])]], limits=limits) as opened:
         await opened.create()
         await opened.send()

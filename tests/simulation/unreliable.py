@@ -89,10 +89,12 @@ class UnreliableStore:
                 outcomes.append(error)
         return outcomes
 
-    async def read(self, session_id: str, *, after_seq: int = 0, limit: int | None = None) -> Sequence[Record]:
+    async def read(
+        self, session_id: str, *, after_seq: int = 0, limit: int | None = None, bytes_max: int | None = None
+    ) -> Sequence[Record]:
         if self.is_dead:
             raise LogUnavailable("the process is dead")
-        return await self.inner.log.read(session_id, after_seq=after_seq, limit=limit)
+        return await self.inner.log.read(session_id, after_seq=after_seq, limit=limit, bytes_max=bytes_max)
 
     async def delete(self, session_id: str) -> bool:
         return await self.inner.log.delete(session_id)

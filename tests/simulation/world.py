@@ -38,7 +38,7 @@ from harness import Bench
 from simulation.unreliable import UnreliableStore
 
 LIMITS = Limits(
-    retry_base_s=0.05, retry_wait_s_max=1.0, drain_s_max=0.2, reader_entries_max=24, read_page_records=7, queue_max=6
+    retry_base_s=0.05, retry_wait_s_max=1.0, drain_s_max=0.2, reader_entries_max=24, read_page_bytes=700, queue_max=6
 )
 # Every test that lives in this world carries `pytestmark = pytest.mark.virtual_time`: its sleeps take no time.
 POLICIES: Sequence[Overlap] = get_args(Overlap)

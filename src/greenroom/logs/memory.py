@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from greenroom.errors import Conflict, GreenroomError, LimitExceeded, LogUnavail
 from greenroom.events import Event, Record
 from greenroom.interfaces import InboxItem, IndexUpdate, Note, Page, PendingAppend, SearchHit, SessionSummary, Spent
 from greenroom.limits import DEFAULT_LIMITS, Limits
-from greenroom.logs.appending import AT_ONCE_EVENTS_MAX, Head, Write, bounded_seq, prepare, prepared
+from greenroom.logs.appending import AT_ONCE_EVENTS_MAX, SEQ_MAX, Head, Write, bounded_seq, prepare, prepared
 from greenroom.logs.paging import Position, check_limit, decode_cursor, encode_cursor
 from greenroom.logs.ranking import RANKED_MAX, best
 from greenroom.logs.spending import Account, spending
@@ -226,10 +226,14 @@ class _MemoryLog:
                 shelf.ledger[account] = shelf.ledger.get(account, Spent()).plus(spent)
         return write.records
 
-    async def read(self, session_id: str, *, after_seq: int = 0, limit: int | None = None) -> Sequence[Record]:
+    async def read(
+        self, session_id: str, *, after_seq: int = 0, limit: int | None = None, bytes_max: int | None = None
+    ) -> Sequence[Record]:
         log = self._desk.read().logs.get(session_id)
         after_seq = bounded_seq(after_seq)
-        rows = log.rows[after_seq:][:limit] if log else []
+        rows = log.rows[after_seq : after_seq + (SEQ_MAX if limit is None else limit)] if log else []
+        if bytes_max is not None:
+            rows = list(_up_to(bytes_max, rows))
         decoded = partial(_records, rows, after_seq + 1)
         return await asyncio.to_thread(decoded) if len(rows) > AT_ONCE_EVENTS_MAX else decoded()
 
@@ -248,6 +252,16 @@ def _ready(make: Callable[[], Write], chars_max: int) -> tuple[Write, Sequence[_
         else []
     )
     return write, texts
+
+
+def _up_to(bytes_max: int, rows: Iterable[_Row]) -> Iterator[_Row]:
+    """Returns the first rows, up to the one that reaches so many bytes."""
+    size = 0
+    for row in rows:
+        if size >= bytes_max:
+            return
+        yield row
+        size += len(row.body)
 
 
 def _records(rows: Sequence[_Row], first_seq: int) -> list[Record]:

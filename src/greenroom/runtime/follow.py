@@ -140,7 +140,7 @@ class Follower(Generic[S]):
         at = position
         while at.seq < head:
             records = await registry.store.log.read(
-                self._session_id, after_seq=at.seq, limit=registry.limits.read_page_records
+                self._session_id, after_seq=at.seq, bytes_max=registry.limits.read_page_bytes
             )
             batch = [entry for record in records if record.seq <= head for entry in behind(entries_of(record), at)]
             if batch:

@@ -1,11 +1,13 @@
 """What a request is answered with, as ASGI messages.
 
-Rule: an answer is complete before it is sent. What goes on and on is a `streaming.Stream`.
+Rule: an answer is complete before it is sent, and goes to the connection in pieces, as its client reads them. What goes on and on
+is a `streaming.Stream`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -14,6 +16,9 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+PIECE_BYTES: Final = 16 * 1024
+"""What is given to a connection at a time; and what may wait in it before the next piece has to wait."""
 
 encoder: Final = msgspec.json.Encoder()
 
@@ -37,21 +42,29 @@ class Answer(Protocol):
 
 
 class Data:
-    """Bytes of a media type."""
+    """Bytes of a media type.
+
+    Attributes:
+        holding: left when the client was given everything.
+    """
 
     def __init__(
         self, body: bytes, media_type: str, *, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> None:
         self.status = status
         self.body = body
+        self.holding: AbstractContextManager[object] = nullcontext()
         self.headers = {"content-type": media_type, "cache-control": "no-store"} | dict(headers or {})
 
     async def send_to(self, receive: Receive, send: Send) -> None:
         """Sends it whole."""
         del receive
         self.headers["content-length"] = str(len(self.body))
-        await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(self.headers)})
-        await send({"type": "http.response.body", "body": self.body})
+        with self.holding:
+            await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(self.headers)})
+            for piece in pieces(self.body):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
 
 
 class Json(Data):
@@ -75,6 +88,15 @@ class Empty:
             self.headers["content-length"] = "0"
         await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(self.headers)})
         await send({"type": "http.response.body", "body": b""})
+
+
+def pieces(body: bytes) -> Iterator[bytes]:
+    """Returns a body as it goes to a connection."""
+    if len(body) <= PIECE_BYTES:
+        yield body
+        return
+    for start in range(0, len(body), PIECE_BYTES):
+        yield body[start : start + PIECE_BYTES]
 
 
 def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

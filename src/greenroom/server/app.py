@@ -21,7 +21,7 @@ from greenroom.errors import GreenroomError
 from greenroom.manager import AgentManager
 from greenroom.runtime.clock import new_id
 from greenroom.server.access import Access
-from greenroom.server.answers import Answer, Empty, Json, Receive, Scope, Send
+from greenroom.server.answers import PIECE_BYTES, Answer, Data, Empty, Json, Receive, Scope, Send
 from greenroom.server.call import Call, address_of
 from greenroom.server.gate import Gate
 from greenroom.server.mine import Sessions
@@ -171,7 +171,10 @@ class App:
                 if self.place.is_draining:
                     raise _draining()
                 self.place.quotas.count_message(sessions.user_id)
-            return await operation.handle(call)
+            answer = await operation.handle(call)
+            if isinstance(answer, Data) and len(answer.body) > PIECE_BYTES and not operation.is_public:
+                answer.holding = self.place.quotas.hold(sessions.user_id, len(answer.body))
+            return answer
 
     def _found(self, scope: Scope) -> tuple[Operation, Mapping[str, str]]:
         allowed: set[str] = set()

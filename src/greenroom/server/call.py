@@ -75,7 +75,8 @@ class Call:
         Raises:
             Refusal: too many are open.
         """
-        slot = self.place.quotas.take_stream(self.sessions.user_id)
+        quotas, user_id = self.place.quotas, self.sessions.user_id
+        slot = quotas.take_stream(user_id)
         return Stream(
             batches,
             tasks=self.place.tasks,
@@ -83,6 +84,7 @@ class Call:
             end=end,
             headers=headers,
             slot=slot,
+            hold=lambda size: quotas.hold(user_id, size),
             on_end=on_end,
         )
 

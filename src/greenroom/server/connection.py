@@ -1,4 +1,5 @@
-"""One connection: uvicorn's, with bounds on what a client may send before anybody looks at it, and on how long it may take.
+"""One connection: uvicorn's, with bounds on what a client may send before anybody looks at it, on what may wait to be read by it,
+and on how long either may take.
 
 Rule: a connection that is refused here costs its buffers and nothing more, and is told why as everywhere: in JSON.
 """
@@ -6,14 +7,17 @@ Rule: a connection that is refused here costs its buffers and nothing more, and 
 from __future__ import annotations
 
 import asyncio
+import logging
 from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from greenroom.limits import Limits
-from greenroom.server.answers import encoder
+from greenroom.server.answers import PIECE_BYTES, encoder
 from greenroom.server.refusal import RETRY_AFTER_S, error_body
+
+logger: Final = logging.getLogger("greenroom.server")
 
 _AROUND_A_BYTE: Final = 8
 """What a client that sends its body byte by byte sends around each: its length, two ends of lines, and room for a longer length."""
@@ -35,7 +39,9 @@ class BoundedConnection(HttpToolsProtocol):
         self._around_body_bytes = 0
         self._is_refused = False
         self._timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
         self._set_timer()
+        transport.set_write_buffer_limits(high=PIECE_BYTES)
         if len(self.connections) > self.limits.connections_max:
             self._refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE, "too_many_connections", "the server has no room for another connection"
@@ -44,7 +50,20 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Lets go of it."""
         self._stop_timer()
+        self._is_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Too much waits to be read: whoever writes has to wait, and the client has its time."""
+        super().pause_writing()
+        self._is_unread()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        self._is_read()
+        if self.transport.is_closing():
+            self._is_unread()
 
     def data_received(self, data: bytes) -> None:
         """Reads on, but of the first line and the headers no more than the bound; nor of what stands around a body in pieces."""
@@ -99,8 +118,15 @@ class BoundedConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The answer is complete. If its request is not, the rest of it has as long as another request."""
         super().on_response_complete()
-        if not self._is_in_head and not self.transport.is_closing():
+        if self.transport.is_closing():
+            self._is_unread()
+        elif not self._is_in_head:
             self._set_timer()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No other request has come."""
+        super().timeout_keep_alive_handler()
+        self._is_unread()
 
     def send_400_response(self, msg: str) -> None:
         """Says that what came is not HTTP."""
@@ -123,6 +149,20 @@ class BoundedConnection(HttpToolsProtocol):
     def _is_too_slow(self) -> None:
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "the request took too long to arrive")
 
+    def _is_unread(self) -> None:
+        """Gives the client its time to read; closing a connection too waits until everything was."""
+        if self._unread_timer is None:
+            self._unread_timer = self.loop.call_later(self.limits.unread_s_max, self._drop)
+
+    def _is_read(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def _drop(self) -> None:
+        logger.info("a client does not read: dropped")
+        self.transport.abort()
+
     def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
         if self._is_over:
             return
@@ -134,6 +174,7 @@ class BoundedConnection(HttpToolsProtocol):
             retry = f"retry-after: {RETRY_AFTER_S}\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
             head = f"HTTP/1.1 {status.value} {status.phrase}\r\n{retry}content-length: {len(body)}\r\n"
             self.transport.write(head.encode() + _CLOSES + b"\r\n" + body)
+        self._is_unread()
         if status == HTTPStatus.SERVICE_UNAVAILABLE or not self.transport.can_write_eof():
             self.transport.close()
             return

@@ -22,20 +22,22 @@ _USERS_TO_SWEEP: Final = 4096
 """Users are forgotten that have not asked for anything in a minute, whenever this many more have come."""
 
 
-class StreamSlot:
-    """The right to one open stream; leaving its context gives it back."""
+class Share:
+    """What a user has taken of something that is counted; leaving its context gives it back."""
 
-    def __init__(self, open_streams: Counter[str], user_id: str) -> None:
-        self._open = open_streams
+    def __init__(self, taken: Counter[str], user_id: str, count: int) -> None:
+        self._taken = taken
         self._user_id = user_id
+        self._count = count
+        taken[user_id] += count
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._open[self._user_id] -= 1
-        if not self._open[self._user_id]:
-            del self._open[self._user_id]
+        self._taken[self._user_id] -= self._count
+        if not self._taken[self._user_id]:
+            del self._taken[self._user_id]
 
 
 class Rate:
@@ -81,6 +83,7 @@ class Quotas:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._open: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
         self._requests = Rate(limits.requests_per_minute_max)
         self._messages = Rate(limits.messages_per_minute_max)
 
@@ -105,8 +108,8 @@ class Quotas:
         """
         _count(self._messages, "messages", user_id)
 
-    def take_stream(self, user_id: str) -> StreamSlot:
-        """Counts an open stream until the slot is left.
+    def take_stream(self, user_id: str) -> Share:
+        """Counts an open stream until the share is left.
 
         Raises:
             Refusal: 429 if the user has too many, 503 if all have.
@@ -117,8 +120,27 @@ class Quotas:
             raise Refusal(429, "too_many_streams", f"{count} streams are open already", hint="close one", headers=retry)
         if self.open_streams >= self._limits.streams_max:
             raise Refusal(503, "too_many_streams", "the server has no room for another stream", headers=retry)
-        self._open[user_id] += 1
-        return StreamSlot(self._open, user_id)
+        return Share(self._open, user_id, 1)
+
+    def hold(self, user_id: str, size: int) -> Share:
+        """Counts an answer of so many bytes until its client was given it. Whoever waits for nothing yet may always have one.
+
+        Raises:
+            Refusal: 429 if too much waits for the user's clients, 503 if for all together.
+        """
+        retry = {"retry-after": str(_STREAM_RETRY_S)}
+        theirs, all_held = self._held[user_id], self._held.total()
+        if theirs and theirs + size > self._limits.answers_per_user_bytes_max:
+            raise Refusal(
+                429,
+                "too_many_answers",
+                f"{theirs} bytes of answers wait to be read already",
+                hint="read those first",
+                headers=retry,
+            )
+        if all_held and all_held + size > self._limits.answers_bytes_max:
+            raise Refusal(503, "too_many_answers", "the server has no room for another large answer", headers=retry)
+        return Share(self._held, user_id, size)
 
 
 def _count(rate: Rate, what: str, user_id: str) -> None:

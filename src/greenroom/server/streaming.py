@@ -3,29 +3,29 @@
 Lines end with LF, every frame has an `id:`, a comment goes out every 15 seconds so that proxies keep the connection, and no
 middleware stands in the way of a frame. Beside the request's own task there is one that waits for the client to leave.
 
-Rule: a client that leaves ends nothing but its stream; one that does not read holds nothing but its connection, and not for ever.
+Rule: a client that leaves ends nothing but its stream; one that does not read holds nothing but its connection, and that not for
+ever (`connection`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing
 from typing import Final, Protocol
 
-from greenroom.errors import GreenroomError
+from greenroom.errors import GreenroomError, LimitExceeded
 from greenroom.protocols.projection import ProtocolName, projection
 from greenroom.runtime.tasks import Tasks
-from greenroom.server.answers import Receive, Send, raw_headers
+from greenroom.server.answers import PIECE_BYTES, Receive, Send, raw_headers
+from greenroom.server.refusal import Refusal
 from greenroom.streams import Frame
 
 logger: Final = logging.getLogger("greenroom.server")
 
 KEEP_ALIVE_S: Final = 15.0
 """What proxies that cut silent connections allow at the least; the advice of the EventSource specification."""
-STALL_S_MAX: Final = 60.0
-"""How long a client may leave what was sent to it unread."""
 _HEADERS: Final = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache, no-transform",
@@ -55,6 +55,7 @@ class Stream:
         end: what the protocol writes behind the last frame.
         headers: further headers.
         slot: held while the stream is open.
+        hold: counts so many characters while they wait for the client.
         on_end: called once, with whether the client was sent everything.
     """
 
@@ -67,6 +68,7 @@ class Stream:
         tasks: Tasks,
         protocol: ProtocolName,
         slot: AbstractContextManager[object],
+        hold: Callable[[int], AbstractContextManager[object]],
         end: bytes = b"",
         headers: Mapping[str, str] | None = None,
         on_end: OnEnd | None = None,
@@ -79,6 +81,7 @@ class Stream:
         self._protocol = protocol
         self._end = end
         self._slot = slot
+        self._hold = hold
         self._is_sending = False
         self._sent_at_s = 0.0
         self._has_left = False
@@ -110,7 +113,17 @@ class Stream:
         async with aclosing(self._batches) as batches:
             try:
                 async for batch in batches:
-                    await self._sent(send, encoded(batch))
+                    size = sum([len(frame.data) for frame in batch])
+                    if size <= PIECE_BYTES:
+                        await self._sent(send, encoded(batch))
+                        continue
+                    with self._hold(size):
+                        for piece in encoded_pieces(batch):
+                            await self._sent(send, piece)
+                        # There has to be room for more before it is made.
+                        await self._sent(send, b"")
+            except Refusal as refusal:
+                await self._sent(send, self._failed(LimitExceeded(refusal.message, hint=refusal.hint)))
             except GreenroomError as error:
                 await self._sent(send, self._failed(error))
             except Exception as error:  # broad: the client is owed an end, and the log the reason
@@ -134,9 +147,6 @@ class Stream:
         loop = asyncio.get_running_loop()
         while True:
             silent_s = loop.time() - self._sent_at_s
-            if self._is_sending and silent_s > STALL_S_MAX:
-                logger.info("a client does not read: dropped")
-                break
             if not self._is_sending and silent_s >= KEEP_ALIVE_S:
                 self._sent_at_s, silent_s = loop.time(), 0.0
                 await send({"type": "http.response.body", "body": _KEEP_ALIVE, "more_body": True})
@@ -154,6 +164,26 @@ class Stream:
 def encoded(batch: Sequence[Frame]) -> bytes:
     """Returns frames as server-sent events."""
     return "".join([f"id: {frame.cursor}\ndata: {frame.data}\n\n" for frame in batch]).encode()
+
+
+def encoded_pieces(batch: Sequence[Frame]) -> Iterator[bytes]:
+    """Returns frames as server-sent events, in pieces: of a large one there is never a second whole."""
+    texts: list[str] = []
+    size = 0
+    for frame in batch:
+        texts.append(f"id: {frame.cursor}\ndata: ")
+        whole = len(frame.data) // PIECE_BYTES * PIECE_BYTES
+        for start in range(0, whole, PIECE_BYTES):
+            texts.append(frame.data[start : start + PIECE_BYTES])
+            yield "".join(texts).encode()
+            texts, size = [], 0
+        texts += (frame.data[whole:] if whole else frame.data), "\n\n"
+        size += len(frame.data) - whole
+        if size >= PIECE_BYTES:
+            yield "".join(texts).encode()
+            texts, size = [], 0
+    if texts:
+        yield "".join(texts).encode()
 
 
 def _no_state() -> None:

@@ -114,7 +114,9 @@ class FaultyLog:
                 outcomes.append(error)
         return outcomes
 
-    async def read(self, session_id: str, *, after_seq: int = 0, limit: int | None = None) -> Sequence[Record]:
+    async def read(
+        self, session_id: str, *, after_seq: int = 0, limit: int | None = None, bytes_max: int | None = None
+    ) -> Sequence[Record]:
         """Reads.
 
         Raises:
@@ -124,7 +126,7 @@ class FaultyLog:
             self._reads_to_fail -= 1
             self.reads_failed += 1
             raise LogUnavailable("reading fails, as planned")
-        return await self._log.read(session_id, after_seq=after_seq, limit=limit)
+        return await self._log.read(session_id, after_seq=after_seq, limit=limit, bytes_max=bytes_max)
 
     async def delete(self, session_id: str) -> bool:
         """Deletes.

@@ -77,7 +77,9 @@ class SqliteEventLog:
         made = iter(await self._engine.append_all(writes))
         return [next(made) if outcome is None else outcome for outcome in outcomes]
 
-    async def read(self, session_id: str, *, after_seq: int = 0, limit: int | None = None) -> Sequence[Record]:
+    async def read(
+        self, session_id: str, *, after_seq: int = 0, limit: int | None = None, bytes_max: int | None = None
+    ) -> Sequence[Record]:
         """Returns the records behind `after_seq` in order; none for a session that does not exist.
 
         Raises:
@@ -85,7 +87,7 @@ class SqliteEventLog:
             NewerFormat: a record of a newer version.
             LogUnavailable: the storage failed.
         """
-        return await self._engine.read(lambda connection: _read(connection, session_id, after_seq, limit))
+        return await self._engine.read(lambda connection: _read(connection, session_id, after_seq, limit, bytes_max))
 
     async def delete(self, session_id: str) -> bool:
         """Removes the session's records, index row, texts and inbox; returns whether there was one.
@@ -96,11 +98,13 @@ class SqliteEventLog:
         return await self._engine.write(lambda connection: _delete(connection, session_id))
 
 
-def _read(connection: sqlite3.Connection, session_id: str, after_seq: int, limit: int | None) -> list[Record]:
+def _read(
+    connection: sqlite3.Connection, session_id: str, after_seq: int, limit: int | None, bytes_max: int | None
+) -> list[Record]:
     records: list[Record] = []
     wanted = SEQ_MAX if limit is None else limit
     first_seq = bounded_seq(after_seq) + 1
-    question = {"session_id": session_id, "log_id": None, "bytes": _CHUNK_BYTES}
+    question = {"session_id": session_id, "log_id": None, "bytes": min(_CHUNK_BYTES, bytes_max or _CHUNK_BYTES)}
     while len(records) < wanted:
         seq = first_seq + len(records)
         question |= {"after_seq": seq - 1, "limit": min(_CHUNK_RECORDS, wanted - len(records))}
@@ -112,7 +116,7 @@ def _read(connection: sqlite3.Connection, session_id: str, after_seq: int, limit
             records.extend(_decoded(line, session_id, seq + at) for at, line in enumerate(lines.split(b"\n")))
         elif seq <= last_seq:
             raise Corrupted(f"record {seq} of session {session_id!r} is missing", hint=_REMEDY)
-        if first_seq + len(records) > last_seq:
+        if bytes_max is not None or first_seq + len(records) > last_seq:
             break
     return records
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from greenroom.codec import encode_record
 from greenroom.errors import Conflict, InvalidArgument
 from greenroom.events import Record, SessionClaimed
 from greenroom.interfaces import IndexUpdate, PendingAppend, Store
@@ -53,6 +54,18 @@ class Appending(StoreSuite):
             events = [text(content) for content in ODD_TEXTS]
             await Author(store, "a").append(*events)
             assert await _events(store, "a") == events
+
+    async def test_a_page_has_a_record_and_not_much_more_than_it_may(self) -> None:
+        async with self.open_store() as store:
+            written = list(await Author(store, "a").append(*[text("x" * (1 + 40 * at)) for at in range(50)]))
+            for bytes_max in (1, 700, 5_000, 10_000_000):
+                found: list[Record] = []
+                while page := await store.log.read("a", after_seq=len(found), bytes_max=bytes_max):
+                    assert sum(len(encode_record(record)) for record in page[:-1]) < bytes_max + 100 * len(page)
+                    found += page
+                assert found == written
+                assert list(await store.log.read("a", after_seq=3, limit=1, bytes_max=bytes_max)) == written[3:4]
+            assert not await store.log.read("nobody", bytes_max=1)
 
     async def test_a_stale_writer_writes_nothing(self) -> None:
         async with self.open_store() as store:
