@@ -16,6 +16,8 @@ Made by `make bench`; how to read it, and how to add a peer: [benchmarks/README.
 mean something; microseconds of another machine do not. CPU is of the measured process with all its threads; ± is half of the
 distance between the best and the worst round; *late* is the time from the provider's write to the text in the caller's hands."""
 
+_WHY = "decisions/0052-targets-that-are-not-reached.md"
+
 
 def markdown(results: Results, *, plot: str | None = None) -> str:
     """Returns the report; `plot` is the name of a picture beside it."""
@@ -49,7 +51,7 @@ def _targets(rows: Sequence[Row]) -> str:
     if not missed:
         return head
     lines = [f"* {row.group}: {row.name}: {_value(row)}, target {_target(row)}" for row in missed]
-    return "\n".join([head, "", "Missed:", "", *lines])
+    return "\n".join([head, "", f"Missed ([why]({_WHY})):", "", *lines])
 
 
 def _table(group: str, rows: Sequence[Row]) -> str:
