@@ -27,7 +27,11 @@ from greenroom.toolsets.function import Toolset
 
 
 class Opened:
-    """The runtime of one event loop."""
+    """The runtime of one event loop.
+
+    Attributes:
+        copying: entered by whoever holds a session as a whole in memory.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, store: Store, settings: Settings, catalog: Catalog) -> None:
         self.loop = loop
@@ -45,6 +49,7 @@ class Opened:
         self.registry.take_in = self.watch.take_in
         self.operations = Operations(self.registry)
         self.exchange = Exchange(self.registry, self.operations, self.watch)
+        self.copying = asyncio.Semaphore(settings.limits.copies_max)
 
     async def check_exists(self, session_id: str) -> None:
         """Accepts the id of a session that exists: the one place where every way to a session begins.

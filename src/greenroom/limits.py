@@ -138,6 +138,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Places that one search looks at, the latest first: a word that is everywhere costs no more than one that is not."""
     export_bytes_max: int = 1024 * 1024 * 1024
     """A session's bundle, unpacked."""
+    copies_max: int = 4
+    """Sessions that are exported, imported or copied at the same time, each as a whole in memory; others wait."""
     workspace_bytes_max: int = 256 * 1024 * 1024
     """All files of one workspace."""
     workspace_files_max: int = 10_000

@@ -338,7 +338,8 @@ class AgentManager(Conversing):
             InvalidArgument: `at_seq` is not one of its records.
         """
         opened = await self._existing(session_id)
-        return await opened.operations.fork(session_id, at_seq=at_seq)
+        async with opened.copying:
+            return await opened.operations.fork(session_id, at_seq=at_seq)
 
     async def rewind_session(self, session_id: str, turn_id: str) -> None:
         """Takes the turn and everything after it out of the session.
@@ -359,9 +360,10 @@ class AgentManager(Conversing):
             LimitExceeded: it is larger than a bundle may be.
         """
         opened = await self._existing(session_id)
-        records = await opened.operations.records(session_id)
-        workspace = opened.registry.workspaces.folder(session_id)
-        return await asyncio.to_thread(pack, str(session_id), records, workspace, self.settings.limits)
+        async with opened.copying:
+            records = await opened.operations.records(session_id)
+            workspace = opened.registry.workspaces.folder(session_id)
+            return await asyncio.to_thread(pack, str(session_id), records, workspace, self.settings.limits)
 
     async def import_session(self, data: bytes, *, user_id: str | None = None) -> str:
         """Creates a session from a bundle and returns its id: the one it had, if that is free, else a new one.
@@ -376,8 +378,9 @@ class AgentManager(Conversing):
             LimitExceeded: larger than a bundle may be.
         """
         opened = await self._installation.opened()
-        bundle = await asyncio.to_thread(unpack, data, self.settings.limits)
-        return await opened.operations.take_in(bundle.session_id, bundle.records, bundle.files, user_id=user_id)
+        async with opened.copying:
+            bundle = await asyncio.to_thread(unpack, data, self.settings.limits)
+            return await opened.operations.take_in(bundle.session_id, bundle.records, bundle.files, user_id=user_id)
 
     async def hibernate(self, session_id: str) -> None:
         """Takes an idle session out of memory; the next call brings it back.

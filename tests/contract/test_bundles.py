@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +101,25 @@ async def test_exporting_a_running_session_gives_one_that_can_be_used(open_stage
     assert stage.data(copy)["status"] == "idle"
     await stage.say(copy, "And?")
     gate.open()
+
+
+@in_memory
+@pytest.mark.parametrize("copies_max", [1, 3])
+async def test_many_at_once_are_in_memory_one_behind_the_other(open_stage: OpenStage, copies_max: int) -> None:
+    size, count = 1024 * 1024, 24
+    stage = open_stage([], config={"limits": {"copies_max": copies_max}})
+    session_id = await stage.session()
+    await stage.manager.in_workspace(session_id, lambda folder: folder.write_bytes("zeros", bytes(size)))
+    packed = await stage.manager.export_session(session_id)
+    tracemalloc.start()
+    try:
+        made = await asyncio.gather(*(stage.manager.import_session(packed) for _ in range(count)))
+        assert len(set(made)) == count
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Of each in turn the file, and what it was unpacked from and into.
+    assert peak < (2 + 3 * copies_max) * size, f"{peak / size:.1f} MB"
 
 
 # --- bundles that mean harm ---------------------------------------------------------------------------------------------
