@@ -90,6 +90,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How much a reader takes from the log at a time, and holds while nobody takes it away."""
     sessions_open_max: int = 10_000
     """Sessions held in memory; the one idle for longest leaves first."""
+    sessions_open_bytes_max: int = 512 * 1024 * 1024
+    """What the histories of the sessions in memory take, about; the one idle for longest leaves first."""
     session_idle_s_max: float = 900.0
     """How long an idle session stays in memory."""
     revive_wait_s_max: float = 30.0

@@ -244,6 +244,7 @@ ELSEWHERE: Final = {
     "reader_entries_max": "contract/test_attach.py",
     "read_page_bytes": "runtime/test_follow.py",
     "sessions_open_max": "contract/test_members.py",
+    "sessions_open_bytes_max": "contract/test_members.py",
     "session_idle_s_max": "contract/test_resources.py",
     "revive_wait_s_max": "runtime/test_failing_log.py",
     "stop_s_max": "runtime/test_stopping.py",

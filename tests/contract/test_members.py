@@ -412,6 +412,27 @@ async def test_a_running_session_does_not_hibernate(open_stage: OpenStage) -> No
     gate.open()
 
 
+async def test_memory_holds_so_much_of_what_was_said(open_stage: OpenStage) -> None:
+    gate = Gate()
+    script = [[Say("x" * 30_000)]] * 10 + [[Say("y" * 90_000), gate]] + [[Say("Well.")]] * 2
+    stage = open_stage(script, config={"limits": {"sessions_open_bytes_max": 100_000}})
+    ids = [await stage.session() for _ in range(10)]
+    for number, session_id in enumerate(ids):
+        await stage.say(session_id)
+        assert len(set(stage.manager.sessions) & set(ids[: number + 1])) <= 3
+    assert ids[-1] in stage.manager.sessions, "the one used last stays"
+    large = await stage.session()
+    await stage.manager.send(large, "Much more")
+    await gate.reached()
+    await stage.manager.history(ids[0])
+    assert large in stage.manager.sessions, "what is at work stays"
+    gate.open()
+    await stage.say(ids[0], "still there?")
+    assert words(stage.last_request)[1] == ("assistant", "x" * 30_000)
+    await stage.say(large, "And on?")
+    assert [message.role for message in await stage.manager.history(large)] == ["user", "assistant"] * 2
+
+
 async def test_memory_holds_a_bounded_number_of_sessions(open_stage: OpenStage) -> None:
     stage = open_stage(config={"limits": {"sessions_open_max": 5}})
     ids = [await stage.session() for _ in range(20)]

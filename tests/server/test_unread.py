@@ -177,9 +177,9 @@ async def test_who_reads_slowly_is_not_dropped(home: Path) -> None:
         async with silent(server, 1, window_bytes=64 * 1024) as (client,):
             await client.ask("GET", path)
             received = 0
-            for _ in range(40):  # two seconds: real time, the server's clock decides
+            for _ in range(40):
                 received += await client.some(64 * 1024)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # real time: the server's clock decides
             assert received + len(await client.rest()) > FILE_BYTES
 
 

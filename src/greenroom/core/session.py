@@ -21,6 +21,7 @@ from greenroom.core.step import Assembly
 from greenroom.core.tally import Tally
 from greenroom.core.trial import Trial, place_of
 from greenroom.core.turn import TURN_EVENTS, Action, AskBackend, FinishTurn, Turn, TurnState
+from greenroom.core.weight import weight_of
 from greenroom.errors import Corrupted, SessionNotFound
 from greenroom.events import (
     ApprovalDecided,
@@ -214,6 +215,7 @@ class SessionState:
         turn: the open turn's machine, or `None`.
         rewound_seq, rewound_turn_id: of the last rewind; 0 and empty if there was none.
         keys: idempotency key of a message -> its turn.
+        weight: how much memory its history takes, about.
     """
 
     __slots__ = (
@@ -230,6 +232,7 @@ class SessionState:
         "tally",
         "turn",
         "turns",
+        "weight",
     )
 
     def __init__(self, session_id: str, *, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -245,6 +248,7 @@ class SessionState:
         self.notices: dict[str, None] = {}
         self.rewound_seq = 0
         self.rewound_turn_id = ""
+        self.weight = 0
         self._runs: dict[str, str] = {}
         self._limits = limits
 
@@ -339,6 +343,7 @@ class SessionState:
                 hint="restore the database from a backup, or delete this session",
             )
         self.tally.apply(record)
+        self.weight += weight_of(record.event)
         if type(record.event) in TURN_EVENTS:
             self._apply_to_turn(record)
         else:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from greenroom.core.cursor import Cursor
 from greenroom.core.index import index_update
@@ -34,6 +34,18 @@ logger: Final = logging.getLogger("greenroom")
 
 _NOTHING: Final = Usage()
 """Stands for: the provider has said nothing about usage that the log does not have."""
+
+
+class Keeper(Protocol):
+    """Who has the sessions in memory."""
+
+    def forget(self, live: LiveSession) -> None:
+        """Lets go of a session that is broken."""
+        ...
+
+    def grew(self, live: LiveSession, by: int) -> None:
+        """Takes note of what a session takes more than before."""
+        ...
 
 
 class LiveSession:
@@ -57,7 +69,7 @@ class LiveSession:
         clock: Clock,
         flusher: Flusher,
         limits: Limits,
-        on_break: Callable[[LiveSession], None],
+        keeper: Keeper,
     ) -> None:
         self.state = state
         self.feed = Feed(entries_max=limits.reader_entries_max)
@@ -73,7 +85,7 @@ class LiveSession:
         self._clock = clock
         self._flusher = flusher
         self._limits = limits
-        self._on_break = on_break
+        self._keeper = keeper
         self._gate = Gate()
         self._in_flight: tuple[PartItem, ...] = ()
         self._pending: list[PartItem] = []
@@ -188,10 +200,12 @@ class LiveSession:
             if not records and not await self._store.log.read(self.session_id, limit=1):
                 self.throw_away()
                 raise SessionNotFound(self.session_id)
+            before = self.state.weight
             for record in records:
                 self.state.apply(record)
                 # In another process the items of a progress were never live: here they come with the record.
                 self.feed.publish(tuple(entries_of(record)))
+            self._keeper.grew(self, self.state.weight - before)
             self._shown = Cursor(self.state.seq, 0, self.state.epoch)
 
     def join(self) -> tuple[Reader, Sequence[Entry]]:
@@ -216,7 +230,7 @@ class LiveSession:
             return
         self.is_broken = True
         self.feed.close()
-        self._on_break(self)
+        self._keeper.forget(self)
 
     # --- writing --------------------------------------------------------------------------------------------------------
 
@@ -304,8 +318,10 @@ class LiveSession:
         self.throw_away()
 
     def _believe(self, records: Sequence[Record]) -> None:
+        before = self.state.weight
         for record in records:
             self.state.apply(record)
+        self._keeper.grew(self, self.state.weight - before)
         self._in_flight = ()
         # Progress was shown when it was new.
         news = [

@@ -73,6 +73,8 @@ class Registry:
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reviving: set[str] = set()
         self._sweep: asyncio.TimerHandle | None = None
+        self._weight = 0
+        self._weight_to_look_at = limits.sessions_open_bytes_max
         self._is_closed = False
 
     def __iter__(self) -> Iterator[LiveSession]:
@@ -126,12 +128,13 @@ class Registry:
             clock=self.clock,
             flusher=self.flusher,
             limits=self.limits,
-            on_break=self._forget,
+            keeper=self,
         )
         live.used_at_s = asyncio.get_running_loop().time()
         live.seen_changes = seen_changes
         self._live[state.session_id] = live
-        self._make_room()
+        self._weight += state.weight
+        self._make_room(live)
         return live
 
     def wake(self, live: LiveSession) -> None:
@@ -272,10 +275,12 @@ class Registry:
 
     # --- forgetting -----------------------------------------------------------------------------------------------------
 
-    def _forget(self, live: LiveSession) -> None:
+    def forget(self, live: LiveSession) -> None:
+        """Lets go of a session that is broken, and sees to it that one is opened again whose log has failed."""
         session_id = live.session_id
         if self._live.get(session_id) is live:
             del self._live[session_id]
+            self._weight -= live.state.weight
         if session_id in self._runners:
             self._runners[session_id][1].cancel()
         if live.is_lost:
@@ -339,13 +344,30 @@ class Registry:
         if current is not None and not (task.cancelled() and current is live):
             self.wake(current)
 
-    def _make_room(self) -> None:
-        open_max = self.limits.sessions_open_max
-        if len(self._live) > open_max:
-            idle = sorted((live for live in self if self._is_idle(live)), key=lambda live: live.used_at_s)
+    def grew(self, live: LiveSession, by: int) -> None:
+        """Takes note of what a session takes more than before; idle ones may have to leave for it."""
+        if by and self._live.get(live.session_id) is live:
+            self._weight += by
+            if self._weight > self._weight_to_look_at:
+                self._make_room(live)
+
+    def _make_room(self, kept: LiveSession | None = None) -> None:
+        """Throws idle sessions away, those first that were idle for longest, if there are too many or they take too much.
+
+        Args:
+            kept: not this one, which is about to be used.
+        """
+        open_max, weight_max = self.limits.sessions_open_max, self.limits.sessions_open_bytes_max
+        if len(self._live) > open_max or self._weight > self._weight_to_look_at:
             # Some more than need be: sorting thousands for each session that comes would cost milliseconds each.
-            for live in idle[: len(self._live) - open_max + open_max // 16]:
-                live.throw_away()
+            count = open_max - open_max // 16 if len(self._live) > open_max else open_max
+            for live in sorted((live for live in self if self._is_idle(live)), key=lambda live: live.used_at_s):
+                if len(self._live) <= count and self._weight <= weight_max - weight_max // 16:
+                    break
+                if live is not kept:
+                    live.throw_away()
+            # What is at work has to stay: look again when it takes markedly more, or at the next sweep.
+            self._weight_to_look_at = max(weight_max, self._weight + weight_max // 16)
         if self._sweep is None and not self._is_closed:
             self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep_idle)
 
@@ -355,6 +377,7 @@ class Registry:
         for live in self:
             if live.used_at_s < horizon_s and self._is_idle(live):
                 live.throw_away()
+        self._weight_to_look_at = self.limits.sessions_open_bytes_max
         if self._live:
             self._make_room()
 

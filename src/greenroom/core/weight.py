@@ -1,0 +1,28 @@
+"""How much memory a session's history takes, about: what people, models and tools have said, and the files among it.
+
+Rule: one look at each record. What a rewind took out still counts, until the session is opened anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from greenroom.events import Event, MessageAccepted, MessageEdited, StepProgress, ToolReturned
+from greenroom.messages import FilePart, PartDelta, UserPart
+
+
+def weight_of(event: Event) -> int:
+    """Returns the characters, and bytes of files, that an event adds to the history."""
+    match event:
+        case MessageAccepted() | MessageEdited():
+            return _of_parts(event.parts)
+        case StepProgress():
+            return sum([len(item.delta) for item in event.items if isinstance(item, PartDelta)])
+        case ToolReturned():
+            return len(event.content)
+        case _:
+            return 0
+
+
+def _of_parts(parts: Sequence[UserPart]) -> int:
+    return sum([len(part.data) if isinstance(part, FilePart) else len(part.text) for part in parts])
