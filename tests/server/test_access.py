@@ -46,6 +46,12 @@ async def test_a_token_in_the_address_becomes_a_cookie(web: Web) -> None:
     assert (await nobody.get("/?token=wrong")).status == 401
 
 
+@pytest.mark.parametrize(("proto", "count"), [("https", 1), ("HTTPS, http", 1), ("http", 0), ("", 0)])
+async def test_behind_tls_the_cookie_goes_over_tls_only(web: Web, proto: str, count: int) -> None:
+    let_in = await web.of(None).get(f"/?token={TOKEN}", headers={"x-forwarded-proto": proto})
+    assert let_in.headers["set-cookie"].split("; ").count("Secure") == count
+
+
 async def test_credentials_are_tried_so_often_and_no_oftener(open_web: OpenWeb) -> None:
     web = open_web(config={"limits": {"failed_logins_per_minute_max": 3}})
     assert (await web.get("/v1/sessions")).status == 200

@@ -29,7 +29,9 @@ _HEADERS: Final = {
 async def index(call: Call) -> Answer:
     """Shows the UI; with a token, lets the browser in first."""
     if call.query.token is not None:
-        is_secure = call.scope.get("scheme") == "https"
+        # A proxy's word, and anybody's: whoever says it wrongly only keeps his own cookie from himself.
+        forwarded = call.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+        is_secure = "https" in {call.scope.get("scheme"), forwarded}
         cookie = await call.access.cookie(call.query.token, address_of(call.scope), is_secure=is_secure)
         return Empty(303, headers={"location": "/", "set-cookie": cookie, "referrer-policy": "no-referrer"})
     return page(call)
