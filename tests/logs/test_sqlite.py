@@ -152,7 +152,7 @@ async def test_a_path_that_is_a_folder(tmp_path: Path) -> None:
 
 async def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    await refused(tmp_path / "file" / "a.db", LogUnavailable, "cannot be made")
+    await refused(tmp_path / "file" / "a.db", LogUnavailable, "its folder is a file")
 
 
 async def test_opening_again_after_the_cause_is_gone(path: Path) -> None:

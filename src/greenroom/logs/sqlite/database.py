@@ -7,6 +7,7 @@ Rule: no `sqlite3.Error` leaves the package; what it means for the caller is dec
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -159,11 +160,18 @@ def is_weather(error: BaseException) -> bool:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Makes a folder and those above it that are missing, each for its owner only."""
+    """Makes a folder and those above it that are missing, each for its owner only.
+
+    Raises:
+        OSError: the system does not let us; or something else is in its place.
+    """
     if folder.is_dir():
         return
     make_private_folder(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "its folder is a file") from error
 
 
 def _meaning(error: sqlite3.Error) -> EventLogError:
