@@ -2,7 +2,7 @@
 import { useChat } from '@ai-sdk/react';
 import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
 import { asApiError } from './api/http';
-import { forkSession, patchSession } from './api/routes';
+import { forkSession, patchSession, planSession } from './api/routes';
 import type { SessionData, SessionPatch } from './api/types';
 import { type Message, changeBetween, textOf, toolsReturned, waitsForApproval } from './chat/messages';
 import { type Outgoing, putOut, takeOut } from './chat/outbox';
@@ -17,6 +17,7 @@ import { EmptyState, Missing } from './empty-state';
 import { SessionHeader } from './session-header';
 import type { SessionList } from './sessions/list-store';
 import { titleOf } from './sessions/rows';
+import { concerns } from './settings/concerns';
 import { useStatus } from './settings/hooks';
 import { type Choice, Pickers } from './settings/pickers';
 import { IconButton } from './ui/button';
@@ -43,7 +44,7 @@ export function SessionView({ id, isNew, list, open, isSidebarOpen, openSidebar,
   const state = useSyncExternalStore(session.subscribe, session.snapshot);
   const { messages } = useChat<Message>({ chat: session.chat, throttle: DRAWN_EVERY_MS });
   const composer = useRef<ComposerHandle>(null);
-  const { choice, change, toCreate } = useChoice(state.data, session);
+  const { choice, change, plan, toCreate } = useChoice(state.data, session);
   const [isOver, setOver] = useState(false);
   const { isBusy, data, phase } = state;
 
@@ -136,7 +137,7 @@ export function SessionView({ id, isNew, list, open, isSidebarOpen, openSidebar,
               draftKey={phase === 'new' ? 'new' : id}
               isBusy={(isBusy && phase !== 'loading') || waitsForApproval(messages.at(-1))}
               isStopping={state.isStopping}
-              settings={<Pickers choice={choice} change={change} />}
+              settings={<Pickers choice={choice} change={change} plan={plan} />}
               onSend={send}
               onStop={() => void session.stop()}
               onEditLast={() => [...document.querySelectorAll<HTMLElement>('[data-edit]')].at(-1)?.click()}
@@ -175,7 +176,9 @@ function useChoice(data: SessionData | null, session: SessionChat) {
     if (!data) setChosen((before) => ({ ...before, ...wanted }));
     else await session.update(asPatch(wanted));
   };
-  return { choice, change, toCreate };
+  // Before there is a conversation, nothing speaks against a choice.
+  const plan = async (wanted: Partial<Choice>) => (data?.message_count ? concerns(await planSession(data.session_id, asPatch(wanted))) : []);
+  return { choice, change, plan, toCreate };
 }
 
 function asPatch({ backend, model, persona, tools }: Partial<Choice>): SessionPatch {

@@ -80,6 +80,19 @@ After.
 """  # fmt: skip
 
 
+PRICES: Final = """
+date = "2026-11-27"
+[[models]]
+backend = "other"
+model = "small"
+input_usd = 9000.0
+cached_input_usd = 100.0
+output_usd = 9000.0
+context_window = 40
+"""
+"""A model that reads little, and is dear."""
+
+
 def words(count: int) -> str:
     """Returns numbered words, so that a gap or a repetition shows."""
     return " ".join(f"w{number}" for number in range(count))
@@ -146,7 +159,16 @@ PLAYS: Final[Mapping[str, Callable[[str], Step]]] = {
 async def _main(home: Path, port: int, sessions: int) -> None:
     backends = {"scripted": ScriptedBackend(play), "other": ScriptedBackend(play)}
     limits = {"messages_per_minute_max": 1_000_000, "requests_per_minute_max": 1_000_000}
-    config = {"default_backend": "scripted", "port": port, "token": TOKEN, "limits": limits}
+    prices = home / "prices.toml"
+    prices.parent.mkdir(parents=True, exist_ok=True)
+    prices.write_text(PRICES, encoding="utf-8")
+    config = {
+        "default_backend": "scripted",
+        "port": port,
+        "token": TOKEN,
+        "limits": limits,
+        "prices": str(prices),
+    }
     manager = AgentManager(home=home, config=config, backends=backends)
 
     for start in range(0, sessions, 500):

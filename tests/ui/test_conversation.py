@@ -149,6 +149,16 @@ def test_what_waits_can_be_told_to_the_running_answer(pages: Pages, server: Serv
     assert any("now please" in str(message["parts"]) for message in said)
 
 
+AT_REST = """async e => {
+  for (let still = 0, at = e.scrollTop; still < 12; at = e.scrollTop) {
+    await new Promise(requestAnimationFrame);
+    still = e.scrollTop === at ? still + 1 : 0;
+  }
+  return e.scrollTop;
+}"""
+"""Where something is scrolled to, once the wheel has come to rest."""
+
+
 def test_the_reader_is_not_dragged_along(pages: Pages, server: Server) -> None:
     page = pages.open(server, f"/s/{server.session()}")
     say(page, "long 3000 2")
@@ -159,7 +169,7 @@ def test_the_reader_is_not_dragged_along(pages: Pages, server: Server) -> None:
     conversation.hover()
     page.mouse.wheel(0, -600)
     expect(page.get_by_role("button", name="Follow the answer")).to_be_visible()
-    before = conversation.evaluate("e => e.scrollTop")
+    before = conversation.evaluate(AT_REST)
     expect(page.locator(".message-assistant")).to_contain_text("word900")
     assert abs(conversation.evaluate("e => e.scrollTop") - before) < 5
     page.get_by_role("button", name="Follow the answer").click()

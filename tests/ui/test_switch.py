@@ -43,6 +43,37 @@ def test_the_persona_is_switched_while_an_answer_runs(pages: Pages, server: Serv
     assert server.ask("GET", f"/v1/sessions/{session_id}")["persona_name"] == "concise"
 
 
+def test_what_a_switch_would_cost_is_said_before(pages: Pages, server: Server) -> None:
+    session_id = server.session()
+    server.tell(session_id, "count 60 1")
+    page = pages.open(server, f"/s/{session_id}")
+
+    def choose() -> None:
+        page.get_by_label("Model:").click()
+        page.get_by_label("Find a model").fill("other:small")
+        page.get_by_role("button", name="Use “small” of other").click()
+
+    choose()
+    doubt = page.get_by_role("group", name="Before you change it")
+    expect(doubt).to_contain_text("tokens, and this model reads 40.")
+    expect(doubt).to_contain_text("tokens anew: about $")
+    expect(doubt.get_by_role("button", name="Leave it")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(doubt).to_have_count(0)
+    expect(page.get_by_label("Find a model")).to_be_focused()
+    page.get_by_role("button", name="Use “small” of other").click()
+    expect(doubt).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_label("Model: demo").click()
+    expect(page.get_by_label("Find a model")).to_be_visible()
+    expect(doubt).to_have_count(0)
+    assert server.ask("GET", f"/v1/sessions/{session_id}")["llm_model"] == "demo", "nothing was changed"
+    page.get_by_role("button", name="Use “small” of other").click()
+    doubt.get_by_role("button", name="Change it").click()
+    expect(page.get_by_label("Model: small")).to_be_visible()
+    assert server.ask("GET", f"/v1/sessions/{session_id}")["llm_model"] == "small"
+
+
 def test_a_choice_before_the_first_message_counts(pages: Pages, server: Server) -> None:
     page = pages.open(server)
     page.get_by_label("Persona:").click()

@@ -9,6 +9,7 @@ import type {
   SessionPatch,
   Status,
   ToolsetRow,
+  UpdatePlan,
   WorkspaceFile,
 } from './types';
 
@@ -28,6 +29,8 @@ export const getSession = (sessionId: string, signal?: AbortSignal) =>
   json<SessionData>(session(sessionId), signal ? { signal } : {});
 
 export const patchSession = (sessionId: string, patch: SessionPatch) => send<SessionData>('PATCH', session(sessionId), patch);
+
+export const planSession = (sessionId: string, patch: SessionPatch) => send<UpdatePlan>('PATCH', `${session(sessionId)}?dry_run=true`, patch);
 
 /** With `keepalive` the request outlives the page. */
 export async function deleteSession(sessionId: string, keepalive = false): Promise<void> {

@@ -71,6 +71,16 @@ export interface WorkspaceFile {
   modified_at: string | number;
 }
 
+/** What a change of a session would do to it. */
+export interface UpdatePlan {
+  losses: { kind: 'signatures' | 'tools' | 'notice'; text: string; count: number }[];
+  history_tokens: number;
+  context_window: number | null;
+  fits: boolean | null;
+  cache_lost_tokens: number;
+  cache_lost_usd: number | null;
+}
+
 /** What a session can be set to from here; what is left out stays as it is. */
 export interface SessionPatch {
   title?: string;

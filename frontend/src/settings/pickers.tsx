@@ -1,12 +1,14 @@
 /**
  * Who answers, as whom, and with which tools: chosen before the first message or in the middle of a conversation. Rule: a choice is the
- * server's when it has said yes; what cannot be chosen is shown with the reason.
+ * server's when it has said yes; what cannot be chosen is shown with the reason, and what it would cost the conversation is said before.
  */
-import { useState } from 'react';
+import { useCallback, useEffect, useRef, useState } from 'react';
 import { asApiError } from '../api/http';
 import type { ModelRow } from '../api/types';
+import { Button } from '../ui/button';
 import { Icon, type IconName } from '../ui/icon';
 import { Popover } from '../ui/popover';
+import { toast } from '../ui/toast';
 import { useModels, usePersonas, useToolsets } from './hooks';
 
 export interface Choice {
@@ -20,14 +22,16 @@ export interface Choice {
 interface PickerProps {
   choice: Choice;
   change: (change: Partial<Choice>) => Promise<void>;
+  /** What speaks against a change. */
+  plan: (change: Partial<Choice>) => Promise<string[]>;
 }
 
-export function Pickers({ choice, change }: PickerProps) {
+export function Pickers(props: PickerProps) {
   return (
     <>
-      <ModelPicker choice={choice} change={change} />
-      <PersonaPicker choice={choice} change={change} />
-      <ToolPicker choice={choice} change={change} />
+      <ModelPicker {...props} />
+      <PersonaPicker {...props} />
+      <ToolPicker {...props} />
     </>
   );
 }
@@ -42,26 +46,77 @@ function PickerButton({ icon, label, value, button }: { icon?: IconName; label: 
   );
 }
 
-/** Applies a choice; says beside the list why the server did not take it. */
-function useApply(change: PickerProps['change']) {
+interface Doubt {
+  reasons: string[];
+  goOn: () => void;
+}
+
+/** Applies a choice; says above the list what speaks against it, or why the server did not take it. */
+function useApply({ change, plan }: PickerProps) {
   const [problem, setProblem] = useState('');
+  const [doubt, setDoubt] = useState<Doubt | null>(null);
   const [isBusy, setBusy] = useState(false);
-  const apply = (chosen: Partial<Choice>, done: () => void) => {
+  const isLeft = useRef(false);
+  const leave = useCallback(() => {
+    isLeft.current = true;
+    setDoubt(null);
+  }, []);
+  const apply = async (chosen: Partial<Choice>, done: () => void, isSure = false) => {
+    isLeft.current = false;
     setBusy(true);
-    change(chosen)
-      .then(
-        () => {
-          setProblem('');
-          done();
-        },
-        (error: unknown) => {
-          const { message, hint } = asApiError(error);
-          setProblem(hint ? `${message}. ${hint}` : message);
-        },
-      )
-      .finally(() => setBusy(false));
+    setProblem('');
+    try {
+      const reasons = isSure ? [] : await plan(chosen);
+      if (reasons.length) {
+        if (isLeft.current) toast(`Not changed. ${reasons.join(' ')}`);
+        else setDoubt({ reasons, goOn: () => void apply(chosen, done, true) });
+        return;
+      }
+      setDoubt(null);
+      await change(chosen);
+      done();
+    } catch (error) {
+      const { message, hint } = asApiError(error);
+      setProblem(hint ? `${message}. ${hint}` : message);
+    } finally {
+      setBusy(false);
+    }
   };
-  return { problem, isBusy, apply };
+  const said = (
+    <>
+      <Problem text={problem} />
+      {doubt && <Before doubt={doubt} isBusy={isBusy} leave={leave} />}
+    </>
+  );
+  return { said, isBusy, apply, leave };
+}
+
+function Before({ doubt, isBusy, leave }: { doubt: Doubt; isBusy: boolean; leave: () => void }) {
+  const stay = useRef<HTMLButtonElement>(null);
+  useEffect(() => stay.current?.focus(), []);
+  return (
+    <div className="doubt" role="group" aria-label="Before you change it">
+      {doubt.reasons.map((reason) => (
+        <p key={reason}>{reason}</p>
+      ))}
+      <p className="doubt-buttons">
+        <button
+          ref={stay}
+          type="button"
+          className="button button-plain"
+          onClick={(event) => {
+            event.currentTarget.closest('.popover')?.querySelector<HTMLElement>('input, .row')?.focus();
+            leave();
+          }}
+        >
+          Leave it
+        </button>
+        <Button kind="primary" disabled={isBusy} onClick={doubt.goOn}>
+          Change it
+        </Button>
+      </p>
+    </div>
+  );
 }
 
 function Problem({ text }: { text: string }) {
@@ -74,10 +129,11 @@ function Problem({ text }: { text: string }) {
 
 const ROWS_MAX = 200;
 
-function ModelPicker({ choice, change }: PickerProps) {
+function ModelPicker(props: PickerProps) {
+  const { choice } = props;
   const { value: models, error, reload } = useModels();
   const [query, setQuery] = useState('');
-  const { problem, isBusy, apply } = useApply(change);
+  const { said, isBusy, apply, leave } = useApply(props);
   const wanted = query.trim().toLowerCase();
   const rows = (models ?? []).filter((row) => `${row.backend} ${row.model}`.toLowerCase().includes(wanted));
   const backends = [...new Set(rows.map((row) => row.backend))];
@@ -86,6 +142,7 @@ function ModelPicker({ choice, change }: PickerProps) {
     <Popover
       label="Model"
       className="popover-models"
+      onClose={leave}
       button={(button) => (
         <PickerButton label="Model" value={choice.model || choice.backend || 'Default model'} button={button} />
       )}
@@ -101,7 +158,8 @@ function ModelPicker({ choice, change }: PickerProps) {
             onChange={(event) => setQuery(event.target.value)}
             onKeyDown={(event) => moveInto(event)}
           />
-          <Problem text={problem || (error && !models ? error.message : '')} />
+          {said}
+          <Problem text={error && !models ? error.message : ''} />
           {error && !models && (
             <button type="button" className="row" onClick={reload}>
               Try again
@@ -120,13 +178,13 @@ function ModelPicker({ choice, change }: PickerProps) {
                       row={row}
                       isChosen={row.backend === choice.backend && (row.model ?? '') === choice.model}
                       isBusy={isBusy}
-                      onChoose={() => apply({ backend: row.backend, model: row.model ?? '' }, close)}
+                      onChoose={() => void apply({ backend: row.backend, model: row.model ?? '' }, close)}
                     />
                   ))}
               </section>
             ))}
             {own && (
-              <button type="button" className="row" disabled={isBusy} onClick={() => apply(own, close)}>
+              <button type="button" className="row" disabled={isBusy} onClick={() => void apply(own, close)}>
                 <span>
                   Use “{own.model}” of {own.backend}
                 </span>
@@ -162,17 +220,19 @@ function freeChoice(query: string, models: readonly ModelRow[]): { backend: stri
   return isKnown && model && !isListed ? { backend, model } : null;
 }
 
-function PersonaPicker({ choice, change }: PickerProps) {
+function PersonaPicker(props: PickerProps) {
+  const { choice } = props;
   const { value: personas } = usePersonas();
-  const { problem, isBusy, apply } = useApply(change);
+  const { said, isBusy, apply, leave } = useApply(props);
   return (
     <Popover
       label="Persona"
+      onClose={leave}
       button={(button) => <PickerButton icon="person" label="Persona" value={choice.persona || 'default'} button={button} />}
     >
       {(close) => (
         <>
-          <Problem text={problem} />
+          {said}
           <div className="rows" role="group" aria-label="Personas" onKeyDown={moveAmong}>
             {(personas ?? []).map((persona) => (
               <button
@@ -181,7 +241,7 @@ function PersonaPicker({ choice, change }: PickerProps) {
                 className="row"
                 aria-pressed={persona.name === choice.persona}
                 disabled={isBusy}
-                onClick={() => apply({ persona: persona.name }, close)}
+                onClick={() => void apply({ persona: persona.name }, close)}
               >
                 <span className="row-text">
                   <span>{persona.name}</span>
@@ -197,17 +257,18 @@ function PersonaPicker({ choice, change }: PickerProps) {
   );
 }
 
-function ToolPicker({ choice, change }: PickerProps) {
+function ToolPicker(props: PickerProps) {
+  const { choice } = props;
   const { value: toolsets } = useToolsets();
-  const { problem, isBusy, apply } = useApply(change);
+  const { said, isBusy, apply, leave } = useApply(props);
   const essential = (toolsets ?? []).filter((toolset) => toolset.is_essential);
   const further = (toolsets ?? []).filter((toolset) => !toolset.is_essential);
   const value = choice.tools.length ? `${choice.tools.length} more` : 'Tools';
   return (
-    <Popover label="Tools" button={(button) => <PickerButton icon="tool" label="Tools" value={value} button={button} />}>
+    <Popover label="Tools" onClose={leave} button={(button) => <PickerButton icon="tool" label="Tools" value={value} button={button} />}>
       {() => (
         <>
-          <Problem text={problem} />
+          {said}
           <div className="rows">
             {further.map((toolset) => (
               <label key={toolset.name} className="row">
@@ -217,7 +278,7 @@ function ToolPicker({ choice, change }: PickerProps) {
                   disabled={isBusy}
                   onChange={(event) => {
                     const others = choice.tools.filter((name) => name !== toolset.name);
-                    apply({ tools: event.target.checked ? [...others, toolset.name] : others }, () => undefined);
+                    void apply({ tools: event.target.checked ? [...others, toolset.name] : others }, () => undefined);
                   }}
                 />
                 <span className="row-text">

@@ -15,12 +15,13 @@ interface PopoverProps {
   label: string;
   role?: 'menu' | 'dialog';
   className?: string;
+  onClose?: () => void;
   children: (close: () => void) => ReactNode;
 }
 
 const MARGIN = 8;
 
-export function Popover({ button, label, role = 'dialog', className = '', children }: PopoverProps) {
+export function Popover({ button, label, role = 'dialog', className = '', onClose, children }: PopoverProps) {
   const [isOpen, setOpen] = useState(false);
   const opener = useRef<HTMLButtonElement>(null);
   const panel = useRef<HTMLDivElement>(null);
@@ -53,15 +54,18 @@ export function Popover({ button, label, role = 'dialog', className = '', childr
     const element = panel.current;
     if (!isOpen || !element) return;
     const toggled = (event: Event) => {
-      if ((event as ToggleEvent).newState === 'closed') setOpen(false);
+      if ((event as ToggleEvent).newState !== 'closed') return;
+      setOpen(false);
+      onClose?.();
     };
     element.addEventListener('toggle', toggled);
     return () => element.removeEventListener('toggle', toggled);
-  }, [isOpen]);
+  }, [isOpen, onClose]);
 
   const close = () => {
     panel.current?.hidePopover();
     setOpen(false);
+    onClose?.();
     opener.current?.focus({ preventScroll: true });
   };
 
