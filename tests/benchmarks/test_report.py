@@ -54,6 +54,11 @@ def test_what_failed_or_missed_is_seen(results: Results) -> None:
     assert "**paced FAILED" in text
 
 
+def test_what_not_even_the_floor_reaches_is_told(results: Results) -> None:
+    results.rows = [Row("g", "bare", 90, "us", role="floor"), Row("g", "Greenroom", 150, "us", target=70, role="ours")]
+    assert "* g: Greenroom: 150 us, target <= 70 us (here bare alone takes 90 us)" in markdown(results)
+
+
 def test_a_failed_row_with_a_target_has_missed_it() -> None:
     assert Row("g", "n", 0, "", target=5, failure="no").is_met is False
     assert Row("g", "n", 6000, "/s", target=5000).is_met
