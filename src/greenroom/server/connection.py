@@ -50,20 +50,20 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Lets go of it."""
         self._stop_timer()
-        self._is_read()
+        self._stop_unread_timer()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Too much waits to be read: whoever writes has to wait, and the client has its time."""
         super().pause_writing()
-        self._is_unread()
+        self._start_unread_timer()
 
     def resume_writing(self) -> None:
         """The client has read."""
         super().resume_writing()
-        self._is_read()
+        self._stop_unread_timer()
         if self.transport.is_closing():
-            self._is_unread()
+            self._start_unread_timer()
 
     def data_received(self, data: bytes) -> None:
         """Reads on, but of the first line and the headers no more than the bound; nor of what stands around a body in pieces."""
@@ -119,14 +119,14 @@ class BoundedConnection(HttpToolsProtocol):
         """The answer is complete. If its request is not, the rest of it has as long as another request."""
         super().on_response_complete()
         if self.transport.is_closing():
-            self._is_unread()
+            self._start_unread_timer()
         elif not self._is_in_head:
             self._set_timer()
 
     def timeout_keep_alive_handler(self) -> None:
         """No other request has come."""
         super().timeout_keep_alive_handler()
-        self._is_unread()
+        self._start_unread_timer()
 
     def send_400_response(self, msg: str) -> None:
         """Says that what came is not HTTP."""
@@ -149,12 +149,12 @@ class BoundedConnection(HttpToolsProtocol):
     def _is_too_slow(self) -> None:
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "the request took too long to arrive")
 
-    def _is_unread(self) -> None:
+    def _start_unread_timer(self) -> None:
         """Gives the client its time to read; closing a connection too waits until everything was."""
         if self._unread_timer is None:
             self._unread_timer = self.loop.call_later(self.limits.unread_s_max, self._drop)
 
-    def _is_read(self) -> None:
+    def _stop_unread_timer(self) -> None:
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None
@@ -174,7 +174,7 @@ class BoundedConnection(HttpToolsProtocol):
             retry = f"retry-after: {RETRY_AFTER_S}\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
             head = f"HTTP/1.1 {status.value} {status.phrase}\r\n{retry}content-length: {len(body)}\r\n"
             self.transport.write(head.encode() + _CLOSES + b"\r\n" + body)
-        self._is_unread()
+        self._start_unread_timer()
         if status == HTTPStatus.SERVICE_UNAVAILABLE or not self.transport.can_write_eof():
             self.transport.close()
             return
