@@ -25,6 +25,8 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from greenroom.testing.virtual_time import VirtualTimeLoop
 
 pytest_plugins = ("pytester",)  # for test_guards.py
+# A suite that is a part of the package; its assertions should tell as much as ours do. Before any test imports it.
+pytest.register_assert_rewrite("greenroom.testing.log_conformance")
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
