@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, get_args
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -31,7 +31,7 @@ DEFAULT_BACKEND: Final = "openai"
 DEFAULT_PERSONA: Final = "default"
 
 
-class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
+class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """How the turns of a session are run. Versioned as a whole: an update replaces it, a rollback brings an older one back.
 
     Stored with every field, also those at their default: a later default must not change an old session.
@@ -125,18 +125,14 @@ class LeftOut(str):
     __slots__ = ()
 
 
-_config_encoder: Final = msgspec.json.Encoder()
-_config_decoder: Final = msgspec.json.Decoder(SessionConfig)
+_in_use: Final[WeakValueDictionary[bytes, SessionConfig]] = WeakValueDictionary()
 
 
 def shared(config: SessionConfig) -> SessionConfig:
-    """Returns the configuration, as one object for all sessions in memory that are set alike: most are."""
-    return _decoded(_config_encoder.encode(config))
-
-
-@lru_cache(maxsize=256)
-def _decoded(encoded: bytes) -> SessionConfig:
-    return _config_decoder.decode(encoded)
+    """Returns the configuration, as one object for all sessions in memory that are set alike: most are. It goes with the last one."""
+    encoded = msgspec.json.encode(config)
+    found = _in_use.get(encoded)
+    return found if found is not None else _in_use.setdefault(encoded, msgspec.json.decode(encoded, type=SessionConfig))
 
 
 class Patch(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import tracemalloc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from contract.conftest import OpenStage, in_memory
 from contract.stage import Stage, open_files
 from greenroom.backends.scripted import Call, Gate, Say
+from greenroom.config import SessionConfig, shared
 
 
 def footprint() -> tuple[int, int, int]:
@@ -128,3 +130,13 @@ async def test_listing_many_sessions_takes_no_time(open_stage: OpenStage) -> Non
     await stage.manager.search("session")
     assert clock() - started < 1
     assert len(stage.manager.sessions) <= 200
+
+
+def test_what_sessions_are_set_to_is_there_once_and_not_longer_than_they() -> None:
+    one, other = shared(SessionConfig(custom_persona_text="Ahoy.")), shared(SessionConfig(custom_persona_text="Ahoy."))
+    assert one is other
+    assert shared(SessionConfig(custom_persona_text="Hm.")) is not one
+    seen = weakref.ref(one)
+    del one, other
+    gc.collect()
+    assert seen() is None

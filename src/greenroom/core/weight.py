@@ -1,6 +1,6 @@
 """How much memory a session's history takes, about: what people, models and tools have said, and the files among it.
 
-Rule: one look at each record. What a rewind took out still counts, until the session is opened anew.
+Rule: one look at each record, so it is rather too much: what a rewind or an edit took out still counts.
 """
 
 from __future__ import annotations
