@@ -30,7 +30,8 @@ def free_port() -> int:
 class ServerProcess:
     """One server on one port, over any number of lives."""
 
-    def __init__(self, home: Path, limits: dict[str, Any] | None = None) -> None:
+    def __init__(self, home: Path, limits: dict[str, Any] | None = None, *, counts_memory: bool = False) -> None:
+        self._counts_memory = counts_memory
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._arguments = [str(home), str(self.port), TOKEN, json.dumps(limits or {})]
@@ -38,7 +39,9 @@ class ServerProcess:
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, str(CHILD), *self._arguments, stdout=asyncio.subprocess.PIPE
+            *(sys.executable, *(["-X", "tracemalloc"] if self._counts_memory else []), str(CHILD), *self._arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
         )
         assert self._process.stdout is not None
         assert (await self._process.stdout.readline()).startswith(b"http://"), "the server did not start"
@@ -61,12 +64,17 @@ class ServerProcess:
         assert self._process is not None
         return await self._process.wait()
 
-    @property
-    def memory_bytes(self) -> int:
-        """What the process holds in memory."""
+    async def held_bytes(self) -> int:
+        """What the objects of a server that counts its memory take.
+
+        Not what the system gave the process: that is what it took at its peak, less what the allocator happens to give back.
+        """
+        assert self._counts_memory
         assert self._process is not None
-        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
-        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"held\n")
+        return int(await self._process.stdout.readline())
 
     async def _end(self, how: signal.Signals) -> int:
         assert self._process is not None
@@ -76,9 +84,11 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def running(home: Path, limits: dict[str, Any] | None = None) -> AsyncIterator[ServerProcess]:
+async def running(
+    home: Path, limits: dict[str, Any] | None = None, *, counts_memory: bool = False
+) -> AsyncIterator[ServerProcess]:
     """Gives a server that runs; kills what is left of it."""
-    server = ServerProcess(home, limits)
+    server = ServerProcess(home, limits, counts_memory=counts_memory)
     await server.start()
     try:
         yield server

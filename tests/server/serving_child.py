@@ -1,13 +1,17 @@
 """A server process for tests. Run as `python serving_child.py HOME PORT TOKEN [LIMITS_JSON]`; prints the address when it listens.
+Run with `-X tracemalloc`, it answers each line of its input with the bytes that its objects take.
 
 Its model tells a story: in small pieces of real time, or, asked for `large N`, N kilobytes at once.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import sys
+import threading
+import tracemalloc
 from typing import Any
 
 import uvloop
@@ -31,6 +35,12 @@ def step_for(request: BackendRequest) -> list[Any]:
     return [cue for word in STORY for cue in (Say(word), Pause(PAUSE_S))]
 
 
+def tell_memory() -> None:
+    for _ in sys.stdin:
+        gc.collect()
+        print(tracemalloc.get_traced_memory()[0], flush=True)
+
+
 async def main(home: str, port: str, token: str, limits: str = "{}") -> None:
     config = {"host": "127.0.0.1", "port": int(port), "default_backend": "scripted", "limits": json.loads(limits)}
     manager = AgentManager(home=home, config=config, backends={"scripted": ScriptedBackend(step_for)})
@@ -38,5 +48,7 @@ async def main(home: str, port: str, token: str, limits: str = "{}") -> None:
 
 
 if __name__ == "__main__":
+    if tracemalloc.is_tracing():
+        threading.Thread(target=tell_memory, daemon=True).start()
     logging.basicConfig(level="WARNING", stream=sys.stderr)
     uvloop.run(main(*sys.argv[1:]))
