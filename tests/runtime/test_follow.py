@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -136,6 +137,27 @@ async def test_a_slow_reader_loses_nothing_and_holds_nobody_up() -> None:
             client.apply(frame.data)
         assert client.texts() == ["".join(words)]
         assert client.ends == ["success"]
+
+
+@pytest.mark.virtual_time
+async def test_a_reader_that_is_behind_is_given_a_part_of_it_at_once() -> None:
+    """What a reader makes of entries is its own: with many readers, all that they are behind would be all of memory."""
+    gate = Gate()
+    async with stage([[Say("x"), gate, Say(["x" * 1000] * 1000)]]) as opened:
+        await opened.create()
+        await opened.send()
+        client, sizes = Client(), []
+        async with aclosing(session_frames(opened.registry, HERE, Cursor(0, 0, 0))) as batches:
+            async for batch in batches:
+                sizes.append(sum(len(frame.data) for frame in batch))
+                for frame in batch:
+                    client.apply(frame.data)
+                if client.texts() == ["x"]:
+                    await gate.reached()
+                    gate.open()
+                    await opened.idle()
+        assert client.texts() == ["x" * 1_000_001]
+        assert max(sizes) < 200_000
 
 
 async def test_what_an_older_epoch_showed_but_never_wrote_is_answered_with_a_snapshot() -> None:

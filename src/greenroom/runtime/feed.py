@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 import msgspec
 
@@ -19,6 +20,10 @@ from greenroom.core.cursor import Cursor
 from greenroom.core.step import units
 from greenroom.events import Event, Record, StepProgress
 from greenroom.messages import PartItem
+
+_TAKEN_MAX: Final = 128
+"""Entries that a reader is given at once. They are shared, but what it makes of them is its own: all that a reader is behind
+would be some megabytes for each."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -73,7 +78,7 @@ class Reader:
         self._wake()
 
     async def take(self) -> Sequence[Entry]:
-        """Waits for entries and returns all there are.
+        """Waits for entries and returns those that are there, or the first of many.
 
         Raises:
             Gap: there is nothing more to come here.
@@ -86,9 +91,12 @@ class Reader:
                 await self._waiter
             finally:
                 self._waiter = None
-        taken = tuple(self._entries)
-        self._entries.clear()
-        return taken
+        entries = self._entries
+        if len(entries) <= _TAKEN_MAX:
+            taken = tuple(entries)
+            entries.clear()
+            return taken
+        return tuple([entries.popleft() for _ in range(_TAKEN_MAX)])
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
