@@ -24,7 +24,7 @@ from greenroom.events import (
     TurnSuspended,
 )
 from greenroom.limits import Limits
-from greenroom.messages import PartDelta, PartEnded, PartStarted
+from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted
 
 LIMITS = Limits(retries_max=2, attempts_max=1)
 CONFIG = SessionConfig()
@@ -37,6 +37,7 @@ def call(part: int, call_id: str) -> tuple[PartStarted, PartEnded]:
 STARTED = TurnStarted(turn_id="t")
 STEP = StepStarted(step=1, attempt=1, backend="openai", model="gpt-4o")
 TEXT = StepProgress(items=(PartStarted(part=0, kind="text"), PartDelta(part=0, delta="hi"), PartEnded(part=0)))
+MORE = StepProgress(items=(PartStarted(part=2, kind="text"), PartDelta(part=2, delta="hi")))
 CALLS = StepProgress(items=(*call(0, "a"), *call(1, "b")))
 DONE = StepFinished(reason="stop")
 WEATHER = StepFailed(code="backend_unavailable", message="busy")
@@ -62,7 +63,7 @@ ROADS: dict[TurnState, list[Event]] = {
     TurnState.ENDED: [STARTED, END],
 }
 ONE_OF_EACH: list[Event] = [
-    STARTED, STEP, TEXT, DONE, WEATHER, INTENT, RESULT, ASKED_A, YES_B, WAITS, STOP, END
+    STARTED, STEP, MORE, DONE, WEATHER, INTENT, RESULT, ASKED_A, YES_B, WAITS, STOP, END
 ]  # fmt: skip
 FIRST: dict[Event, Event] = {WAITS: ASKED_A}
 """What has to come before an event within its state: a turn waits only when nothing else is left to do."""
@@ -267,3 +268,10 @@ def test_a_message_joins_between_steps_only() -> None:
     assert turn_after(STARTED, STEP, BROKEN).may_be_joined
     assert not turn_after(STARTED, STEP, TEXT, StepFinished(reason="pause")).may_be_joined, "the provider wants its own"
     assert not turn_after(STARTED, STEP, TEXT, DONE).may_be_joined, "nothing follows"
+
+
+@pytest.mark.parametrize("item", [PartStarted(part=0, kind="text"), PartDelta(part=0, delta="x"), PartEnded(part=0)])
+def test_a_stored_part_that_has_ended_is_neither_started_again_nor_goes_on(item: PartItem) -> None:
+    """No stream is taken in that says so, thus a log that does is damaged, and readers would be shown what no protocol allows."""
+    with pytest.raises(KeyError):
+        turn_after(STARTED, STEP, TEXT, StepProgress(items=(item,)))

@@ -185,18 +185,26 @@ class Assembly:
         """Folds items that passed an `Intake`.
 
         Raises:
-            KeyError: an item of a part that was never started: the log is damaged.
+            KeyError: an item of a part that is not open, or a second start of one: the log is damaged.
         """
         for item in items:
             match item:
                 case PartDelta():
-                    self._parts[item.part].deltas.append(item.delta)
+                    self._open(item.part).deltas.append(item.delta)
                 case PartStarted():
+                    if item.part in self._parts:
+                        raise KeyError(item.part)
                     self._parts[item.part] = _Part(item)
                 case PartEnded():
-                    part = self._parts[item.part]
+                    part = self._open(item.part)
                     part.ended = True
                     part.sidecar = item.sidecar
+
+    def _open(self, number: int) -> _Part:
+        part = self._parts[number]
+        if part.ended:
+            raise KeyError(number)
+        return part
 
     def extended(self, items: Iterable[PartItem]) -> Assembly:
         """Returns a copy with more items; this one stays as it is."""
