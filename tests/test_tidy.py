@@ -29,13 +29,6 @@ from source_tree import (
     text_files,
 )
 
-FUNCTION_LINES_MAX: Final = 70
-FILE_LINES_MAX: Final = 500
-LONG_FUNCTIONS: Final[dict[str, str]] = {}
-"""`file:function` -> why it is better whole. Empty, and meant to stay so."""
-LONG_FILES: Final[dict[str, str]] = {}
-"""file -> why it is better whole."""
-
 REAL_TIME_TESTS: Final = {"tests/testing/test_virtual_time.py"}
 """The tests of the virtual clock itself: they need something that takes real time."""
 
@@ -71,23 +64,6 @@ def test_a_module_says_what_it_is_for_and_its_rule(path: Path) -> None:
     assert docstring, f"{place(path)}: begin with a docstring: what the module is for"
     if PACKAGE in path.parents and path.name != "__main__.py" and path != PACKAGE / "__init__.py":
         assert "Rule:" in docstring, f"{place(path)}: the docstring ends with the rule of the file: `Rule: ...`"
-
-
-@by_file(SOURCES)
-def test_size(path: Path) -> None:
-    check(path, size_findings(path, parsed(path)))
-
-
-def size_findings(path: Path, tree: ast.Module) -> Iterator[Finding]:
-    name = str(path.relative_to(ROOT))
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    if lines > FILE_LINES_MAX and name not in LONG_FILES:
-        yield lines, f"{lines} lines: has the file become two things? Split it along them (alarm at {FILE_LINES_MAX})"
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
-            if length > FUNCTION_LINES_MAX and f"{name}:{node.name}" not in LONG_FUNCTIONS:
-                yield node.lineno, f"{node.name} has {length} lines: name its parts (alarm at {FUNCTION_LINES_MAX})"
 
 
 @by_file([*SOURCES, *TESTS])
