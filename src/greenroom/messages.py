@@ -47,8 +47,12 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """Tokens of one step, or of many. Cached, cache-write and reasoning tokens are parts of the input and output totals.
 
+    A figure is counted, estimated or unknown, and says which: tokens are the provider's count unless `estimated` is set.
+
     Attributes:
-        cost_usd: money, where the price of every step that went in is known; else `None`.
+        cost_usd: money, where the price of every step that went in is known; else `None`. A cost that the provider states
+            itself goes before the price list.
+        estimated: some of the tokens were not counted by a provider, but estimated from what was sent and said.
     """
 
     input_tokens: int = 0
@@ -57,6 +61,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=T
     cache_write_input_tokens: int = 0
     reasoning_tokens: int = 0
     cost_usd: float | None = None
+    estimated: bool = False
 
     def plus(self, more: Usage) -> Usage:
         """Returns the sum. The cost is known only if both are; a step that used nothing costs nothing."""
@@ -70,6 +75,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=T
             cache_write_input_tokens=self.cache_write_input_tokens + more.cache_write_input_tokens,
             reasoning_tokens=self.reasoning_tokens + more.reasoning_tokens,
             cost_usd=(self.cost_usd or 0.0) + (more.cost_usd or 0.0) if known else None,
+            estimated=self.estimated or more.estimated,
         )
 
 
