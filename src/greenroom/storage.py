@@ -1,4 +1,4 @@
-"""What a store promises: the log, the index over it, the ledger, the inbox and the notes. A part of `greenroom.interfaces`.
+"""What a store promises: the log, the index over it, the ledger, the inbox, the notes and the logins. A part of `greenroom.interfaces`.
 
 Rule: a promise that matters stands in a docstring here and as a test in `greenroom.testing.log_conformance`.
 """
@@ -289,11 +289,97 @@ class Notes(Protocol):
         ...
 
 
+LoginBasis = Literal["token", "key", "jwt", "operator"]
+"""What a login rests on: the server's own token, an API key, a signed token, or the word of the operator, who may write to the store."""
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """A browser that is logged in.
+
+    Attributes:
+        login_id: names it in lists; opens nothing.
+        digest: of the secret that the browser has. The secret itself is stored nowhere.
+        basis: what it rests on.
+        proof: of the credential that it rests on, made with the secret, so that it tells nothing without it; empty where there is none.
+        created_at_ms, seen_at_ms: when it began, and when it was last used, about; milliseconds since 1970.
+        ends_at_ms: when it ends at the latest.
+        user_agent: what the browser says of itself, cut.
+    """
+
+    login_id: str
+    digest: bytes
+    user_id: str
+    basis: LoginBasis
+    proof: bytes = b""
+    created_at_ms: int
+    seen_at_ms: int
+    ends_at_ms: int
+    user_agent: str = ""
+
+
+class LoginCode(msgspec.Struct, frozen=True, kw_only=True):
+    """A one-time code: the first browser that brings it is logged in.
+
+    Attributes:
+        digest: of the code. The code itself is stored nowhere.
+        ends_at_ms: when it is worth nothing any more; milliseconds since 1970.
+    """
+
+    digest: bytes
+    user_id: str
+    basis: LoginBasis
+    ends_at_ms: int
+
+
+class Logins(Protocol):
+    """The browsers that are logged in, and the one-time codes with which others may."""
+
+    async def add(self, login: Login, *, count_max: int, seen_after_ms: int) -> None:
+        """Adds a login. Durable on return.
+
+        Logins that have ended when this one begins are removed, and those that were last seen at `seen_after_ms` or before; and of
+        its user's, if there are more than `count_max` then, those that were last seen the longest ago.
+        """
+        ...
+
+    async def find(self, digest: bytes) -> Login | None:
+        """Returns the login with this digest, or `None`; also one that has ended and was not removed yet."""
+        ...
+
+    async def touch(self, digest: bytes, *, seen_at_ms: int) -> None:
+        """Notes that a login was used; nothing, where there is none. A time before the one that is noted changes nothing."""
+        ...
+
+    async def page(self, user_id: str | None, *, limit: int) -> Sequence[Login]:
+        """Returns the logins of a user, or of all, those last seen first.
+
+        Raises:
+            InvalidArgument: a limit out of range.
+        """
+        ...
+
+    async def remove(self, user_id: str, login_id: str) -> bool:
+        """Ends a login of this user; returns whether there was one. Durable on return."""
+        ...
+
+    async def remove_all(self, user_id: str | None) -> int:
+        """Ends the logins of a user, or of all, and makes their codes worthless; returns how many logins there were. Durable on return."""
+        ...
+
+    async def add_code(self, code: LoginCode, *, count_max: int, now_ms: int) -> None:
+        """Adds a one-time code. Durable on return. Codes that have ended are removed; and beyond `count_max`, those that end first."""
+        ...
+
+    async def take_code(self, digest: bytes, *, now_ms: int) -> LoginCode | None:
+        """Removes a code and returns it; `None` if it has ended, was taken or never was. Of several that take it at once, one gets it."""
+        ...
+
+
 class Store(Protocol):
     """A place where sessions are kept: everything that shares one transaction domain.
 
     Attributes:
-        log, index, ledger, inbox, notes: the parts.
+        log, index, ledger, inbox, notes, logins: the parts.
         node: id of this process incarnation in the store; a new one at every opening.
     """
 
@@ -319,6 +405,11 @@ class Store(Protocol):
 
     @property
     def notes(self) -> Notes:
+        """See above."""
+        ...
+
+    @property
+    def logins(self) -> Logins:
         """See above."""
         ...
 

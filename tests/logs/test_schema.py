@@ -16,6 +16,7 @@ from greenroom.errors import LogUnavailable, NewerFormat
 from greenroom.interfaces import Spent
 from greenroom.logs.sqlite import SqliteStore, statements
 from greenroom.logs.sqlite.schema import APPLICATION_ID, Migration, check, migrate, migrations
+from greenroom.testing.log_conformance.logging_in import code, login
 from greenroom.testing.log_conformance.samples import Author, found, note, sessions_of, text
 from greenroom.testing.log_conformance.spending import STEP
 
@@ -138,6 +139,11 @@ async def test_a_database_of_every_version_is_read_and_written(tmp_path: Path, n
     assert await store.notes.get("ann", "preference", "lang") == note("lang", "de", kind="preference")
     assert len(await store.notes.search("ann", "memory", "rex", limit=9)) == 1
     assert await store.ledger.spent("bob") == (Spent(usage=STEP) if number > 1 else Spent())
+    kept = [login("a", user_agent="Grüße")] if number > 2 else []
+    assert list(await store.logins.page("ann", limit=9)) == kept
+    assert await store.logins.take_code(code("x").digest, now_ms=0) == (code("x") if number > 2 else None)
+    await store.logins.add(login("new"), count_max=9, seen_after_ms=0)
+    assert await store.logins.find(login("new").digest) == login("new")
 
     author = Author(store, "talk")
     author.seq, author.epoch, author.summary = 3, 2, row

@@ -18,10 +18,23 @@ from functools import partial
 from itertools import count
 from typing import NamedTuple
 
+import msgspec
+
 from greenroom.codec import decode_event
 from greenroom.errors import Conflict, GreenroomError, LimitExceeded, LogUnavailable, SessionNotFound
 from greenroom.events import Event, Record
-from greenroom.interfaces import InboxItem, IndexUpdate, Note, Page, PendingAppend, SearchHit, SessionSummary, Spent
+from greenroom.interfaces import (
+    InboxItem,
+    IndexUpdate,
+    Login,
+    LoginCode,
+    Note,
+    Page,
+    PendingAppend,
+    SearchHit,
+    SessionSummary,
+    Spent,
+)
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.logs.appending import AT_ONCE_EVENTS_MAX, SEQ_MAX, Head, Write, bounded_seq, prepare, prepared
 from greenroom.logs.paging import Position, check_limit, decode_cursor, encode_cursor
@@ -94,6 +107,8 @@ class _Shelf:
         self.ledger: dict[Account, Spent] = {}
         self.inbox: dict[str, list[InboxItem]] = {}
         self.notes: dict[tuple[str, str], dict[str, _KeptNote]] = {}
+        self.logins: dict[bytes, Login] = {}
+        self.login_codes: dict[bytes, LoginCode] = {}
         self.numbers = count(1)
         self.nodes: set[str] = set()
         self.commits: dict[str, int] = {}
@@ -137,7 +152,7 @@ class MemoryStore:
     """A `Store` in dictionaries.
 
     Attributes:
-        log, index, ledger, inbox, notes: as `greenroom.interfaces.Store` describes them.
+        log, index, ledger, inbox, notes, logins: as `greenroom.interfaces.Store` describes them.
     """
 
     def __init__(self, *, limits: Limits = DEFAULT_LIMITS, _shelf: _Shelf | None = None) -> None:
@@ -149,6 +164,7 @@ class MemoryStore:
         self.ledger = _MemoryLedger(self._desk)
         self.inbox = _MemoryInbox(self._desk)
         self.notes = _MemoryNotes(self._desk)
+        self.logins = _MemoryLogins(self._desk)
         self.node = ""
 
     def sibling(self) -> MemoryStore:
@@ -458,3 +474,64 @@ class _MemoryNotes:
         kept = list(self._desk.read().notes.get((user_id, kind), {}).values())
         kept.reverse()
         return sorted(kept, key=lambda kept: -kept.note.at_ms)
+
+
+class _MemoryLogins:
+    """`greenroom.interfaces.Logins`."""
+
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+
+    async def add(self, login: Login, *, count_max: int, seen_after_ms: int) -> None:
+        logins = self._desk.write().logins
+        for known in tuple(logins.values()):
+            if known.ends_at_ms <= login.created_at_ms or known.seen_at_ms <= seen_after_ms:
+                del logins[known.digest]
+        logins[login.digest] = login
+        for surplus in self._latest(login.user_id)[count_max:]:
+            del logins[surplus.digest]
+
+    async def find(self, digest: bytes) -> Login | None:
+        return self._desk.read().logins.get(digest)
+
+    async def touch(self, digest: bytes, *, seen_at_ms: int) -> None:
+        logins = self._desk.write().logins
+        login = logins.get(digest)
+        if login is not None and login.seen_at_ms < seen_at_ms:
+            logins[digest] = msgspec.structs.replace(login, seen_at_ms=seen_at_ms)
+
+    async def page(self, user_id: str | None, *, limit: int) -> Sequence[Login]:
+        check_limit(limit, self._desk.limits.page_max)
+        return self._latest(user_id)[:limit]
+
+    async def remove(self, user_id: str, login_id: str) -> bool:
+        logins = self._desk.write().logins
+        found = [login for login in logins.values() if (login.user_id, login.login_id) == (user_id, login_id)]
+        for login in found:
+            del logins[login.digest]
+        return bool(found)
+
+    async def remove_all(self, user_id: str | None) -> int:
+        shelf = self._desk.write()
+        for code in [code for code in shelf.login_codes.values() if user_id in {None, code.user_id}]:
+            del shelf.login_codes[code.digest]
+        found = self._latest(user_id)
+        for login in found:
+            del shelf.logins[login.digest]
+        return len(found)
+
+    async def add_code(self, code: LoginCode, *, count_max: int, now_ms: int) -> None:
+        codes = self._desk.write().login_codes
+        codes[code.digest] = code
+        by_end = sorted(codes.values(), key=lambda code: -code.ends_at_ms)
+        for place, known in enumerate(by_end):
+            if place >= count_max or known.ends_at_ms <= now_ms:
+                del codes[known.digest]
+
+    async def take_code(self, digest: bytes, *, now_ms: int) -> LoginCode | None:
+        code = self._desk.write().login_codes.pop(digest, None)
+        return code if code is not None and code.ends_at_ms > now_ms else None
+
+    def _latest(self, user_id: str | None) -> list[Login]:
+        found = [login for login in self._desk.read().logins.values() if user_id in {None, login.user_id}]
+        return sorted(found, key=lambda login: (login.seen_at_ms, login.login_id), reverse=True)

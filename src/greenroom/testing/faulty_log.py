@@ -8,7 +8,7 @@ Faults that it injects, by the number of the append (the first is 1; all session
 * `WAITS_BEFORE`, `WAITS_AFTER`: the append waits for `release`, with nothing or with everything written.
 
 Faults that it never injects: an append is never written in part, written twice, changed, or reordered; what was acknowledged
-stays; reading, index, inbox and notes work, unless reading is told to fail with `fail_reads`. No store may do any of those, so
+stays; reading, index, inbox, notes and logins work, unless reading is told to fail with `fail_reads`. No store may do any of those, so
 nothing has to survive them.
 
 Rule: every fault is chosen by the test, by number or by seed, so that every failure can be run again.
@@ -172,6 +172,7 @@ class FaultyStore:
         self.ledger = inner.ledger
         self.inbox = inner.inbox
         self.notes = inner.notes
+        self.logins = inner.logins
 
     @property
     def node(self) -> str:

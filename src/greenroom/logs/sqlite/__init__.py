@@ -11,7 +11,7 @@ are written by one statement of many VALUES, and read as one row, of JSON that S
 
 Modules, in the order of reading: `statements` (SQL by name), `database` (files, connections, errors), `schema` (migrations),
 `presence` (which processes live), `worker` and `engine` (the threads), `append`, `texts` (what a transaction writes), and
-the four parts of a store: `log`, `index`, `inbox`, `notes`.
+the parts of a store: `log`, `index`, `ledger`, `inbox`, `notes`, `logins`.
 
 Rule: SQL stands in `sql/*.sql`; nothing outside of this package knows that there is any.
 """

@@ -15,6 +15,7 @@ from greenroom.logs.sqlite.inbox import SqliteInbox
 from greenroom.logs.sqlite.index import SqliteSessionIndex
 from greenroom.logs.sqlite.ledger import SqliteLedger
 from greenroom.logs.sqlite.log import SqliteEventLog
+from greenroom.logs.sqlite.logins import SqliteLogins
 from greenroom.logs.sqlite.notes import SqliteNotes
 
 
@@ -22,7 +23,7 @@ class SqliteStore:
     """Sessions in the file at `path`, which is made when it is missing.
 
     Attributes:
-        log, index, ledger, inbox, notes: as `greenroom.interfaces.Store` describes them.
+        log, index, ledger, inbox, notes, logins: as `greenroom.interfaces.Store` describes them.
         node: id of this incarnation; empty while the store is not open.
         path: of the database.
     """
@@ -36,6 +37,7 @@ class SqliteStore:
         self.ledger = SqliteLedger(self._engine)
         self.inbox = SqliteInbox(self._engine)
         self.notes = SqliteNotes(self._engine)
+        self.logins = SqliteLogins(self._engine)
 
     async def open(self) -> None:
         """Connects; makes or migrates the schema. Idempotent.

@@ -20,6 +20,7 @@ Rule: the suite checks what `greenroom.interfaces` promises, and nothing that it
 
 from greenroom.testing.log_conformance.appending import Appending
 from greenroom.testing.log_conformance.indexing import Listing, Searching
+from greenroom.testing.log_conformance.logging_in import LoggingIn
 from greenroom.testing.log_conformance.noting import Noting
 from greenroom.testing.log_conformance.reading import Inboxes, Lifecycle, Reading
 from greenroom.testing.log_conformance.sharing import SharedLogConformance
@@ -28,5 +29,5 @@ from greenroom.testing.log_conformance.spending import Spending
 __all__ = ["LogConformance", "SharedLogConformance"]
 
 
-class LogConformance(Appending, Reading, Lifecycle, Listing, Searching, Spending, Inboxes, Noting):
+class LogConformance(Appending, Reading, Lifecycle, Listing, Searching, Spending, Inboxes, Noting, LoggingIn):
     """The whole suite for one store."""

@@ -12,7 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from greenroom.errors import Conflict
 from greenroom.events import SessionClaimed
 from greenroom.interfaces import Store
-from greenroom.testing.log_conformance.samples import Author, found, note, raises, sessions_of, text
+from greenroom.testing.log_conformance.logging_in import code, login
+from greenroom.testing.log_conformance.samples import START_MS, Author, found, note, raises, sessions_of, text
 from greenroom.testing.log_conformance.suite import StoreSuite
 
 
@@ -133,3 +134,16 @@ class SharedLogConformance(StoreSuite):
             assert item.body == b"cancel"
             await one.inbox.remove("a", [item.item_id])
             assert not await two.inbox.pending("a")
+
+    async def test_a_code_is_taken_once_and_a_login_ends_for_both(self) -> None:
+        async with self.open_store() as one, self.open_sibling(one) as two:
+            await one.logins.add_code(code("x"), count_max=9, now_ms=START_MS)
+            stores = (one, two) * 5
+            taken = await asyncio.gather(
+                *(store.logins.take_code(code("x").digest, now_ms=START_MS) for store in stores)
+            )
+            assert [each for each in taken if each is not None] == [code("x")]
+            await one.logins.add(login("a"), count_max=9, seen_after_ms=0)
+            assert await two.logins.find(login("a").digest) == login("a")
+            assert await two.logins.remove("ann", "login-a")
+            assert await one.logins.find(login("a").digest) is None
