@@ -521,7 +521,7 @@ def test_a_text_ends_before_a_call_begins() -> None:
         ("length", "length"),
         ("max_tokens", "length"),
         ("content_filter", "refusal"),
-        ("insufficient_system_resource", "other"),
+        ("a_word_of_tomorrow", "other"),
         ("tool_calls", "stop"),  # without any call
     ],
 )

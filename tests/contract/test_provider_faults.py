@@ -19,6 +19,7 @@ from backends.wire import END, EVENTS, HANG, Wire, chunked, head, serve
 from contract.conftest import OpenStage, in_memory
 from contract.reading import FrontEnd, Json, checked_run
 from contract.stage import Stage
+from greenroom import Toolset
 
 KINDS: Final = {"openai-chat": "openai", "anthropic-messages": "claude", "openai-responses": "openai-responses"}
 LIMITS: Final = {"stream_idle_s_max": 0.3, "retry_base_s": 0.001, "attempts_max": 1, "retries_max": 3}
@@ -120,11 +121,13 @@ def shown(events: Sequence[Json]) -> str:
     return FrontEnd().apply_all([json.dumps(event) for event in events]).said()
 
 
-async def asking(open_stage: OpenStage, dialect: Dialect, wire: Wire) -> tuple[Stage, str]:
+async def asking(
+    open_stage: OpenStage, dialect: Dialect, wire: Wire, *, toolsets: Sequence[Toolset] = (), **settings: Any
+) -> tuple[Stage, str]:
     base_url = wire.base_url.removesuffix("/v1") if dialect.folder == "anthropic-messages" else wire.base_url
     backend = {"kind": KINDS[dialect.folder], "base_url": base_url, "api_key": "a-key", "model": "m"}
-    stage = open_stage(config={"backends": {"faulty": backend}, "limits": LIMITS})
-    return stage, await stage.session(backend="faulty", llm_model="m")
+    stage = open_stage(config={"backends": {"faulty": backend}, "limits": LIMITS}, toolsets=list(toolsets))
+    return stage, await stage.session(backend="faulty", llm_model="m", **settings)
 
 
 @in_memory

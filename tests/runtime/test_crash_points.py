@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.backends.scripted import Call, Say, ScriptedBackend, Think
+from greenroom.backends.scripted import Call, Finish, Say, ScriptedBackend, Think
 from greenroom.core.session import replayed
 from greenroom.core.transcript import render
 from greenroom.core.view import pending_approvals
@@ -21,12 +21,15 @@ from greenroom.events import (
     MessageAccepted,
     MessageJoined,
     Record,
+    StepFinished,
     StepProgress,
+    ToolReturned,
+    ToolStarted,
     TurnEnded,
     TurnStarted,
 )
 from greenroom.interfaces import BackendRequest
-from greenroom.messages import ToolMessage
+from greenroom.messages import PartStarted, ToolMessage
 from harness import HERE, Bench, Stage, stage, step_for, store_with, until_idle
 from provider_rules import refusals
 from transcript_rules import violations
@@ -170,3 +173,80 @@ async def test_every_history_of_a_crash_is_taken_by_strict_providers() -> None:
     for prefix in crashes(await whole_log()):
         state = replayed(HERE, prefix)
         assert refusals(render(state)) == [], f"crash behind record {len(prefix)}"
+
+
+# --- a call that its step cut off (case T1, OpenRouterTeam/typescript-agent#125) ------------------------------------------
+
+
+def cut(request: BackendRequest) -> list[Any]:
+    """Calls a tool, of which the output limit leaves the name."""
+    if isinstance(request.messages[-1], ToolMessage):
+        return [Say("I see.")]
+    return [Call("look", {"a": 1}), Call("pay", ""), Finish(reason="length", raw_reason="length")]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("unknown_outcome", ["tell", "ask"])
+async def test_half_a_call_is_not_run_at_any_crash_point(unknown_outcome: str) -> None:
+    settings: dict[str, Any] = {"approval": {"pay": "ask"}, "unknown_outcome": unknown_outcome}
+    async with stage(bench=Bench(ScriptedBackend(cut))) as full:
+        await full.create(**settings)
+        await full.answer("first")
+        records = list(await full.store.log.read(HERE))
+    for prefix in crashes(records):
+        async with stage(store=await store_with(prefix), bench=Bench(ScriptedBackend(cut))) as after:
+            await after.idle()
+            assert after.bench.pay.runs == []
+            assert not any(isinstance(event, ApprovalRequested) for event in await after.events())
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("unknown_outcome", ["tell", "ask"])
+@pytest.mark.parametrize("name", ["pay", "look", "put"])
+async def test_an_older_log_in_which_half_a_call_was_started(name: str, unknown_outcome: str) -> None:
+    """Older versions ran it. Their logs stay readable, and it is not run again, whatever a second run would do."""
+    async with stage(bench=Bench(ScriptedBackend([[Call(name, ""), Finish(reason="length")]]))) as full:
+        await full.create(unknown_outcome=unknown_outcome)
+        await full.answer("first")
+        records = list(await full.store.log.read(HERE))
+    finished = next(n for n, record in enumerate(records) if isinstance(record.event, StepFinished))
+    assembled = next(record.event for record in records if isinstance(record.event, StepProgress))
+    call_id = next(item.call_id for item in assembled.items if isinstance(item, PartStarted))
+    effect = {"pay": "once", "look": "pure", "put": "idempotent"}[name]
+    intent = ToolStarted(call_id=call_id, name=name, effect=effect, idempotency_key=f"{HERE}/{call_id}")
+    last = records[finished]
+    started = Record(seq=last.seq + 1, epoch=last.epoch, at_ms=last.at_ms, event=intent)
+    old = [*records[: finished + 1], started]
+    async with stage(store=await store_with(old), bench=Bench(ScriptedBackend([[Say("I see.")]]))) as after:
+        await after.idle()
+        assert [tool.runs for tool in (after.bench.pay, after.bench.look, after.bench.put)] == [[], [], []]
+        [returned] = [event for event in await after.events() if isinstance(event, ToolReturned)]
+        assert returned.outcome == "unknown"
+        assert "cut off by the output limit" in returned.content
+
+
+@pytest.mark.virtual_time
+async def test_an_older_log_in_which_a_person_was_asked_about_half_a_call() -> None:
+    async with stage(
+        bench=Bench(ScriptedBackend([[Call("pay", ""), Finish(reason="length")], [Say("I see.")]]))
+    ) as full:
+        await full.create()
+        await full.answer("first")
+        records = list(await full.store.log.read(HERE))
+    finished = next(n for n, record in enumerate(records) if isinstance(record.event, StepFinished))
+    assembled = next(record.event for record in records if isinstance(record.event, StepProgress))
+    call_id = next(item.call_id for item in assembled.items if isinstance(item, PartStarted))
+    last = records[finished]
+    approval_id = f"{call_id}.1"
+    asked = ApprovalRequested(approval_id=approval_id, call_id=call_id, name="pay")
+    agreed = ApprovalDecided(approval_id=approval_id, call_id=call_id, decision="approve")
+    edited = ApprovalDecided(approval_id=approval_id, call_id=call_id, decision="approve", arguments='{"to": "ann"}')
+    for decided, runs in ((agreed, 0), (edited, 1)):
+        old = [
+            *records[: finished + 1],
+            Record(seq=last.seq + 1, epoch=last.epoch, at_ms=last.at_ms, event=asked),
+            Record(seq=last.seq + 2, epoch=last.epoch, at_ms=last.at_ms, event=decided),
+        ]
+        async with stage(store=await store_with(old), bench=Bench(ScriptedBackend([[Say("I see.")]]))) as after:
+            await after.idle()
+            assert len(after.bench.pay.runs) == runs, "a person who writes the arguments makes the call whole"

@@ -22,12 +22,13 @@ import msgspec
 from greenroom.backends.claude_blocks import Block
 from greenroom.backends.claude_request import DIALECT, encode, notices
 from greenroom.backends.faults import Endpoint, classified, fault_of
+from greenroom.backends.parts_writer import failure_of
 from greenroom.backends.sse import DONE, SseSplitter
 from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_json, valid_unicode
 from greenroom.errors import BackendError, BackendGarbled, GreenroomError, LimitExceeded
+from greenroom.finish_reasons import RAW_REASON_MAX, is_normal, reason_of
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import (
-    FinishReason,
     PartDelta,
     PartEnded,
     PartStarted,
@@ -39,17 +40,6 @@ from greenroom.messages import (
 )
 
 __all__ = ["DIALECT", "MessagesDecoder", "encode", "notices"]
-
-_REASONS: Final[dict[str, FinishReason]] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "tool_use": "tool_calls",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "pause_turn": "pause",
-    "refusal": "refusal",
-}
-
 
 _COUNT_MAX: Final = 2**53
 """Above it numbers are not exact everywhere: no server means them."""
@@ -100,6 +90,8 @@ class MessagesDecoder:
         self._pieces: list[str] = []
         self._bytes = 0
         self._has_begun = False
+        self._has_calls = False
+        self._bare_calls: list[Block] = []
         self._is_ended = False
         self._model = ""
         self._response_id = ""
@@ -244,6 +236,7 @@ class MessagesDecoder:
         block = self._blocks[index] = Block(index, len(self._blocks), raw)
         self._spend(size)
         if block.kind == "tool_call":
+            self._has_calls = True
             call_id, name = _text(raw.get("id")), _text(raw.get("name"))
             self._items.append(PartStarted(part=block.part, kind="tool_call", call_id=call_id, name=name))
         else:
@@ -259,8 +252,15 @@ class MessagesDecoder:
             block.joiner = None
             self._append(block, rest)
         if block.kind == "tool_call" and not block.pieces and is_whole:
-            # A call without arguments has no deltas. Some servers send all arguments with the beginning.
-            self._append(block, valid_json(block.raw.get("input") or {}).decode())
+            if not (begun := block.raw.get("input")):
+                # A call without arguments, or one that was cut off before them: the end of the message tells which.
+                self._bare_calls.append(block)
+                self._blocks[block.index] = None
+                return
+            self._append(block, valid_json(begun).decode())  # some servers send all arguments with the beginning
+        self._close(block)
+
+    def _close(self, block: Block) -> None:
         self._flush()
         self._blocks[block.index] = None
         sidecar = None
@@ -291,7 +291,9 @@ class MessagesDecoder:
         self._count(event.usage)
         delta = event.delta
         if delta is not None and delta.stop_reason:
-            self._stop_reason = _text(delta.stop_reason)
+            self._stop_reason = valid_unicode(_text(delta.stop_reason))[:RAW_REASON_MAX]
+            if (failure := failure_of(self._stop_reason, self._endpoint)) is not None:
+                raise failure
             self._stop_details = delta.stop_details if isinstance(delta.stop_details, dict) else {}
 
     def _finish(self) -> None:
@@ -299,7 +301,12 @@ class MessagesDecoder:
             raise self._garbled("the end of a message that never began")
         for block in [block for block in self._blocks.values() if block is not None]:
             self._end(block, is_whole=False)
-        reason = _REASONS.get(self._stop_reason, "other")
+        has_calls = self._has_calls or self._stop_reason == "tool_use"
+        reason = reason_of(self._stop_reason, has_calls=has_calls)
+        for block in self._bare_calls:
+            if is_normal(reason, self._stop_reason):
+                self._append(block, "{}")
+            self._close(block)
         if reason == "refusal" and (explanation := _text(self._stop_details.get("explanation"))):
             part = len(self._blocks)
             self._items.append(PartStarted(part=part, kind="refusal"))

@@ -16,12 +16,14 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.faults import Endpoint, Fault, classified, fault_of, fault_of_body
+from greenroom.backends.faults import Endpoint, classified, fault_of, fault_of_body
 from greenroom.backends.openai_extras import REASONING_FIELD, MessageExtras, sidecar_of
 from greenroom.backends.openai_tool_calls import ToolCalls
+from greenroom.backends.parts_writer import failure_of
 from greenroom.backends.sse import DONE, SseSplitter
 from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_unicode
 from greenroom.errors import BackendGarbled, GreenroomError, LimitExceeded
+from greenroom.finish_reasons import RAW_REASON_MAX, is_given, reason_of
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import (
     FinishReason,
@@ -193,11 +195,16 @@ class ChatDecoder:
         if choice.error:
             raise classified(fault_of(choice.error), self._endpoint)
         if choice.finish_reason:
-            self._raw_reason = valid_unicode(str(choice.finish_reason))
-            if self._raw_reason == "error":
-                raise classified(Fault(words="the answer ended with an error"), self._endpoint)
+            self._note_end(valid_unicode(str(choice.finish_reason))[:RAW_REASON_MAX])
         if choice.usage:
             self._account(choice.usage)
+
+    def _note_end(self, word: str) -> None:
+        if not is_given(word):
+            return
+        self._raw_reason = word
+        if (failure := failure_of(word, self._endpoint)) is not None:
+            raise failure
 
     def _take_delta(self, delta: _Delta) -> None:
         if reasoning := delta.reasoning_content:
@@ -352,12 +359,10 @@ class ChatDecoder:
         )
 
     def _reason_of_the_end(self) -> FinishReason:
-        reason = _REASONS.get(self._raw_reason.lower(), "other")
-        # Servers differ in whether calls are a reason of their own; what is there decides.
-        if reason in {"stop", "tool_calls", "other"} and self._calls:
-            return "tool_calls"
-        if reason == "tool_calls":
-            return "stop"
+        if not self._raw_reason:
+            # `[DONE]` alone says that there is no more, not that the model was ready: a call without arguments may be half of one.
+            return "other" if self._calls else "stop"
+        reason = reason_of(self._raw_reason, has_calls=bool(self._calls))
         return "refusal" if reason == "stop" and self._has_refused else reason
 
     def _fail(self, error: GreenroomError) -> None:
@@ -411,24 +416,3 @@ def _details(usage: dict[str, Any], name: str) -> dict[str, Any]:
 def _count(counts: dict[str, Any], name: str) -> int:
     value = counts.get(name)
     return int(value) if isinstance(value, int | float) and 0 <= value < 2**53 else 0
-
-
-_REASONS: Final[dict[str, FinishReason]] = {
-    "": "stop",
-    "stop": "stop",
-    "eos": "stop",
-    "eos_token": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "tool_calls": "tool_calls",
-    "tool_call": "tool_calls",
-    "tool_use": "tool_calls",
-    "function_call": "tool_calls",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "content_filter": "refusal",
-    "refusal": "refusal",
-    "safety": "refusal",
-    "sensitive": "refusal",
-}

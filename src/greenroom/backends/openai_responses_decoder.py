@@ -35,9 +35,12 @@ from greenroom.backends.openai_responses_events import (
 )
 from greenroom.backends.openai_responses_items import UNCLAIMED, Item, TextKey, texts_of
 from greenroom.backends.openai_responses_texts import Text, Texts
+from greenroom.backends.openai_tool_calls import is_json_object
+from greenroom.backends.parts_writer import failure_of
 from greenroom.backends.sse import DONE, SseSplitter
 from greenroom.backends.unicode_text import valid_unicode
 from greenroom.errors import BackendError, BackendGarbled, GreenroomError
+from greenroom.finish_reasons import RAW_REASON_MAX, is_normal, reason_of
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import (
     FinishReason,
@@ -53,7 +56,6 @@ DIALECT: Final = "openai-responses"
 """Name that the sidecars of this dialect carry."""
 
 _SHOWN_MAX: Final = 200
-_REASONS: Final[dict[str, FinishReason]] = {"max_output_tokens": "length", "content_filter": "refusal"}
 
 _BLAMING: Final = frozenset({"bio_policy", "data_residency_mismatch", "misalignment_policy_violation"})
 _BLAMING_PREFIXES: Final = ("image_", "empty_image", "failed_to_download", "unsupported_image")
@@ -87,6 +89,8 @@ class ResponsesDecoder:
         self._answered_by = ""
         self._usage: Usage | None = None
         self._has_counted = False
+        self._has_cut_call = False
+        self._bare_calls: list[tuple[Text, Sidecar | None]] = []
         self._is_ended = False
 
     @property
@@ -329,9 +333,9 @@ class ResponsesDecoder:
                 text = self._text(item, key, kind)
                 if text.part is None:
                     self._begin_part(item, text)
-                # Without arguments: a text that is no JSON would look like a mistake of the model.
-                is_bare = kind == "tool_call" and is_whole and not text.has_spoken
-                self._texts.settle(text, (whole or "{}") if is_bare else whole)
+                self._texts.settle(text, whole)
+                if kind == "tool_call" and not item.is_finished and not is_json_object("".join(text.pieces)):
+                    self._has_cut_call = True
         item.is_ended = True
         item.is_orphan = self._is_orphan(item)
         self._end_texts(item, is_last=is_whole)
@@ -351,7 +355,12 @@ class ResponsesDecoder:
         for key, text in ending:
             data = item.to_send_back(key) if is_last else None
             item.goes_back = item.goes_back or data is not None
-            self._texts.end(text, self._sidecar(data) if data else None)
+            sidecar = self._sidecar(data) if data else None
+            if text.kind == "tool_call" and is_last and not text.has_spoken:
+                # A call without arguments, or one that was cut off before them: the end of the response tells which.
+                self._bare_calls.append((text, sidecar))
+            else:
+                self._texts.end(text, sidecar)
 
     def _sidecar(self, data: dict[str, Any]) -> Sidecar:
         return Sidecar(backend=DIALECT, model=self._asked_model, data=msgspec.Raw(msgspec.json.encode(data)))
@@ -370,13 +379,22 @@ class ResponsesDecoder:
                 item.raw = {name: value for name, value in item.raw.items() if name in {"type", "name", "call_id"}}
                 self._end(item, is_whole=end == "completed")
         details = response.get("incomplete_details")
-        why = _str(details.get("reason")) if isinstance(details, dict) and end == "incomplete" else ""
+        why = _str(details.get("reason")) if isinstance(details, dict) else ""
+        # A call of which its item says that it is cut off makes no answer that is whole, whatever the response says.
+        word = why[:RAW_REASON_MAX] or ("incomplete" if self._has_cut_call else end)
+        if (failure := failure_of(word, self._endpoint)) is not None:
+            raise failure
+        reason = self._reason(word)
+        for text, sidecar in self._bare_calls:
+            if is_normal(reason, word):
+                self._texts.grow(text, "{}")
+            self._texts.end(text, sidecar)
         self._texts.flush()
         self._is_ended = True
         self._texts.items.append(
             StreamEnded(
-                reason=self._reason(end, why),
-                raw_reason=why or end,
+                reason=reason,
+                raw_reason=word,
                 usage=self._usage,
                 model=self._answered_by,
                 response_id=self._response_id,
@@ -405,11 +423,10 @@ class ResponsesDecoder:
                 item.say(raw)
                 self._end(item, is_whole=True)
 
-    def _reason(self, end: str, why: str) -> FinishReason:
-        if end == "incomplete":
-            return _REASONS.get(why, "other")
+    def _reason(self, word: str) -> FinishReason:
         kinds = {text.kind for item in self._outputs for text in item.texts.values()}
-        return "tool_calls" if "tool_call" in kinds else "refusal" if "refusal" in kinds else "stop"
+        reason = reason_of(word, has_calls="tool_call" in kinds)
+        return "refusal" if reason == "stop" and "refusal" in kinds else reason
 
     # --- what the events have in common ---------------------------------------------------------------------------------
 

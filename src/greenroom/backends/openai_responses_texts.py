@@ -112,7 +112,8 @@ class Texts:
             self._settle_arguments(text, whole)
         elif not text.has_spoken and isinstance(whole, str) and whole:
             self.grow(text, whole)
-        text.is_settled = True
+        # Arguments of which nothing came may still be made an empty object, once it is known that they were not cut off.
+        text.is_settled = text.has_spoken or text.kind != "tool_call"
 
     def _settle_arguments(self, text: Text, whole: Any) -> None:
         if whole is None:

@@ -3,19 +3,35 @@
 A call is asked for (if a person has to decide about it), started (the intent), and returned. Every call returns once; what comes
 before that depends on the tool and on the session's rules, which the runtime looks up.
 
-Rule: a call about which a person is asked is not started; one that was started is not started again, unless a person said so.
+A call that its step may have cut off is never run: with what is missing, it would run with the tool's defaults. That is told from
+the log alone, so that a live turn, recovery and approvals agree about it.
+
+Rule: a call about which a person is asked is not started; one that was started is not started again, unless a person said so;
+and half a call is no call.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Self
+from typing import Final, Self
 
-from greenroom.events import ApprovalDecided, ApprovalRequested, ToolReturned, ToolStarted
+import msgspec
+
+from greenroom.events import ApprovalDecided, ApprovalRequested, StepFinished, ToolReturned, ToolStarted
+from greenroom.finish_reasons import cut_off_by, is_normal
 from greenroom.messages import ToolCallPart
 
 CallEvent = ToolStarted | ToolReturned | ApprovalRequested | ApprovalDecided
+
+_CUT: Final = (
+    "[Not run: your answer was cut off by {by} before this call was complete. Make the call again, with all of its arguments; "
+    "if they are long, split the work into smaller calls.]"
+)
+_CUT_WHILE_RUNNING: Final = (
+    "[Outcome unknown: your answer was cut off by {by} before this call was complete. It was started nevertheless, was "
+    "interrupted, and is not run again. Find out what it did before you repeat it.]"
+)
 
 
 class Calls:
@@ -23,10 +39,19 @@ class Calls:
 
     Attributes:
         all: as the model wrote them, in order.
+
+    Args:
+        calls: these.
+        finished: how their step ended; `None` as long as it has not.
+        last_call_id: of the call with which the answer ended; empty if it ended with something else.
     """
 
-    def __init__(self, calls: Sequence[ToolCallPart] = ()) -> None:
+    def __init__(
+        self, calls: Sequence[ToolCallPart] = (), *, finished: StepFinished | None = None, last_call_id: str = ""
+    ) -> None:
         self.all = tuple(calls)
+        self._finished = finished
+        self._last_call_id = last_call_id
         self._open = {call.call_id for call in calls}
         self._started: dict[str, ToolStarted] = {}
         self._asked: dict[str, ApprovalRequested] = {}
@@ -103,6 +128,26 @@ class Calls:
         """The approvals that are waited for."""
         return tuple(self._asked.values())
 
+    def cut_off(self, call_id: str) -> ToolReturned | None:
+        """Returns the result of a call that may not be run because its step may have cut it off; `None` if it is whole.
+
+        A call is whole if its step ended normally, if its arguments are a JSON object, or if a person has written them.
+        """
+        finished = self._finished
+        if finished is None or is_normal(finished.reason, finished.raw_reason) or call_id in self._arguments:
+            return None
+        call = next(call for call in self.all if call.call_id == call_id)
+        # An empty object may stand in for what did not come any more; where more of the answer follows, it is whole.
+        arguments = _object(call.arguments)
+        if arguments or (arguments is not None and call_id != self._last_call_id):
+            return None
+        by = cut_off_by(finished.reason, finished.raw_reason)
+        if call_id in self._started:  # in a log from before this rule
+            return ToolReturned(
+                call_id=call_id, name=call.name, outcome="unknown", content=_CUT_WHILE_RUNNING.format(by=by)
+            )
+        return ToolReturned(call_id=call_id, name=call.name, outcome="error", content=_CUT.format(by=by))
+
     def decision(self, call_id: str) -> ApprovalDecided | None:
         """Returns what was decided last about a call."""
         return self._decided.get(call_id)
@@ -121,3 +166,11 @@ class Calls:
         if arguments is None:
             return call
         return ToolCallPart(call_id=call.call_id, name=call.name, arguments=arguments)
+
+
+def _object(arguments: str) -> dict[str, object] | None:
+    try:
+        parsed = msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None

@@ -258,6 +258,11 @@ class Assembly:
             made for part in self._parts.values() if part.ended and isinstance(made := _made(part), ToolCallPart)
         )
 
+    def last_call_id(self) -> str:
+        """Returns the id of the call that is the last part that can be seen; empty if that is something else."""
+        seen = (part for part in reversed(self._parts.values()) if part.kind != "opaque")
+        return next((part.call_id for part in seen), "")
+
     def text(self) -> str:
         """Returns what was said aloud, for search."""
         return "\n".join(

@@ -211,7 +211,7 @@ class Turn:
                 self.assembly.add(event.items)
                 self.usage = counted(self.usage, event.usage)
             case StepFinished():
-                self.calls = Calls(self.assembly.calls())
+                self.calls = Calls(self.assembly.calls(), finished=event, last_call_id=self.assembly.last_call_id())
                 self._reason = event.reason
                 self.usage = Usage()
             case StepFailed():

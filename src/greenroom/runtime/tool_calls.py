@@ -49,6 +49,8 @@ def verdict(
     decided, was_started = action.decided.get(call.call_id), call.call_id in action.started
     if decided is not None and decided.decision == "deny":
         return denied_by_person(call, decided, was_started=was_started)
+    if (cut := calls.cut_off(call.call_id)) is not None:
+        return cut
     refused = _refusal(call, tools)
     if refused is not None or was_started or decided is not None:
         return refused
