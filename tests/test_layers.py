@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "message_input": (*SEAMS, "runtime"),
     "bundles": (*SEAMS, "core"),
     "streams": (*SEAMS, "core", "protocols", "runtime"),
-    "catalog": (*SEAMS, "settings", "prices", *FAMILIES),
+    "catalog": (*SEAMS, "runtime", "settings", "prices", *FAMILIES),
     # What can answer here is told by looking for a model file, an Ollama and the packages of a cloud, not by making a backend.
     "usable": (*SEAMS, "settings", "backends.clouds", "backends.local.model", "backends.ollama"),
     "installation": (*SEAMS, "settings", "runtime", "catalog", AUTHORING),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -25,6 +25,8 @@ from greenroom.logs import open_store
 from greenroom.messages import Usage
 from greenroom.personas.catalogue import ScannedPersonas
 from greenroom.prices import PriceTable
+from greenroom.runtime.foreign import Escape, foreign, trace_of
+from greenroom.runtime.tasks import Expired, stoppable
 from greenroom.settings import BackendKind, NamedBackend, Settings
 from greenroom.toolsets.contained import Workspace
 from greenroom.toolsets.function import Toolset
@@ -88,7 +90,8 @@ class Catalog:
             UnknownTool: there is none of that name; names those that exist.
         """
         if name not in self._toolsets:
-            self._toolsets[name] = self._made_toolset(name)
+            with foreign():
+                self._toolsets[name] = self._made_toolset(name)
         return self._toolsets[name]
 
     async def personas(self) -> Sequence[Persona]:
@@ -102,7 +105,8 @@ class Catalog:
             UnknownBackend: there is none of that name; names those that exist.
         """
         if name not in self._backends:
-            self._backends[name] = self._made_backend(name)
+            with foreign():
+                self._backends[name] = self._made_backend(name)
         return self._backends[name]
 
     def tools(self, names: Sequence[str]) -> Mapping[str, Tool]:
@@ -114,7 +118,8 @@ class Catalog:
         """
         key = tuple(names)
         if key not in self._tools:
-            self._tools[key] = self._collected(key)
+            with foreign():
+                self._tools[key] = self._collected(key)
         return self._tools[key]
 
     async def persona(self, name: str) -> Persona:
@@ -200,18 +205,26 @@ class Catalog:
         return Workspace(folder, limits=self._settings.limits)
 
     async def close_session(self, session_id: str) -> None:
-        """Lets the toolsets go of what they hold for a session; one that fails is logged and keeps nobody up."""
-        for toolset in tuple(self._toolsets.values()):
-            await _closed(toolset.name, toolset.close_session(session_id))
+        """Lets the toolsets go of what they hold for a session; one that fails or hangs is logged and keeps nobody up."""
+        for name, toolset in tuple(self._toolsets.items()):
+            await self._closed(name, _of_session(toolset, session_id))
 
     async def close(self) -> None:
-        """Closes all backends and toolsets that were used; one that fails is logged and keeps nobody up. Idempotent."""
+        """Closes all backends and toolsets that were used; one that fails or hangs is logged and keeps nobody up. Idempotent."""
         backends, self._backends = self._backends, {}
         toolsets, self._toolsets, self._tools = self._toolsets, {}, {}
-        for name, backend in backends.items():
-            await _closed(name, backend.close())
-        for toolset in toolsets.values():
-            await _closed(toolset.name, toolset.close())
+        everything: list[tuple[str, Backend | ToolSource]] = [*backends.items(), *toolsets.items()]
+        for name, closable in everything:
+            await self._closed(name, _whole(closable))
+
+    async def _closed(self, name: str, closing: Coroutine[None, None, None]) -> None:
+        limits = self._settings.limits
+        try:
+            await stoppable(closing, name=f"closing {name}", timeout_s=limits.close_s_max, grace_s=limits.stop_s_max)
+        except Expired:
+            logger.warning("closing %s took longer than %g s and was stopped", name, limits.close_s_max)
+        except Exception as error:  # noqa: BLE001 # broad: foreign code; its failure to let go must not keep others from it
+            logger.warning("closing %s failed\n%s", name, trace_of(error))
 
     def _made_backend(self, name: str) -> Backend:
         if (given := self._given_backends.get(name)) is not None:
@@ -248,11 +261,12 @@ class Catalog:
         return tools
 
 
-async def _closed(name: str, closing: Awaitable[None]) -> None:
-    try:
-        await closing
-    except Exception:  # broad: foreign code; its failure to let go must not keep others from it
-        logger.exception("closing %s failed", name)
+async def _of_session(toolset: ToolSource, session_id: str) -> None:
+    await toolset.close_session(session_id)
+
+
+async def _whole(closable: Backend | ToolSource) -> None:
+    await closable.close()
 
 
 def _openai(settings: Settings) -> Backend:
@@ -371,8 +385,9 @@ def _itself(toolset: ToolSource) -> ToolSource:
 def _imported(path: str) -> type[Toolset]:
     module_name, _, class_name = path.partition(":")
     try:
-        kind = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+        with foreign():  # a script may end the process when it is imported
+            kind = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError, Escape) as error:
         raise InvalidConfig(f"toolsets: {path!r} cannot be imported: {error}", hint="write module:Class") from error
     if not (isinstance(kind, type) and issubclass(kind, Toolset)):
         raise InvalidConfig(f"toolsets: {path!r} is not a subclass of greenroom.Toolset")

@@ -98,6 +98,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Longest pause between two looks at a session whose log has failed."""
     stop_s_max: float = 0.5
     """How long a tool or backend that was stopped may take to end, before it is left behind."""
+    close_s_max: float = 30.0
+    """How long a backend or toolset may take to close, before it is stopped and left behind."""
     drain_s_max: float = 10.0
     """How long closing waits for running turns before it leaves them to recovery."""
 

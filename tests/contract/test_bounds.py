@@ -152,7 +152,7 @@ async def test_what_a_tool_says_fits_or_is_cut(open_stage: OpenStage) -> None:
     session_id = await stage.session(additional_tools=["Talker"])
     results = [event["content"] for event in await stage.say(session_id) if event["type"] == "TOOL_CALL_RESULT"]
     assert results[0] == "x" * bound
-    assert results[1] == "x" * bound + "\n[cut: 1001 bytes, the first 1000 are shown]", "and the model is told"
+    assert results[1] == "x" * bound + "\n[cut: 1001 characters, the first 1000 are shown]", "and the model is told"
 
 
 STEPS: Final = {

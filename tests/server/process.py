@@ -30,7 +30,10 @@ def free_port() -> int:
 class ServerProcess:
     """One server on one port, over any number of lives."""
 
-    def __init__(self, home: Path, limits: dict[str, Any] | None = None, *, counts_memory: bool = False) -> None:
+    def __init__(
+        self, home: Path, limits: dict[str, Any] | None = None, *, counts_memory: bool = False, child: Path = CHILD
+    ) -> None:
+        self._child = child
         self._counts_memory = counts_memory
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -39,7 +42,12 @@ class ServerProcess:
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *(["-X", "tracemalloc"] if self._counts_memory else []), str(CHILD), *self._arguments),
+            *(
+                sys.executable,
+                *(["-X", "tracemalloc"] if self._counts_memory else []),
+                str(self._child),
+                *self._arguments,
+            ),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -85,10 +93,10 @@ class ServerProcess:
 
 @asynccontextmanager
 async def running(
-    home: Path, limits: dict[str, Any] | None = None, *, counts_memory: bool = False
+    home: Path, limits: dict[str, Any] | None = None, *, counts_memory: bool = False, child: Path = CHILD
 ) -> AsyncIterator[ServerProcess]:
     """Gives a server that runs; kills what is left of it."""
-    server = ServerProcess(home, limits, counts_memory=counts_memory)
+    server = ServerProcess(home, limits, counts_memory=counts_memory, child=child)
     await server.start()
     try:
         yield server

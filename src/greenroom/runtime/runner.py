@@ -42,10 +42,11 @@ from greenroom.messages import TextPart, ToolCallPart, Usage
 from greenroom.runtime.allowance import Account, Allowances
 from greenroom.runtime.clock import Clock, backoff_s, date_of
 from greenroom.runtime.families import Families
+from greenroom.runtime.foreign import foreign
 from greenroom.runtime.live import LiveSession
 from greenroom.runtime.metering import Meter, check_budgets, prices_of
 from greenroom.runtime.tasks import Tasks, stoppable
-from greenroom.runtime.tool_calls import run_call, verdict
+from greenroom.runtime.tool_calls import effect_of, run_call, specs_of, verdict
 from greenroom.runtime.workspace import Workspaces
 
 logger: Final = logging.getLogger("greenroom")
@@ -235,7 +236,9 @@ class Runner:
             backend = self._families.backend(backend_name)
             request = await self._request(step.model)
             known = live.state.notices
-            if notices := [note for note in backend.notices(request) if note.code not in known]:
+            with foreign():
+                told = backend.notices(request)
+            if notices := [note for note in told if note.code not in known]:
                 await live.write(*(NoticeGiven(code=note.code, text=note.text) for note in notices))
             meter = await self._metered(request, backend_name, account)
             name = f"backend {backend_name} of session {live.session_id}"
@@ -318,7 +321,7 @@ class Runner:
             ToolStarted(
                 call_id=call.call_id,
                 name=call.name,
-                effect=tools[call.name].effect,
+                effect=effect_of(tools[call.name]),
                 idempotency_key=self._idempotency_key(call),
             )
             for call in wanted
@@ -341,7 +344,7 @@ class Runner:
                 call, tool, self._context(call), timeout_s=config.tool_timeout_s, limits=self._limits
             )
         turn = self._live.state.turn
-        if returned.outcome == "unknown" and tool.effect == "once" and turn is not None:
+        if returned.outcome == "unknown" and effect_of(tool) == "once" and turn is not None:
             await self._live.write(unknown_outcome(turn, call, config, returned))
         else:
             await self._live.write(returned)
@@ -363,7 +366,7 @@ class Runner:
                 context=turn.context,
             ),
             messages=render(state),
-            tools=tuple(tool.spec for tool in self._families.tools(config.tools).values()),
+            tools=specs_of(self._families.tools(config.tools)),
             session_id=state.session_id,
             temperature=config.temperature,
             top_p=config.top_p,

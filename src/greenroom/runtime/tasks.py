@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
+from greenroom.runtime.foreign import contained, guard, marked, result_of
+
 logger: Final = logging.getLogger("greenroom")
 
 T = TypeVar("T")
@@ -31,8 +33,11 @@ class Tasks:
     def start(
         self, work: Coroutine[Any, Any, T], *, name: str, done: Callable[[asyncio.Task[T]], None]
     ) -> asyncio.Task[T]:
-        """Starts `work`; `done` sees how it ended, and has to look at its exception."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        """Starts `work`; `done` sees how it ended, and has to look at its exception.
+
+        Nothing that it raises ends the loop: it may call foreign code.
+        """
+        task = asyncio.get_running_loop().create_task(contained(work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(done)
@@ -64,9 +69,11 @@ async def stoppable(work: Coroutine[Any, Any, T], *, name: str, timeout_s: float
 
     Raises:
         Expired: it took too long, and was stopped.
-        Exception: whatever the work raises. If it cancels itself, that is a `RuntimeError`.
+        Exception: whatever the work raises. What is no `Exception` is an `Escape`, and if it cancels itself, a `RuntimeError`.
     """
-    task = asyncio.get_running_loop().create_task(work, name=name)
+    loop = asyncio.get_running_loop()
+    guard(loop)
+    task = loop.create_task(marked(work), name=name)
     try:
         done, _ = await asyncio.wait({task}, timeout=timeout_s)
     except asyncio.CancelledError:
@@ -75,9 +82,7 @@ async def stoppable(work: Coroutine[Any, Any, T], *, name: str, timeout_s: float
     if not done:
         await _stop(task, grace_s)
         raise Expired
-    if task.cancelled():
-        raise RuntimeError("it cancelled itself")
-    return task.result()
+    return result_of(task)
 
 
 async def _stop(task: asyncio.Task[Any], grace_s: float) -> None:

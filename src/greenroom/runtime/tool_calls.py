@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -18,15 +19,17 @@ from greenroom.config import ApprovalRule
 from greenroom.core.approval import denied_by_person, denied_by_rule, ruling
 from greenroom.core.calls import Calls
 from greenroom.core.turn import RunTools
-from greenroom.events import ApprovalRequested, ToolReturned
+from greenroom.events import ApprovalRequested, Effect, ToolReturned
 from greenroom.interfaces import Tool, ToolContext, ToolError
 from greenroom.limits import Limits
-from greenroom.messages import Outcome, ToolCallPart
+from greenroom.messages import Outcome, ToolCallPart, ToolSpec
+from greenroom.runtime.foreign import called, foreign, text_of, trace_of
 from greenroom.runtime.tasks import Expired, stoppable
 
 logger: Final = logging.getLogger("greenroom")
 
 _NAMES_SHOWN: Final = 40
+_EFFECTS: Final[tuple[Effect, ...]] = get_args(Effect)
 
 
 def verdict(
@@ -55,7 +58,12 @@ def verdict(
     if refused is not None or was_started or decided is not None:
         return refused
     tool = tools[call.name]
-    match ruling(rules, call.name, needs_approval=tool.needs_approval):
+    try:
+        with foreign():
+            needs_approval = bool(tool.needs_approval)
+    except Exception as error:  # noqa: BLE001 # broad: a tool is foreign code
+        return _returned(call, "error", _told(error))
+    match ruling(rules, call.name, needs_approval=needs_approval):
         case "allow":
             return None
         case "deny":
@@ -71,9 +79,10 @@ def _misfit(call: ToolCallPart, tool: Tool) -> ToolReturned | None:
     arguments = parsed_arguments(call)
     assert isinstance(arguments, dict), "refused before"
     try:
-        tool.check(arguments)
-    except ToolError as error:
-        return _returned(call, "error", str(error))
+        with foreign():
+            tool.check(arguments)
+    except Exception as error:  # noqa: BLE001 # broad: a tool is foreign code
+        return _returned(call, "error", _told(error))
     return None
 
 
@@ -110,32 +119,65 @@ async def run_call(
     outcome: Outcome = "error"
     name = f"tool {call.name} of session {context.session_id}"
     try:
-        content = await stoppable(
-            tool.call(arguments, context), name=name, timeout_s=timeout_s, grace_s=limits.stop_s_max
-        )
+        work = called(partial(tool.call, arguments, context))
+        content = await stoppable(work, name=name, timeout_s=timeout_s, grace_s=limits.stop_s_max)
         outcome = "ok"
-    except ToolError as error:
-        content = str(error) or "the tool failed"
+        if not isinstance(content, str):
+            content, outcome = f"The tool returned {type(content).__name__} instead of text.", "error"
     except Expired:
         content = f"The tool was stopped after {timeout_s:g} s without a result."
         # What it did until then is not known to anybody; only a tool without effects is certain.
-        outcome = "error" if tool.effect == "pure" else "unknown"
-    except (
-        Exception
-    ) as error:  # broad: a tool is foreign code; whatever it raises, the model is told and the turn goes on
-        logger.warning("tool %s of session %s raised", call.name, context.session_id, exc_info=True)
-        content = f"{type(error).__name__}: {error}"
+        outcome = "error" if effect_of(tool) == "pure" else "unknown"
+    except Exception as error:  # noqa: BLE001 # broad: foreign code; whatever it raises, the model is told and the turn continues
+        if not isinstance(error, ToolError):
+            logger.warning("tool %s of session %s raised\n%s", call.name, context.session_id, trace_of(error))
+        content = _told(error)
     duration_ms = int((loop.time() - began_s) * 1000)
     return _returned(call, outcome, bounded(content, limits.tool_output_bytes_max), duration_ms=duration_ms)
 
 
 def bounded(content: str, bytes_max: int) -> str:
     """Returns `content`, cut to `bytes_max` bytes of UTF-8 with a note for the model, and free of lone surrogates."""
-    encoded = content.encode("utf-8", "replace")
+    content = str.__str__(content)  # a subclass of a tool may do anything
+    encoded = content[: bytes_max + 1].encode("utf-8", "replace")  # a character has at least one byte
     if len(encoded) <= bytes_max:
         return encoded.decode()
     cut = encoded[:bytes_max].decode("utf-8", "ignore")
-    return f"{cut}\n[cut: {len(encoded)} bytes, the first {bytes_max} are shown]"
+    return f"{cut}\n[cut: {len(content)} characters, the first {len(cut)} are shown]"
+
+
+def effect_of(tool: Tool) -> Effect:
+    """Returns what a second run of a tool would do: harm, if it does not say."""
+    try:
+        with foreign():
+            effect = tool.effect
+    except Exception:  # broad: a tool is foreign code
+        logger.warning("a tool does not say what its effect is", exc_info=True)
+        return "once"
+    return effect if effect in _EFFECTS else "once"
+
+
+def specs_of(tools: Mapping[str, Tool]) -> tuple[ToolSpec, ...]:
+    """Returns what a model is told of the tools. One that does not say is left out: the others can be used."""
+    specs = []
+    for name, tool in tools.items():
+        try:
+            with foreign():
+                specs.append(tool.spec)
+        except Exception as error:  # noqa: BLE001 # broad: a tool is foreign code
+            logger.warning("tool %s cannot be offered to a model\n%s", name, trace_of(error))
+    return tuple(specs)
+
+
+def _told(error: Exception) -> str:
+    """Returns what the model reads about an exception; a `ToolError` is written for it."""
+    if not isinstance(error, ToolError):
+        return text_of(error)
+    try:
+        with foreign():
+            return str(error) or "the tool failed"
+    except Exception:  # noqa: BLE001 # broad: its text is foreign code as well
+        return text_of(error)
 
 
 def _returned(call: ToolCallPart, outcome: Outcome, content: str, *, duration_ms: int = 0) -> ToolReturned:

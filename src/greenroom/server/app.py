@@ -20,6 +20,7 @@ from greenroom import __version__
 from greenroom.errors import GreenroomError
 from greenroom.manager import AgentManager
 from greenroom.runtime.clock import new_id
+from greenroom.runtime.foreign import contained
 from greenroom.server.access import Access
 from greenroom.server.answers import PIECE_BYTES, Answer, Data, Empty, Json, Receive, Scope, Send
 from greenroom.server.call import Call, address_of
@@ -111,7 +112,7 @@ class App:
         always = {**_ALWAYS, "x-request-id": request_id}
         told: dict[str, Any] = {"request_id": request_id}
         try:
-            answer = await self._answered(scope, headers, receive, always, told)
+            answer = await contained(self._answered(scope, headers, receive, always, told))
         except Refusal as refusal:
             answer = Json(refusal.body, status=refusal.status, headers=refusal.headers)
         except GreenroomError as error:
