@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from greenroom.backends import claude_request, openai_chat
 from greenroom.interfaces import BackendRequest
-from greenroom.messages import AssistantMessage, SystemPrompt, TextPart, ToolSpec, TranscriptMessage, UserMessage
+from greenroom.messages import AssistantMessage, TextPart, ToolSpec, TranscriptMessage, UserMessage
 from greenroom.testing import strict_claude_rules, strict_openai_rules
 
 _NAMES = ("pay", "look", "put")
@@ -37,7 +37,7 @@ def refusals(messages: Sequence[TranscriptMessage]) -> list[str]:
 def _request(model: str, messages: tuple[TranscriptMessage, ...], *, thinking: int | None = None) -> BackendRequest:
     return BackendRequest(
         model=model,
-        system=SystemPrompt(stable="You are a test.", volatile="Today is 2026-11-25."),
+        system="You are a test.",
         messages=messages,
         tools=_TOOLS,
         session_id="s1",

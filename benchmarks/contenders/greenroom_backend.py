@@ -13,7 +13,7 @@ from benchmarks.contenders.contract import INSTRUCTIONS, MODEL, QUESTION, Show, 
 from benchmarks.contenders.greenroom_manager import CLAUDE_MODEL, Greenroom
 from benchmarks.contenders.greenroom_manager import opened as opened_manager
 from greenroom.interfaces import Backend, BackendRequest
-from greenroom.messages import PartDelta, SystemPrompt, TextPart, UserMessage
+from greenroom.messages import PartDelta, TextPart, UserMessage
 
 
 class BackendAlone:
@@ -23,7 +23,7 @@ class BackendAlone:
         self._backend = backend
         self._request = BackendRequest(
             model=model,
-            system=SystemPrompt(stable=INSTRUCTIONS),
+            system=INSTRUCTIONS,
             messages=(UserMessage(parts=(TextPart(text=QUESTION),)),),
             max_tokens=1000,
         )

@@ -142,8 +142,8 @@ class TurnStarted(_Event, frozen=True, kw_only=True, tag="turn_started"):
     """The turn is under way.
 
     Attributes:
-        context: volatile part of the system prompt, fixed for the turn (date, preferences), so that rendering stays a pure
-            function of the log.
+        context: what the model is told about the user, fixed for the turn (date, preferences, memories), so that rendering stays a
+            pure function of the log. What of it is new stands before the message in the transcript.
     """
 
     turn_id: str

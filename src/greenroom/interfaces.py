@@ -18,7 +18,7 @@ import msgspec
 from greenroom.config import ReasoningEffort
 from greenroom.events import Effect
 from greenroom.limits import Limits
-from greenroom.messages import StreamItem, SystemPrompt, ToolSpec, TranscriptMessage
+from greenroom.messages import StreamItem, ToolSpec, TranscriptMessage
 from greenroom.storage import (
     EventLog,
     Inbox,
@@ -82,13 +82,14 @@ class BackendRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One step, as the backend is asked for it.
 
     Attributes:
+        system: who the model is; the same for every step while the session's configuration is. Empty for none.
         session_id: for the provider's cache routing; never a secret.
         messages: begins with a user message and answers every call; ends with a user or tool message, or with the assistant
             message of a step that the provider paused.
     """
 
     model: str
-    system: SystemPrompt
+    system: str
     messages: tuple[TranscriptMessage, ...]
     tools: tuple[ToolSpec, ...] = ()
     session_id: str = ""

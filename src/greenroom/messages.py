@@ -211,6 +211,18 @@ class FilePart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="file", 
     name: str = ""
 
 
+class ContextPart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="context", tag_field=TYPE):
+    """What the model is told beside a person's message: the date, the user's preferences and memories, as quoted data.
+
+    It stands in transcripts alone: nobody can send it, and people never see it.
+
+    Attributes:
+        text: as the model reads it, in a frame that no other text of the transcript can imitate. Never empty.
+    """
+
+    text: str
+
+
 UserPart = TextPart | FilePart
 AssistantPart = TextPart | ReasoningPart | RefusalPart | ToolCallPart | OpaquePart
 
@@ -221,7 +233,7 @@ AssistantPart = TextPart | ReasoningPart | RefusalPart | ToolCallPart | OpaquePa
 class UserMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="user", tag_field="role"):
     """What a person said. Never empty, and two never follow each other."""
 
-    parts: tuple[UserPart, ...]
+    parts: tuple[UserPart | ContextPart, ...]
 
 
 class AssistantMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="assistant", tag_field="role"):
@@ -246,18 +258,6 @@ class ToolResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 TranscriptMessage = UserMessage | AssistantMessage | ToolMessage
-
-
-class SystemPrompt(msgspec.Struct, frozen=True, kw_only=True):
-    """Who the model is. The stable part comes first, so that prompt caches hit; the volatile one (date, preferences) last."""
-
-    stable: str
-    volatile: str = ""
-
-    @property
-    def text(self) -> str:
-        """Both parts, for providers that take one text."""
-        return "\n\n".join(part for part in (self.stable, self.volatile) if part)
 
 
 class ToolSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from greenroom.core.prompt import system_prompt
 from greenroom.core.session import SessionState
 from greenroom.core.transcript import render
 from greenroom.interfaces import BackendRequest
-from greenroom.messages import SystemPrompt, TextPart, Usage, UserMessage
+from greenroom.messages import TextPart, Usage, UserMessage
 
 
 async def plan_of(catalog: Catalog, state: SessionState, patch: Patch) -> UpdatePlan:
@@ -43,9 +43,7 @@ async def plan_of(catalog: Catalog, state: SessionState, patch: Patch) -> Update
         *lost_signatures(messages, dialect=backend.dialect, model=after.llm_model),
         *lost_tools(messages, catalog.tools(after.tools)),
     ]
-    prompt = system_prompt(
-        persona_text=persona.text, custom_persona_text=after.custom_persona_text, custom_prompt=None, context=""
-    )
+    prompt = system_prompt(persona_text=persona.text, custom_persona_text=after.custom_persona_text, custom_prompt=None)
     known = {note.code for note in catalog.backend(state.config.backend).notices(_request(state, state.config, prompt))}
     notices = backend.notices(_request(state, after, prompt))
     losses += [Loss(kind="notice", text=note.text) for note in notices if note.code not in known]
@@ -71,7 +69,7 @@ def _label_changes(state: SessionState, title: str, metadata: object) -> list[Ch
     return [Change(name=name, before=before, after=after) for name, before, after in pairs if before != after]
 
 
-def _request(state: SessionState, config: SessionConfig, prompt: SystemPrompt) -> BackendRequest:
+def _request(state: SessionState, config: SessionConfig, prompt: str) -> BackendRequest:
     messages = render(state) or (UserMessage(parts=(TextPart(text="?"),)),)
     return BackendRequest(
         model=config.llm_model,

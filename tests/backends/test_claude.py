@@ -32,7 +32,6 @@ from greenroom.messages import (
     RefusalPart,
     StreamEnded,
     StreamItem,
-    SystemPrompt,
     TextPart,
     ToolCallPart,
     ToolMessage,
@@ -59,7 +58,7 @@ HELLO = UserMessage(parts=(TextPart(text="Hello."),))
 
 def asking(*messages: TranscriptMessage, **fields: Any) -> BackendRequest:
     fields.setdefault("model", "claude-opus-5-5")
-    fields.setdefault("system", SystemPrompt(stable="Be brief.", volatile="It is Monday."))
+    fields.setdefault("system", "Be brief.")
     return BackendRequest(messages=messages or (HELLO,), tools=(ROLL,), **fields)
 
 
@@ -167,7 +166,7 @@ async def test_a_conversation_moves_between_models_and_providers() -> None:
                 foreign = (ReasoningPart(text="Hm."), ToolCallPart(call_id=f"call_{turn}", name="roll", arguments="{"))
                 message = AssistantMessage(parts=foreign)
                 history += [message, results_for(message)]
-            system = SystemPrompt(stable="Be brief.", volatile=f"It is day {turn}.")
+            system = f"Be brief, as on day {turn}."
             for _ in range(2):
                 settings = SETTINGS[turn % len(SETTINGS)]
                 message = message_of(await asked(backend, asking(*history, system=system, **settings)))
@@ -183,12 +182,11 @@ async def test_a_conversation_moves_between_models_and_providers() -> None:
 
 
 async def test_a_changed_prompt_does_not_refuse_the_conversation() -> None:
-    """Newer models bind thinking to all that came before it: tools, prompt, date."""
+    """Newer models bind thinking to all that came before it: tools and prompt."""
     async with StrictClaude([[Think("Hm."), Say("Monday.")], "Tuesday."]) as server:
         backend = backend_for(server)
         answer = message_of(await asked(backend, asking(HELLO)))
-        tuesday = SystemPrompt(stable="Be brief.", volatile="It is Tuesday.")
-        await asked(backend, asking(HELLO, answer, HELLO, system=tuesday))
+        await asked(backend, asking(HELLO, answer, HELLO, system="Be long."))
         await backend.close()
     assert server.refused == []
     assert server.bodies[1]["messages"][1]["content"][0]["type"] == "thinking"

@@ -19,12 +19,12 @@ from greenroom.interfaces import BackendRequest
 from greenroom.messages import (
     AssistantMessage,
     AssistantPart,
+    ContextPart,
     FilePart,
     OpaquePart,
     ReasoningPart,
     RefusalPart,
     Sidecar,
-    SystemPrompt,
     TextPart,
     ToolCallPart,
     ToolMessage,
@@ -41,7 +41,7 @@ ROLL = ToolSpec(name="roll", description="Rolls dice.", parameters={"type": "obj
 
 
 def asking(*messages: TranscriptMessage, model: str = ADAPTIVE, **fields: Any) -> BackendRequest:
-    fields.setdefault("system", SystemPrompt(stable="Be brief.", volatile="It is Monday."))
+    fields.setdefault("system", "Be brief.")
     fields.setdefault("tools", (ROLL,))
     return BackendRequest(model=model, messages=messages, **fields)
 
@@ -117,8 +117,7 @@ def test_a_conversation_with_a_tool() -> None:
         ("user", [text("Again.")]),
     ]
     body = encode(request)
-    assert body["system"][0] == text("Be brief.") | {"cache_control": {"type": "ephemeral"}}
-    assert body["system"][1] == text("It is Monday.")
+    assert body["system"] == [text("Be brief.") | {"cache_control": {"type": "ephemeral"}}]
     assert body["tools"][0]["input_schema"] == ROLL.parameters
     assert body["stream"] is True
     assert refused(request) == []
@@ -431,7 +430,7 @@ def test_settings_that_are_kept_are_sent() -> None:
 
 
 def test_what_is_not_there_is_not_sent() -> None:
-    body = encode(asking(user("Hello."), tools=(), system=SystemPrompt(stable=" ")))
+    body = encode(asking(user("Hello."), tools=(), system=" "))
     assert set(body) == {"model", "stream", "messages", "max_tokens", "thinking"}
 
 
@@ -480,15 +479,18 @@ def test_breakpoints_are_at_the_ends_of_what_comes_again() -> None:
     marked = [place for place, message in enumerate(body["messages"]) if "cache_control" in message["content"][-1]]
     assert marked == [2, 4]
     assert "cache_control" in body["tools"][-1]
-    assert ["cache_control" in block for block in body["system"]] == [True, False]
+    assert ["cache_control" in block for block in body["system"]] == [True]
     assert json.dumps(body).count("cache_control") == 4
     before = encode(asking(*history[:3]))
     assert "cache_control" in before["messages"][2]["content"][-1]  # where the next step reads
 
 
-def test_only_what_is_stable_of_the_system_prompt_is_marked() -> None:
-    body = encode(asking(user("Hello."), system=SystemPrompt(stable="", volatile="It is Monday.")))
-    assert body["system"] == [text("It is Monday.")]
+def test_what_is_told_of_the_user_stands_beside_the_message() -> None:
+    told = UserMessage(parts=(ContextPart(text="It is Monday."), TextPart(text="Hello.")))
+    body = encode(asking(told, system=""))
+    assert "system" not in body
+    assert [block["text"] for block in body["messages"][0]["content"]] == ["It is Monday.", "Hello."]
+    assert ["cache_control" in block for block in body["messages"][0]["content"]] == [False, True]
 
 
 # --- any history --------------------------------------------------------------------------------------------------------
@@ -570,7 +572,7 @@ def requests(draw: st.DrawFn) -> BackendRequest:
         budget = None  # the configuration refuses it
     return BackendRequest(
         model=draw(models),
-        system=SystemPrompt(stable=draw(texts), volatile=draw(texts)),
+        system=draw(texts),
         messages=draw(histories()),
         tools=draw(st.sampled_from([(), (ROLL,), (ROLL, msgspec.structs.replace(ROLL, name="look", description=""))])),
         temperature=maybe(st.floats(0, 2)),

@@ -30,7 +30,7 @@ from greenroom.errors import (
     InvalidConfig,
 )
 from greenroom.interfaces import Backend, BackendRequest
-from greenroom.messages import StreamItem, SystemPrompt, TextPart, UserMessage
+from greenroom.messages import StreamItem, TextPart, UserMessage
 from greenroom.settings import Settings, load_settings
 from greenroom.testing.backend_conformance import put_together
 
@@ -105,9 +105,7 @@ async def asked(
     backend: Backend, model: str, *, into: list[StreamItem] | None = None, **settings: Any
 ) -> list[StreamItem]:
     heard = [] if into is None else into
-    request = BackendRequest(
-        model=model, system=SystemPrompt(stable="S"), messages=(UserMessage(parts=(TextPart(text="Hi"),)),), **settings
-    )
+    request = BackendRequest(model=model, system="S", messages=(UserMessage(parts=(TextPart(text="Hi"),)),), **settings)
     try:
         async with backend.stream(request) as stream:
             async for items in stream:

@@ -34,7 +34,6 @@ from greenroom.messages import (
     PartStarted,
     StreamEnded,
     StreamItem,
-    SystemPrompt,
     TextPart,
     ToolCallPart,
     ToolMessage,
@@ -64,7 +63,7 @@ def user(text: str) -> UserMessage:
 def request(*messages: TranscriptMessage, **settings: Any) -> BackendRequest:
     plain: dict[str, Any] = {
         "model": "m",
-        "system": SystemPrompt(stable="Answer in one short English sentence."),
+        "system": "Answer in one short English sentence.",
         "temperature": 0.0,
     }
     return BackendRequest(messages=messages or (user("Hello"),), **(plain | settings))

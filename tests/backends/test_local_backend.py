@@ -24,7 +24,6 @@ from greenroom.messages import (
     PartDelta,
     StreamEnded,
     StreamItem,
-    SystemPrompt,
     TextPart,
     ToolSpec,
     UserMessage,
@@ -42,9 +41,7 @@ def user(text: str) -> UserMessage:
 
 
 def request(*messages: UserMessage | AssistantMessage, tools: Sequence[ToolSpec] = ()) -> BackendRequest:
-    return BackendRequest(
-        model="gpt-4o", system=SystemPrompt(stable=""), messages=messages or (user("Hi"),), tools=tuple(tools)
-    )
+    return BackendRequest(model="gpt-4o", system="", messages=messages or (user("Hi"),), tools=tuple(tools))
 
 
 async def answer(backend: Backend, asked: BackendRequest | None = None) -> str:

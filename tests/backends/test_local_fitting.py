@@ -14,12 +14,12 @@ from greenroom.backends.local.fitting import EMBEDDED_PROMPT, Profile, fit, noti
 from greenroom.interfaces import BackendRequest
 from greenroom.messages import (
     AssistantMessage,
+    ContextPart,
     FilePart,
     OpaquePart,
     ReasoningPart,
     RefusalPart,
     Sidecar,
-    SystemPrompt,
     TextPart,
     ToolCallPart,
     ToolMessage,
@@ -57,7 +57,7 @@ SIX = ToolMessage(results=(ToolResult(call_id="c2", name="roll", content="6"),))
 
 
 def request(*messages: TranscriptMessage, **settings: object) -> BackendRequest:
-    plain: dict[str, object] = {"model": "gpt-4o", "system": SystemPrompt(stable="Be brief.", volatile="Today.")}
+    plain: dict[str, object] = {"model": "gpt-4o", "system": "Be brief."}
     return BackendRequest(messages=messages, **(plain | settings))  # type: ignore[arg-type]
 
 
@@ -76,20 +76,20 @@ def texts(messages: Sequence[TranscriptMessage]) -> list[tuple[str, str]]:
 
 def test_the_embedded_model_gets_a_short_prompt_alone_and_no_dice() -> None:
     sent = fit(request(user("Hi")), EMBEDDED).request
-    assert sent.system == SystemPrompt(stable="Be brief.")
+    assert sent.system == "Be brief."
     assert sent.temperature == 0.0
     assert sent.model == "tiny"
 
 
 @pytest.mark.parametrize("stable", ["", "word " * 200])
 def test_a_missing_or_long_prompt_is_replaced(stable: str) -> None:
-    asked = request(user("Hi"), system=SystemPrompt(stable=stable, volatile="Today."))
-    assert fit(asked, EMBEDDED).request.system == SystemPrompt(stable=EMBEDDED_PROMPT)
+    asked = request(user("Hi"), system=stable)
+    assert fit(asked, EMBEDDED).request.system == EMBEDDED_PROMPT
     assert ("local_prompt_left_out" in codes(asked)) == bool(stable)
 
 
 def test_another_model_gets_the_whole_prompt_its_own_temperature_and_tools() -> None:
-    asked = request(user("Hi"), tools=(DICE,), parallel_tool_calls=True, system=SystemPrompt(stable="word " * 200))
+    asked = request(user("Hi"), tools=(DICE,), parallel_tool_calls=True, system="word " * 200)
     sent = fit(asked, OTHER).request
     assert sent == msgspec.structs.replace(asked, model="qwen")
     assert codes(asked, OTHER) == ["local_model_name"]
@@ -215,3 +215,31 @@ def test_any_transcript_becomes_one_that_a_chat_template_takes(
         assert type(before) is not type(after)
     if not model.tools:
         assert not any(isinstance(message, ToolMessage) for message in sent)
+
+
+# --- what is told of the user (case P17) --------------------------------------------------------------------------------
+
+
+def told(text: str, said: str = "Hi") -> UserMessage:
+    return UserMessage(parts=(ContextPart(text=text), TextPart(text=said)))
+
+
+def test_the_embedded_model_is_told_nothing_of_its_user() -> None:
+    sent = fit(request(told("Today is Monday.")), EMBEDDED).request
+    assert sent.messages == (user("Hi"),)
+
+
+def test_what_turns_that_are_left_out_told_of_the_user_is_kept() -> None:
+    long = [message for number in range(40) for message in (user(f"{number} " * 200), assistant("Yes. " * 200))]
+    asked = request(told("The user likes tea."), assistant("Good."), told("Today is Monday."), assistant("So."), *long)
+    fitted = fit(msgspec.structs.replace(asked, messages=(*asked.messages, user("And now?"))), OTHER)
+    assert fitted.turns_left_out > 2
+    assert fitted.request.messages[0].parts[:2] == (  # type: ignore[union-attr]
+        ContextPart(text="The user likes tea."),
+        ContextPart(text="Today is Monday."),
+    )
+    huge = request(
+        told("x" * 90_000), assistant("Good."), told("Today is Monday."), assistant("So."), *long, user("Now?")
+    )
+    first = fit(huge, OTHER).request.messages[0]
+    assert [part for part in first.parts if isinstance(part, ContextPart)] == [ContextPart(text="Today is Monday.")]  # type: ignore[union-attr]

@@ -30,7 +30,6 @@ from greenroom.messages import (
     PartStarted,
     StreamEnded,
     StreamItem,
-    SystemPrompt,
     TextPart,
     ToolCallPart,
     ToolMessage,
@@ -51,7 +50,7 @@ def assistant(text: str) -> AssistantMessage:
 
 
 def request(*messages: TranscriptMessage, max_tokens: int | None = None) -> BackendRequest:
-    return BackendRequest(model="m", system=SystemPrompt(stable=""), messages=messages, max_tokens=max_tokens)
+    return BackendRequest(model="m", system="", messages=messages, max_tokens=max_tokens)
 
 
 STORY = request(user("Write a very long story about a dragon."), max_tokens=1500)
@@ -341,12 +340,12 @@ from pathlib import Path
 from greenroom.backends.local import LocalBackend
 from greenroom.backends.openai import OpenAIBackend
 from greenroom.interfaces import BackendRequest
-from greenroom.messages import PartDelta, SystemPrompt, TextPart, UserMessage
+from greenroom.messages import PartDelta, TextPart, UserMessage
 
 async def main():
     wire = lambda base_url, api_key: OpenAIBackend(base_url=base_url, api_key=api_key)
     backend = LocalBackend(wire, home=Path({str(model_home)!r}))
-    asked = BackendRequest(model="m", system=SystemPrompt(stable=""), max_tokens=20,
+    asked = BackendRequest(model="m", system="", max_tokens=20,
         messages=(UserMessage(parts=(TextPart(text="What is the capital of France?"),)),))
     async with backend.stream(asked) as stream:
         texts = [item.delta async for items in stream for item in items if isinstance(item, PartDelta)]

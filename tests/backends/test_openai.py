@@ -22,7 +22,6 @@ from greenroom.messages import (
     PartStarted,
     StreamEnded,
     StreamItem,
-    SystemPrompt,
     TextPart,
     Usage,
     UserMessage,
@@ -34,9 +33,7 @@ pytestmark = pytest.mark.every_loop
 
 def request(text: str = "Hello", **settings: Any) -> BackendRequest:
     messages = (UserMessage(parts=(TextPart(text=text),)),)
-    return BackendRequest(
-        **{"model": "gpt-4o", "system": SystemPrompt(stable="Be kind."), "messages": messages} | settings
-    )
+    return BackendRequest(**{"model": "gpt-4o", "system": "Be kind.", "messages": messages} | settings)
 
 
 def backend_for(server: StrictOpenAI, **settings: Any) -> OpenAIBackend:

@@ -17,12 +17,12 @@ from greenroom.interfaces import BackendRequest
 from greenroom.messages import (
     AssistantMessage,
     AssistantPart,
+    ContextPart,
     FilePart,
     OpaquePart,
     ReasoningPart,
     RefusalPart,
     Sidecar,
-    SystemPrompt,
     TextPart,
     ToolCallPart,
     ToolMessage,
@@ -33,7 +33,7 @@ from greenroom.messages import (
 )
 from greenroom.testing.strict_openai_rules import refusals
 
-SYSTEM = SystemPrompt(stable="You are kind.", volatile="It is Monday.")
+SYSTEM = "You are kind."
 TOOL = ToolSpec(name="roll", description="Rolls.", parameters={"type": "object", "properties": {}})
 CLAUDE = Sidecar(backend="claude", model="claude-x", data=msgspec.Raw(b'{"signature": "s"}'))
 
@@ -75,7 +75,7 @@ def encoded(*messages: TranscriptMessage, **settings: Any) -> dict[str, Any]:
 def said(*messages: TranscriptMessage, **settings: Any) -> list[dict[str, Any]]:
     """Returns the messages behind the system prompt."""
     system, *rest = encoded(*messages, **settings)["messages"]
-    assert system == {"role": "system", "content": "You are kind.\n\nIt is Monday."}
+    assert system == {"role": "system", "content": "You are kind."}
     return rest
 
 
@@ -83,7 +83,7 @@ def said(*messages: TranscriptMessage, **settings: Any) -> list[dict[str, Any]]:
 
 
 def test_the_smallest_request() -> None:
-    assert encode(BackendRequest(model="m", system=SystemPrompt(stable=""), messages=(user(),))) == {
+    assert encode(BackendRequest(model="m", system="", messages=(user(),))) == {
         "model": "m",
         "stream": True,
         "stream_options": {"include_usage": True},
@@ -279,8 +279,13 @@ def test_what_other_providers_said() -> None:
 
 def test_a_message_that_only_its_provider_understands() -> None:
     history = (user("A"), assistant(ReasoningPart(text="", sidecar=CLAUDE), OpaquePart(sidecar=CLAUDE)), user("B"))
-    parts = [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}]
-    assert said(*history) == [{"role": "user", "content": parts}]
+    assert said(*history) == [{"role": "user", "content": "A\n\nB"}]
+
+
+def test_what_is_told_of_the_user_stands_beside_the_message() -> None:
+    """Case P17 (janhq/jan#8958): in one text, the form that every server knows."""
+    told = UserMessage(parts=(ContextPart(text="It is Monday."), TextPart(text="Hello.")))
+    assert said(told) == [{"role": "user", "content": "It is Monday.\n\nHello."}]
 
 
 def test_attachments() -> None:

@@ -32,7 +32,6 @@ from greenroom.messages import (
     FilePart,
     StreamEnded,
     StreamItem,
-    SystemPrompt,
     TextPart,
     ToolMessage,
     ToolResult,
@@ -65,7 +64,7 @@ def user(text: str = "Hello") -> UserMessage:
 
 
 def request(*messages: TranscriptMessage, **settings: Any) -> BackendRequest:
-    plain: dict[str, Any] = {"model": "gpt-5", "system": SystemPrompt(stable="Be kind."), "tools": (TOOL,)}
+    plain: dict[str, Any] = {"model": "gpt-5", "system": "Be kind.", "tools": (TOOL,)}
     return BackendRequest(messages=messages or (user(),), **(plain | settings))
 
 

@@ -20,7 +20,6 @@ from greenroom.messages import (
     ReasoningPart,
     RefusalPart,
     Sidecar,
-    SystemPrompt,
     TextPart,
     ToolCallPart,
     ToolMessage,
@@ -31,7 +30,7 @@ from greenroom.messages import (
 )
 from greenroom.testing.strict_responses_rules import refusals
 
-SYSTEM = SystemPrompt(stable="You are kind.", volatile="It is Monday.")
+SYSTEM = "You are kind."
 TOOL = ToolSpec(name="roll", description="Rolls.", parameters={"type": "object", "properties": {"a": {}}})
 
 
@@ -97,7 +96,7 @@ def kinds(*parts: AssistantPart, **settings: Any) -> list[tuple[str, str]]:
 
 
 def test_the_smallest_request() -> None:
-    assert encode(BackendRequest(model="m", system=SystemPrompt(stable=""), messages=(user(),))) == {
+    assert encode(BackendRequest(model="m", system="", messages=(user(),))) == {
         "model": "m",
         "stream": True,
         "store": False,

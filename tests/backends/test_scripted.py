@@ -32,7 +32,6 @@ from greenroom.messages import (
     Sidecar,
     StreamEnded,
     StreamItem,
-    SystemPrompt,
     TextPart,
     Usage,
     UserMessage,
@@ -44,7 +43,7 @@ SEAL = Sidecar(backend="scripted", model="m", data=msgspec.Raw(b'{"signature":"s
 def request(text: str = "Hello there", *, session_id: str = "s") -> BackendRequest:
     return BackendRequest(
         model="m",
-        system=SystemPrompt(stable="Be brief."),
+        system="Be brief.",
         messages=(UserMessage(parts=(TextPart(text=text),)),),
         session_id=session_id,
     )
@@ -81,9 +80,7 @@ async def test_without_a_script_it_echoes_what_the_person_said() -> None:
 
 async def test_the_echo_counts_attachments() -> None:
     picture = FilePart(media_type="image/png", data=b"png")
-    asked = BackendRequest(
-        model="m", system=SystemPrompt(stable=""), messages=(UserMessage(parts=(TextPart(text="Look"), picture)),)
-    )
+    asked = BackendRequest(model="m", system="", messages=(UserMessage(parts=(TextPart(text="Look"), picture)),))
     texts = [item.delta for item in await played(ScriptedBackend(), asked) if isinstance(item, PartDelta)]
     assert "".join(texts) == "You said: Look (1 attachment)"
 

@@ -66,7 +66,7 @@ async def test_with_a_manager(stage: Stage) -> None:
     assert (data["user_id"], data["llm_model"], data["persona_name"]) == ("ann", "model-a", "pirate")
     assert data["turn_count"] == 1
     assert stage.last_request.temperature == 0.5
-    assert "Speak softly." in stage.last_request.system.text
+    assert "Speak softly." in stage.last_request.system
     assert "boil" in stage.last_tools
 
 
@@ -81,10 +81,10 @@ async def test_it_initializes_itself_when_nobody_did(stage: Stage) -> None:
 async def test_a_custom_prompt_holds_for_one_turn(stage: Stage) -> None:
     agent = ReactJSAgent(session_manager=stage.manager, backend="scripted", persona_name="pirate")
     await run_of(agent.stream_chat("One", "You are a nun."))
-    assert "nun" in stage.last_request.system.text
+    assert "nun" in stage.last_request.system
     await run_of(agent.stream_chat("Two"))
-    assert "pirate" in stage.last_request.system.text
-    assert "nun" not in stage.last_request.system.text
+    assert "pirate" in stage.last_request.system
+    assert "nun" not in stage.last_request.system
 
 
 async def test_update_tools_sets_the_toolsets_beside_the_essential_ones(stage: Stage) -> None:

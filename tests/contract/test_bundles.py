@@ -16,6 +16,7 @@ from contract.reading import results_of
 from contract.stage import Stage, words
 from greenroom import GreenroomError, LimitExceeded
 from greenroom.backends.scripted import Call, Gate, Say, Think
+from greenroom.messages import ContextPart, TranscriptMessage, UserMessage
 
 WRITE = Call("write_file", {"path": "notes/plän.txt", "content": "Step öne."})
 READ = Call("read_file", {"path": "notes/plän.txt"})
@@ -68,6 +69,28 @@ async def test_importing_beside_the_original_makes_another_session(open_stage: O
     assert len(await stage.manager.history(session_id)) == 2
     await stage.manager.cleanup_session(session_id)
     assert len(await stage.manager.history(copy)) == 4
+
+
+@pytest.mark.parametrize("user_id", [None, "bob"])
+async def test_what_the_model_was_told_of_a_user_is_not_told_of_another(
+    open_stage: OpenStage, user_id: str | None
+) -> None:
+    """Case P17: what is told of a user stays in the history, and a bundle may go to another user."""
+    stage = open_stage([[Call("set_preference", {"key": "tone", "value": "secretive"})], "Set.", "Hi.", "Hello."])
+    session_id = await stage.session(user_id="ann")
+    await stage.say(session_id)
+    await stage.say(session_id)
+    copy = await stage.manager.import_session(await stage.manager.export_session(session_id), user_id=user_id)
+    await stage.say(copy)
+    told = [part.text for message in stage.last_request.messages for part in message_context(message)]
+    assert any("secretive" in text for text in told) == (user_id is None)
+    shown = str(await stage.manager.history(copy)) + str(await stage.manager.peek(copy))
+    assert "greenroom-context" not in shown
+
+
+def message_context(message: TranscriptMessage) -> list[ContextPart]:
+    parts = message.parts if isinstance(message, UserMessage) else ()
+    return [part for part in parts if isinstance(part, ContextPart)]
 
 
 async def test_a_deleted_session_comes_back_from_its_bundle(open_stage: OpenStage) -> None:

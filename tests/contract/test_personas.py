@@ -30,15 +30,15 @@ def personas(home: Path) -> Path:
 
 async def test_the_default_persona_says_something(stage: Stage) -> None:
     await stage.say(await stage.session())
-    assert stage.last_request.system.stable.strip()
+    assert stage.last_request.system.strip()
 
 
 async def test_the_users_own(open_stage: OpenStage, personas: Path) -> None:
     stage = open_stage()
     for name, text in (("chef", "Answer with recipes."), ("plain", "You are plain.")):
         await stage.say(await stage.session(persona_name=name))
-        assert text in stage.last_request.system.stable
-        assert "description:" not in stage.last_request.system.stable
+        assert text in stage.last_request.system
+        assert "description:" not in stage.last_request.system
 
 
 async def test_a_new_choice_is_heard_from_the_next_turn_on(open_stage: OpenStage, personas: Path) -> None:
@@ -47,8 +47,8 @@ async def test_a_new_choice_is_heard_from_the_next_turn_on(open_stage: OpenStage
     await stage.say(session_id)
     await stage.manager.update_session(session_id, persona_name="chef")
     await stage.say(session_id)
-    assert "recipes" in stage.last_request.system.stable
-    assert "plain" not in stage.last_request.system.stable
+    assert "recipes" in stage.last_request.system
+    assert "plain" not in stage.last_request.system
 
 
 @pytest.mark.parametrize(
@@ -71,5 +71,5 @@ async def test_a_persona_that_is_broken_stops_nobody_else(open_stage: OpenStage,
     (personas / "link.md").symlink_to(personas.parent / "secret.md")
     stage = open_stage()
     await stage.say(await stage.session(persona_name="chef"))
-    assert "recipes" in stage.last_request.system.stable
+    assert "recipes" in stage.last_request.system
     await stage.say(await stage.session())

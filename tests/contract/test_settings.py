@@ -68,13 +68,13 @@ async def test_what_is_not_set_is_not_sent(stage: Stage) -> None:
 
 async def test_custom_persona_text_reaches_the_model(stage: Stage) -> None:
     await stage.say(await stage.session(custom_persona_text="Rhyme, always."))
-    assert "Rhyme, always." in stage.last_request.system.text
+    assert "Rhyme, always." in stage.last_request.system
 
 
 async def test_nothing_about_the_user_is_taken_for_a_setting_of_the_model(stage: Stage) -> None:
     session_id = await stage.session(user_id="ann", title="Our title", metadata={"note": "private note"})
     await stage.say(session_id)
-    assert "private note" not in stage.last_request.system.text
+    assert "private note" not in stage.last_request.system
 
 
 # --- refused ------------------------------------------------------------------------------------------------------------

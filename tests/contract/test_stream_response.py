@@ -153,7 +153,7 @@ async def test_the_system_prompt_never_reaches_the_front_end(open_stage: OpenSta
     chunks = [chunk async for chunk in stage.manager.stream_response(session_id, "Hi", "And Trout.")]
     chunks += [data async for _, data in stage.manager.attach(session_id)]
 
-    assert "Trout" in stage.last_request.system.text
+    assert "Trout" in stage.last_request.system
     for secret in ("Swordfish", "Marlin", "Trout"):
         assert secret not in "".join(chunks)
 
@@ -164,7 +164,7 @@ async def test_the_stable_part_of_the_prompt_is_byte_stable(stage: Stage) -> Non
         await stage.say(session_id, f"{n}")
     first, second, third = stage.backend.requests
 
-    assert first.system.stable == second.system.stable == third.system.stable
+    assert first.system == second.system == third.system
     assert first.tools == second.tools == third.tools
     assert third.messages[: len(second.messages)] == second.messages
     assert second.messages[: len(first.messages)] == first.messages
@@ -195,7 +195,7 @@ async def test_a_custom_prompt_replaces_the_persona_for_one_turn(open_stage: Ope
     await stage.say(session_id, "Two")
     await stage.say(session_id, "Three", custom_prompt="You are a cat.")
 
-    prompts = [request.system.text for request in stage.backend.requests]
+    prompts = [request.system for request in stage.backend.requests]
     for text in prompts[:2]:  # both steps of the first turn
         assert "nun" in text
         assert "pirate" not in text

@@ -43,7 +43,6 @@ from greenroom.messages import (
     PartStarted,
     Sidecar,
     StreamItem,
-    SystemPrompt,
     TextPart,
     ToolSpec,
 )
@@ -239,9 +238,7 @@ def requests_of(state: SessionState, number: int) -> list[tuple[str, BackendRequ
             number % 3
         ]
         settings = {"tools": TOOLS, "temperature": 0.5, "max_tokens": 4096, **asked}
-        request = BackendRequest(
-            model=model, system=SystemPrompt(stable="S", volatile="V"), messages=transcript, session_id="s", **settings
-        )
+        request = BackendRequest(model=model, system="S", messages=transcript, session_id="s", **settings)
         made.append((backend, request))
     return made
 

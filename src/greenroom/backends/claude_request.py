@@ -26,6 +26,7 @@ from greenroom.interfaces import BackendRequest, Notice
 from greenroom.messages import (
     AssistantMessage,
     AssistantPart,
+    ContextPart,
     FilePart,
     OpaquePart,
     ReasoningPart,
@@ -68,7 +69,7 @@ def encode(request: BackendRequest) -> dict[str, Any]:
     body |= settings.fields
     if tools and not request.tools:
         body["tool_choice"] = {"type": "none"}
-    _set_breakpoints(tools, system[:1] if request.system.stable.strip() else (), turns)
+    _set_breakpoints(tools, system, turns)
     return body
 
 
@@ -87,20 +88,20 @@ def notices(request: BackendRequest) -> Sequence[Notice]:
     return found
 
 
-def _set_breakpoints(tools: Sequence[Block], stable_system: Sequence[Block], turns: Sequence[Turn]) -> None:
+def _set_breakpoints(tools: Sequence[Block], system: Sequence[Block], turns: Sequence[Turn]) -> None:
     """Marks the ends of what later requests will begin with; four are allowed.
 
     The last two user messages: one step writes the cache up to the end, and the next one, for which that is the message
     before, is certain to find it there, however many blocks it adds.
     """
     users = [blocks for role, blocks in turns if role == "user"]
-    for blocks in (tools, stable_system, *users[-2:]):
+    for blocks in (tools, system, *users[-2:]):
         if blocks:
             blocks[-1]["cache_control"] = _CACHED
 
 
 def _system(request: BackendRequest) -> list[Block]:
-    return [_text(text) for text in (request.system.stable, request.system.volatile) if text.strip()]
+    return [_text(request.system)] if request.system.strip() else []
 
 
 def _tools(request: BackendRequest, turns: Sequence[Turn]) -> list[Block]:
@@ -149,7 +150,7 @@ def _user_blocks(message: UserMessage) -> list[Block]:
     blocks = []
     for part in message.parts:
         match part:
-            case TextPart():
+            case TextPart() | ContextPart():
                 if part.text.strip():
                     blocks.append(_text(part.text))
             case FilePart():

@@ -25,6 +25,7 @@ from greenroom.backends.openai_tool_calls import is_json_object
 from greenroom.interfaces import BackendRequest, Notice
 from greenroom.messages import (
     AssistantMessage,
+    ContextPart,
     FilePart,
     OpaquePart,
     ReasoningPart,
@@ -130,8 +131,8 @@ def _is_cut(spec: ToolSpec, traits: ModelTraits) -> bool:
 
 
 def _messages(request: BackendRequest, traits: ModelTraits) -> Iterator[dict[str, Any]]:
-    if system := request.system.text:
-        yield {"role": "system", "content": system}
+    if request.system:
+        yield {"role": "system", "content": request.system}
     # Content of user messages between which there is nothing that can be sent: templates of open models insist on alternation.
     waiting: list[dict[str, Any]] = []
     is_tool_turn = False
@@ -156,14 +157,14 @@ def _messages(request: BackendRequest, traits: ModelTraits) -> Iterator[dict[str
 
 
 def _user(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    if len(parts) == 1 and parts[0]["type"] == "text":
+    if all(part["type"] == "text" for part in parts):
         # The form that every server knows; some know no other.
-        return {"role": "user", "content": parts[0]["text"]}
+        return {"role": "user", "content": "\n\n".join(part["text"] for part in parts)}
     return {"role": "user", "content": parts}
 
 
-def _user_part(part: UserPart) -> dict[str, Any]:
-    if isinstance(part, TextPart):
+def _user_part(part: UserPart | ContextPart) -> dict[str, Any]:
+    if isinstance(part, TextPart | ContextPart):
         return {"type": "text", "text": part.text}
     return _file(part)
 

@@ -26,6 +26,7 @@ from greenroom.interfaces import BackendRequest, Notice
 from greenroom.messages import (
     AssistantMessage,
     AssistantPart,
+    ContextPart,
     FilePart,
     OpaquePart,
     ReasoningPart,
@@ -101,8 +102,8 @@ def encode(
         body["tools"] = [_tool(spec) for spec in request.tools]
         if request.parallel_tool_calls is not None and traits.takes_parallel_tool_calls:
             body["parallel_tool_calls"] = request.parallel_tool_calls
-    if system := request.system.text:
-        body["instructions"] = system
+    if request.system:
+        body["instructions"] = request.system
     body["input"] = list(_input(request, with_reasoning=with_reasoning))
     return body
 
@@ -217,8 +218,8 @@ def _user(parts: list[dict[str, Any]]) -> Item:
     return {"type": "message", "role": "user", "content": parts}
 
 
-def _user_part(part: UserPart) -> dict[str, Any]:
-    if isinstance(part, TextPart):
+def _user_part(part: UserPart | ContextPart) -> dict[str, Any]:
+    if isinstance(part, TextPart | ContextPart):
         return _input_text(part.text)
     return _shown(part) or _input_text(f"[{_label(part)}: {len(part.data)} bytes that cannot be shown here]")
 

@@ -442,11 +442,11 @@ def _tokens(characters: int) -> int:
 
 
 def _characters(request: BackendRequest) -> int:
-    count = len(request.system.stable) + len(request.system.volatile)
+    count = len(request.system)
     for message in request.messages:
         match message:
             case UserMessage():
-                count += sum(len(part.text) for part in message.parts if isinstance(part, TextPart))
+                count += sum(len(part.text) for part in message.parts if not isinstance(part, FilePart))
             case AssistantMessage():
                 for part in message.parts:
                     if isinstance(part, TextPart | ReasoningPart | RefusalPart):

@@ -12,7 +12,16 @@ import msgspec
 from greenroom.core.recovery import ending
 from greenroom.core.session import SessionState
 from greenroom.errors import InvalidArgument
-from greenroom.events import Event, MessageWithdrawn, Parent, Record, SessionClaimed, SessionCreated, TurnEnded
+from greenroom.events import (
+    Event,
+    MessageWithdrawn,
+    Parent,
+    Record,
+    SessionClaimed,
+    SessionCreated,
+    TurnEnded,
+    TurnStarted,
+)
 
 
 def copied_records(
@@ -38,12 +47,21 @@ def copied_records(
     for record in records:
         state.apply(record)
     created = msgspec.structs.replace(first, user_id=user_id or first.user_id, node=node, parent=parent or first.parent)
-    # Whoever owned the original does not own the copy; the record stays, so that the numbers stay.
+    is_another_users = created.user_id != first.user_id
+
+    def copied(event: Event) -> Event:
+        match event:
+            case SessionClaimed():
+                # The owner of the original does not own the copy; the record stays, so that the numbers stay.
+                return SessionClaimed(node=node)
+            case TurnStarted() if is_another_users:
+                # What the model was told about the original's user is not told about another one.
+                return TurnStarted(turn_id=event.turn_id)
+            case _:
+                return event
+
     events: list[tuple[Event, int]] = [(created, records[0].at_ms)]
-    events.extend(
-        (SessionClaimed(node=node) if isinstance(record.event, SessionClaimed) else record.event, record.at_ms)
-        for record in records[1:]
-    )
+    events.extend((copied(record.event), record.at_ms) for record in records[1:])
     events.extend((event, now_ms) for event in _endings(state))
     return [
         Record(seq=seq, epoch=now_ms, at_ms=at_ms, event=event) for seq, (event, at_ms) in enumerate(events, start=1)

@@ -17,6 +17,7 @@ import msgspec
 
 from greenroom.config import Overlap, SessionConfig
 from greenroom.core.budget import Budget, budgets_of, exceeded
+from greenroom.core.prompt import NOTHING, Standing, news
 from greenroom.core.step import Assembly
 from greenroom.core.tally import Tally
 from greenroom.core.trial import Trial, place_of
@@ -145,7 +146,12 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TurnHistory:
-    """One turn that was started: its message, those that joined it, its steps and its end."""
+    """One turn that was started: its message, those that joined it, its steps and its end.
+
+    Attributes:
+        context: what is new of what the turn was told about its user.
+        standing: what stands of it in the transcript, by this turn.
+    """
 
     __slots__ = (
         "accepted",
@@ -158,13 +164,16 @@ class TurnHistory:
         "persona_name",
         "rendered",
         "seq",
+        "standing",
         "steps",
         "usage",
     )
 
-    def __init__(self, accepted: Accepted, *, started: TurnStarted, record: Record, tally: Tally) -> None:
+    def __init__(
+        self, accepted: Accepted, *, started: TurnStarted, record: Record, tally: Tally, standing: Standing
+    ) -> None:
         self.accepted = accepted
-        self.context = started.context
+        self.context, self.standing = news(started.context, standing)
         self.at_ms = record.at_ms
         self.seq = record.seq
         self.config_version = tally.config_version
@@ -407,7 +416,9 @@ class SessionState:
         event = record.event
         if isinstance(event, TurnStarted):
             self.turn = Turn(event.turn_id, limits=self._limits)
-            self.turns.append(TurnHistory(self.queue.pop(0), started=event, record=record, tally=self.tally))
+            standing = self.turns[-1].standing if self.turns else NOTHING
+            accepted = self.queue.pop(0)
+            self.turns.append(TurnHistory(accepted, started=event, record=record, tally=self.tally, standing=standing))
         assert self.turn is not None
         self.turn.apply(event)
         history = self.turns[-1]

@@ -14,12 +14,14 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from greenroom.core.prompt import framed, unframed, unframed_part
 from greenroom.core.session import SessionState, StepState, TurnHistory
 from greenroom.events import MessageAccepted
 from greenroom.limits import NAME_PATTERN
 from greenroom.messages import (
     AssistantMessage,
     AssistantPart,
+    ContextPart,
     FilePart,
     OpaquePart,
     ReasoningPart,
@@ -69,7 +71,7 @@ def _turn(turn: TurnHistory) -> Sequence[TranscriptMessage]:
 
 
 def _rendered(turn: TurnHistory) -> tuple[TranscriptMessage, ...]:
-    messages: list[TranscriptMessage] = [_user(turn.message), *_joined(turn, 0)]
+    messages: list[TranscriptMessage] = [_user(turn.message, context=turn.context), *_joined(turn, 0)]
     for step in turn.steps:
         if step.finished is None and turn.ended is None:
             break  # the step that is running, or is asked again
@@ -78,9 +80,10 @@ def _rendered(turn: TurnHistory) -> tuple[TranscriptMessage, ...]:
     return tuple(messages)
 
 
-def _user(message: MessageAccepted) -> UserMessage:
-    parts = tuple(part for part in message.parts if isinstance(part, FilePart) or part.text)
-    return UserMessage(parts=parts or (TextPart(text=_EMPTY),))
+def _user(message: MessageAccepted, *, context: str = "") -> UserMessage:
+    parts = tuple(unframed_part(part) for part in message.parts if isinstance(part, FilePart) or part.text)
+    told: tuple[ContextPart, ...] = (framed(context),) if context else ()
+    return UserMessage(parts=(*told, *(parts or (TextPart(text=_EMPTY),))))
 
 
 def _joined(turn: TurnHistory, after_step: int) -> Sequence[UserMessage]:
@@ -119,7 +122,7 @@ def _result(step: StepState, call: ToolCallPart) -> ToolResult:
     if returned is None:
         lost = _NO_RESULT if step.finished is not None else _NEVER_RUN
         return ToolResult(call_id=call.call_id, name=call.name, content=lost, outcome="cancelled")
-    content = returned.content or _EMPTY
+    content = unframed(returned.content) or _EMPTY
     if (changed := step.arguments.get(call.call_id)) is not None and returned.outcome not in {"denied", "cancelled"}:
         # What the model wrote stays as it was: providers sign it. What was run instead stands with the result.
         content = f"{_CHANGED.format(arguments=changed)}\n{content}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from greenroom.events import Event, MessageAccepted, MessageEdited, StepProgress, ToolReturned
+from greenroom.events import Event, MessageAccepted, MessageEdited, StepProgress, ToolReturned, TurnStarted
 from greenroom.messages import FilePart, PartDelta, UserPart
 
 
@@ -20,6 +20,8 @@ def weight_of(event: Event) -> int:
             return sum([len(item.delta) for item in event.items if isinstance(item, PartDelta)])
         case ToolReturned():
             return len(event.content)
+        case TurnStarted():
+            return len(event.context)
         case _:
             return 0
 

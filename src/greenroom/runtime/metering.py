@@ -42,7 +42,7 @@ class Meter:
     ) -> None:
         self._state = state
         self._intake = intake
-        self._sent = len(request.system.text) + len(msgspec.json.encode((request.messages, request.tools)))
+        self._sent = len(request.system) + len(msgspec.json.encode((request.messages, request.tools)))
         self._prices = prices
         self._account = account
 

@@ -363,7 +363,6 @@ class Runner:
                 persona_text=persona_text,
                 custom_persona_text=config.custom_persona_text,
                 custom_prompt=turn.message.custom_prompt,
-                context=turn.context,
             ),
             messages=render(state),
             tools=specs_of(self._families.tools(config.tools)),

@@ -41,7 +41,6 @@ from greenroom.messages import (
     PartStarted,
     StreamEnded,
     StreamItem,
-    SystemPrompt,
     TextPart,
     ToolSpec,
     Usage,
@@ -325,7 +324,7 @@ TEXTS: Final = (
 def _request(stage: Stage) -> BackendRequest:
     return BackendRequest(
         model=stage.model,
-        system=SystemPrompt(stable="Be brief."),
+        system="Be brief.",
         messages=(UserMessage(parts=(TextPart(text="Hello."),)),),
         tools=TOOLS,
         session_id="conformance",

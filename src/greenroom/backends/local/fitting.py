@@ -9,7 +9,9 @@ what is left out here is left out of one request, never of the session.
   that the running turn is waiting for are told, as text.
 * The oldest turns are left out when the conversation is longer than the context, many at a time, so that the beginning of what
   is sent stays the same for many turns and the server need not read it all again.
-* The embedded model gets a system prompt only when it is short: it answers worse, and much later, with a long one.
+  What they told of the user (date, preferences, memories) is kept, as far as a quarter of the room holds it, the latest first.
+* The embedded model gets a system prompt only when it is short, and nothing about its user: it answers worse, and much later, with
+  a long one.
 
 Rule: pure functions of request and profile; everything that is left out is named in a notice.
 """
@@ -25,11 +27,11 @@ import msgspec
 from greenroom.interfaces import BackendRequest, Notice
 from greenroom.messages import (
     AssistantMessage,
+    ContextPart,
     FilePart,
     OpaquePart,
     ReasoningPart,
     RefusalPart,
-    SystemPrompt,
     TextPart,
     ToolCallPart,
     ToolMessage,
@@ -88,17 +90,23 @@ def fit(request: BackendRequest, profile: Profile) -> Fitted:
     """Returns the request as the model is sent it."""
     system = _system(request.system, profile)
     tools = request.tools if profile.tools else ()
-    turns = [_shown(turn, with_tools=profile.tools) for turn in _turns(request.messages)]
+    turns = [_shown(turn, profile) for turn in _turns(request.messages)]
     answer_tokens = min(request.max_tokens or profile.answer_tokens, profile.context_tokens // 2)
-    room = profile.context_tokens - answer_tokens - _tokens(system.text) - _MESSAGE_TOKENS
+    room = profile.context_tokens - answer_tokens - _tokens(system) - _MESSAGE_TOKENS
     room -= sum(_TOOL_TOKENS + _tokens(msgspec.json.encode(tool).decode()) for tool in tools)
-    left_out = _turns_left_out([sum(map(_message_tokens, turn)) for turn in turns], max(room, 1))
+    costs = [sum(map(_message_tokens, turn)) for turn in turns]
+    kept: Sequence[ContextPart] = ()
+    if left_out := _turns_left_out(costs, max(room, 1)):
+        told = [part for turn in turns for message in turn for part in _parts(message) if isinstance(part, ContextPart)]
+        reserve = min(room // 4, sum(_tokens(part.text) for part in told))
+        left_out = _turns_left_out(costs, max(room - reserve, 1))
+        kept = _kept(turns[:left_out], reserve)
     return Fitted(
         request=msgspec.structs.replace(
             request,
             model=profile.name,
             system=system,
-            messages=_joined(turns[left_out:]),
+            messages=_joined(turns[left_out:], kept),
             tools=tools,
             temperature=0.0 if request.temperature is None and profile.is_embedded else request.temperature,
             reasoning_effort=None,
@@ -128,7 +136,7 @@ def notices(request: BackendRequest, profile: Profile) -> Iterator[Notice]:
             code="local_no_tools",
             text=f"{profile.name} cannot use tools: in this session it has no memory, workspace or preferences.",
         )
-    if profile.is_embedded and _tokens(request.system.stable) > PROMPT_TOKENS_MAX:
+    if profile.is_embedded and _tokens(request.system) > PROMPT_TOKENS_MAX:
         yield Notice(
             code="local_prompt_left_out",
             text=f"The persona's prompt is too long for {profile.name} (above {PROMPT_TOKENS_MAX} tokens) and is left out.",
@@ -148,11 +156,10 @@ def notices(request: BackendRequest, profile: Profile) -> Iterator[Notice]:
         )
 
 
-def _system(system: SystemPrompt, profile: Profile) -> SystemPrompt:
+def _system(system: str, profile: Profile) -> str:
     if not profile.is_embedded:
         return system
-    is_short = 0 < _tokens(system.stable) <= PROMPT_TOKENS_MAX
-    return SystemPrompt(stable=system.stable if is_short else EMBEDDED_PROMPT)
+    return system if 0 < _tokens(system) <= PROMPT_TOKENS_MAX else EMBEDDED_PROMPT
 
 
 # --- what of a turn is shown --------------------------------------------------------------------------------------------
@@ -168,15 +175,18 @@ def _turns(messages: Sequence[TranscriptMessage]) -> Sequence[Sequence[Transcrip
     return turns
 
 
-def _shown(turn: Sequence[TranscriptMessage], *, with_tools: bool) -> Sequence[TranscriptMessage]:
+def _shown(turn: Sequence[TranscriptMessage], profile: Profile) -> Sequence[TranscriptMessage]:
     shown: list[TranscriptMessage] = []
     # Of a finished turn, the answer tells what the results were.
     is_waiting = isinstance(turn[-1], ToolMessage)
     for message in turn:
         match message:
             case UserMessage():
-                shown.append(UserMessage(parts=tuple(_user_part(part) for part in message.parts)))
-            case AssistantMessage() | ToolMessage() if with_tools:
+                parts = message.parts
+                if profile.is_embedded:
+                    parts = tuple(part for part in parts if not isinstance(part, ContextPart))
+                shown.append(UserMessage(parts=tuple(map(_user_part, parts))))
+            case AssistantMessage() | ToolMessage() if profile.tools:
                 shown.append(message)
             case AssistantMessage():
                 said = "\n\n".join(part.text for part in message.parts if isinstance(part, TextPart | RefusalPart))
@@ -189,15 +199,20 @@ def _shown(turn: Sequence[TranscriptMessage], *, with_tools: bool) -> Sequence[T
     return shown
 
 
-def _user_part(part: UserPart) -> UserPart:
+def _user_part(part: UserPart | ContextPart) -> UserPart | ContextPart:
     if isinstance(part, FilePart):
         return TextPart(text=f"[attachment: {part.name or part.media_type}]")
     return part
 
 
-def _joined(turns: Sequence[Sequence[TranscriptMessage]]) -> tuple[TranscriptMessage, ...]:
-    """Returns the turns as one transcript; where something between them was not shown, neighbours become one message."""
-    messages: list[TranscriptMessage] = []
+def _joined(turns: Sequence[Sequence[TranscriptMessage]], kept: Sequence[ContextPart]) -> tuple[TranscriptMessage, ...]:
+    """Returns the turns as one transcript; where something between them was not shown, neighbours become one message.
+
+    Args:
+        turns: that are shown; each begins with what a person said.
+        kept: of the turns before.
+    """
+    messages: list[TranscriptMessage] = [UserMessage(parts=tuple(kept))] if kept else []
     for message in (message for turn in turns for message in turn):
         match messages[-1:], message:
             case [UserMessage() as last], UserMessage():
@@ -228,13 +243,25 @@ def _turns_left_out(costs: Sequence[int], room: int) -> int:
     return next((index + 1 for index, tokens in enumerate(gone) if tokens >= boundary), len(costs) - 1)
 
 
+def _kept(gone: Sequence[Sequence[TranscriptMessage]], room: int) -> Sequence[ContextPart]:
+    """Returns what the turns that are left out told of the user, the latest of it that fits, in its order."""
+    told = [part for turn in gone for message in turn for part in _parts(message) if isinstance(part, ContextPart)]
+    kept: list[ContextPart] = []
+    for part in reversed(told):
+        room -= _tokens(part.text)
+        if room < 0:
+            break
+        kept.insert(0, part)
+    return kept
+
+
 def _message_tokens(message: TranscriptMessage) -> int:
     if isinstance(message, ToolMessage):
         return sum(_MESSAGE_TOKENS + _tokens(result.content) for result in message.results)
     count = _MESSAGE_TOKENS
     for part in message.parts:
         match part:
-            case TextPart() | RefusalPart():
+            case TextPart() | RefusalPart() | ContextPart():
                 count += _tokens(part.text)
             case ToolCallPart():
                 count += _MESSAGE_TOKENS + _tokens(part.arguments)
