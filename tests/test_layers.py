@@ -17,7 +17,9 @@ import pytest
 
 from source_tree import called_name, dotted, imports_of, package_modules, parsed, place
 
-SEAMS = ("errors", "limits", "messages", "finish_reasons", "config", "events", "codec", "storage", "interfaces")
+SEAMS = (
+    *("errors", "limits", "json_scan", "messages", "finish_reasons", "config", "events", "codec", "storage", "interfaces"),
+)
 """What everybody may import: values, errors and the promises of the families."""
 
 FAMILIES = ("backends", "toolsets", "logs", "personas")
@@ -38,6 +40,7 @@ ONE_LAYER = {"agent": "manager", "conversing": "manager", "planning": "manager",
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
     "limits": (),
+    "json_scan": ("errors", "limits"),
     "messages": ("errors", "limits"),
     "finish_reasons": ("messages",),
     "config": ("errors", "limits", "messages"),
@@ -81,6 +84,7 @@ member's name (`sse`, `transport`) is shared by all."""
 PURE = (
     "errors",
     "limits",
+    "json_scan",
     "messages",
     "finish_reasons",
     "config",
@@ -93,7 +97,7 @@ PURE = (
 )
 # fmt: off
 PURE_IMPORTS = frozenset({
-    "__future__", "abc", "base64", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum", "fnmatch", "functools",
+    "__future__", "abc", "base64", "binascii", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum", "fnmatch", "functools",
     "difflib", "greenroom", "hashlib", "heapq", "itertools", "json", "math", "msgspec", "operator", "re", "string", "textwrap", "types",
     "typing", "unicodedata", "urllib",
 })

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Annotated, Any, Final, Literal, get_args
 from weakref import WeakValueDictionary
 
@@ -26,6 +26,9 @@ UnknownOutcome = Literal["tell", "ask"]
 ESSENTIAL_TOOLS: Final = ("MemoryTools", "WorkspaceTools", "PreferenceTools", "RandomNumberTools")
 DAYS_MAX: Final = 3660
 """Ten years of usage."""
+_SHOWN_CHARACTERS_MAX: Final = 80
+_SHOWN_NAMES_MAX: Final = 5
+_SHOWN_INTEGER_MAX: Final = 10**30
 DEFAULT_MODEL: Final = "gpt-4o"
 DEFAULT_BACKEND: Final = "openai"
 DEFAULT_PERSONA: Final = "default"
@@ -161,9 +164,10 @@ def parse_patch(values: Mapping[str, Any]) -> Patch:
         InvalidArgument: a value of the wrong type or out of its range.
         NotSupported: a setting that this version refuses.
     """
-    if unknown := sorted(set(values) - set(SETTING_NAMES)):
+    if unknown := sorted(str(name)[:_SHOWN_CHARACTERS_MAX] for name in set(values) - set(SETTING_NAMES)):
+        more = f" and {len(unknown) - _SHOWN_NAMES_MAX} more" if len(unknown) > _SHOWN_NAMES_MAX else ""
         raise UnknownSetting(
-            f"unknown setting{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown))}",
+            f"unknown setting{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown[:_SHOWN_NAMES_MAX]))}{more}",
             hint=f"{_nearest(unknown[0])}the settings are {', '.join(SETTING_NAMES)}",
         )
     config = {name: _converted(_CONFIG_TYPES, name, value) for name, value in values.items() if name in CONFIG_FIELDS}
@@ -218,10 +222,21 @@ def _converted(types: Mapping[str, Any], name: str, value: object) -> Any:
         raise InvalidArgument(f"{name}: {error}", hint=EXPECTED.get(name)) from error
     check = _RANGES.get(name)
     if check is not None and converted is not None and not check(converted):
-        raise InvalidArgument(f"{name}={value!r} is out of range", hint=EXPECTED[name])
+        raise InvalidArgument(f"{name}={_shown(value)} is out of range", hint=EXPECTED[name])
     if name in _LATER and converted not in ({}, (), None):
         raise NotSupported(f"{name} is not supported yet", hint=_LATER[name])
     return converted
+
+
+def _shown(value: object) -> str:
+    """Returns the value for an error: its beginning, or what it is, without writing it out as a whole first."""
+    if isinstance(value, str):
+        return repr(value[:_SHOWN_CHARACTERS_MAX])
+    if isinstance(value, Sized):
+        return f"{type(value).__name__} of {len(value)}"
+    if isinstance(value, int) and abs(value) >= _SHOWN_INTEGER_MAX:
+        return f"{'-' if value < 0 else ''}2^{value.bit_length() - 1} or more"
+    return repr(value)[:_SHOWN_CHARACTERS_MAX]
 
 
 def _json_copy(value: object) -> object:
@@ -269,19 +284,20 @@ _RANGES: Final[dict[str, Any]] = {
     "llm_model": lambda value: 0 < len(value) <= 256 and _printable(value),
     "backend": lambda value: 0 < len(value) <= 64,
     "persona_name": lambda value: 0 < len(value) <= 128,
-    "essential_tools": lambda value: set(value) <= set(ESSENTIAL_TOOLS),
+    "essential_tools": lambda value: len(value) <= len(ESSENTIAL_TOOLS) and set(value) <= set(ESSENTIAL_TOOLS),
+    "additional_tools": lambda value: len(value) <= 64 and all(0 < len(name) <= 128 for name in value),
     "title": lambda value: len(value) <= 500,
     "metadata": lambda value: len(msgspec.json.encode(value)) <= 64 * 1024,
     "temperature": lambda value: 0 <= value <= 2,
     "top_p": lambda value: 0 < value <= 1,
     "max_tokens": lambda value: value >= 1,
-    "stop": lambda value: len(value) <= 16 and all(value),
+    "stop": lambda value: len(value) <= 16 and all(0 < len(text) <= 1000 for text in value),
     "thinking_budget_tokens": lambda value: value >= 1024,
     "custom_persona_text": lambda value: len(value.encode()) <= limits.DEFAULT_LIMITS.prompt_bytes_max,
     "max_steps": lambda value: 1 <= value <= 1000,
     "turn_timeout_s": lambda value: 0 < value <= 86_400,
     "tool_timeout_s": lambda value: 0 < value <= 86_400,
-    "fallbacks": lambda value: len(value) <= 8 and all(0 < entry.find(":") < len(entry) - 1 for entry in value),
+    "fallbacks": lambda value: len(value) <= 8 and all(0 < entry.find(":") < len(entry) - 1 < 320 for entry in value),
     "budget_usd": lambda value: 0 <= value <= 1_000_000,
     "turn_budget_usd": lambda value: 0 <= value <= 1_000_000,
     "budget_tokens": lambda value: 0 <= value <= 10**12,
@@ -293,12 +309,13 @@ EXPECTED: Final[dict[str, str]] = {
     "backend": "a backend name",
     "persona_name": "a persona name",
     "essential_tools": f"some of {', '.join(ESSENTIAL_TOOLS)}",
+    "additional_tools": "at most 64 names of toolsets",
     "title": "at most 500 characters",
     "metadata": f"a JSON object of at most 64 KiB and {limits.METADATA_DEPTH_MAX} levels",
     "temperature": "a number from 0 to 2",
     "top_p": "a number above 0, at most 1",
     "max_tokens": "a whole number, at least 1",
-    "stop": "at most 16 texts that are not empty",
+    "stop": "at most 16 texts of 1 to 1000 characters",
     "reasoning_effort": "none, minimal, low, medium or high",
     "thinking_budget_tokens": "a whole number, at least 1024",
     "custom_persona_text": "at most 256 KiB of text",
@@ -307,7 +324,7 @@ EXPECTED: Final[dict[str, str]] = {
     "tool_timeout_s": "seconds, above 0, at most 86400",
     "overlap": ", ".join(get_args(Overlap)),
     "recovery": "resume or close",
-    "fallbacks": "at most 8 entries of the form backend:model",
+    "fallbacks": "at most 8 entries of the form backend:model, of at most 320 characters",
     "budget_usd": "US dollars, from 0 to 1000000",
     "turn_budget_usd": "US dollars, from 0 to 1000000",
     "budget_tokens": "a whole number of tokens, from 0 to 10^12",

@@ -34,6 +34,15 @@ PATTERN_CHARACTERS_MAX: Final = 1000
 METADATA_DEPTH_MAX: Final = 64
 """Lists and objects within each other in a session's metadata: who reads or writes it may go down one call for each."""
 
+JSON_DEPTH_MAX: Final = 128
+"""Lists and objects within each other in anything that comes as JSON: decoding goes down one call for each."""
+
+JSON_NUMBER_CHARACTERS_MAX: Final = 128
+"""A number in anything that comes as JSON: making a number of digits takes the square of their count."""
+
+LOG_LINE_CHARACTERS_MAX: Final = 8 * 1024
+"""A message, or a traceback, in the server's log; longer ones are cut."""
+
 RANDOM_COUNT_MAX: Final = 1000
 """Random values, or dice, of one call."""
 
@@ -104,9 +113,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How long closing waits for running turns before it leaves them to recovery."""
 
     request_body_bytes_max: int = 32 * 1024 * 1024
-    """Body of one HTTP request. Attachments come in base64, a third larger than they are."""
+    """Body of one HTTP request that may carry attachments. They come in base64, a third larger than they are."""
+    text_body_bytes_max: int = 4 * 1024 * 1024
+    """Body of one HTTP request that carries a text or a tool call's arguments, and no files: escaped, a text is up to three times as long."""
+    json_body_bytes_max: int = 1024 * 1024
+    """Body of any other HTTP request in JSON."""
+    json_values_max: int = 50_000
+    """List elements and object members in one HTTP request, or in one record of a bundle; counted before they are decoded."""
     request_bodies_bytes_max: int = 512 * 1024 * 1024
     """Bodies of all HTTP requests that are being read or answered."""
+    request_bodies_per_user_bytes_max: int = 64 * 1024 * 1024
+    """Bodies of one user's HTTP requests that are being read or answered. A single one may be larger."""
     import_bytes_max: int = 256 * 1024 * 1024
     """A bundle that comes over HTTP, packed."""
     request_headers_bytes_max: int = 32 * 1024
@@ -121,6 +138,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How long a client may leave what was sent to it unread."""
     connections_max: int = 10_000
     """Open HTTP connections of all users."""
+    connections_per_address_max: int = 1_000
+    """Open HTTP connections of one address; of this machine, and of trusted proxies, any number."""
     streams_max: int = 5_000
     """Open streams of all users."""
     streams_per_user_max: int = 200
@@ -129,6 +148,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """HTTP requests of one user."""
     failed_logins_per_minute_max: int = 60
     """Credentials from one address that are not accepted; then no new one is looked at for a while."""
+    log_waiting_bytes_max: int = 4 * 1024 * 1024
+    """What the server's log may hold for a reader that does not read; more is dropped, and counted."""
     messages_per_minute_max: int = 600
     """Messages that one user sends over HTTP."""
 

@@ -5,11 +5,11 @@ Rule: what is accepted here can be stored, searched, and rendered for every prov
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from greenroom.errors import InvalidArgument, LimitExceeded
 from greenroom.events import MessageAccepted
@@ -119,7 +119,7 @@ def _file(attachment: AttachmentInput, limits: Limits) -> FilePart:
         attachment = _from_mapping(attachment)
     if len(attachment.data) > limits.attachment_bytes_max:
         raise LimitExceeded(
-            f"the attachment {attachment.name!r} has {len(attachment.data)} bytes; at most {limits.attachment_bytes_max} are taken"
+            f"the attachment {_shown(attachment.name)} has {len(attachment.data)} bytes; at most {limits.attachment_bytes_max} are taken"
         )
     if not _MEDIA_TYPE.fullmatch(attachment.media_type):
         raise InvalidArgument(
@@ -127,7 +127,7 @@ def _file(attachment: AttachmentInput, limits: Limits) -> FilePart:
             hint="write type/subtype, for example image/png",
         )
     if not attachment.data:
-        raise InvalidArgument(f"the attachment {attachment.name!r} is empty")
+        raise InvalidArgument(f"the attachment {_shown(attachment.name)} is empty")
     return attachment
 
 
@@ -137,13 +137,20 @@ def _from_mapping(attachment: object) -> FilePart:
     data, name = attachment.get("data"), attachment.get("name", "")
     if isinstance(data, str):
         try:
-            data = base64.b64decode(data, validate=True)
-        except binascii.Error as error:
-            raise InvalidArgument(f"the data of attachment {name!r} is not base64: {error}") from error
+            data = msgspec.convert(data, bytes)
+        except msgspec.ValidationError as error:
+            raise InvalidArgument(
+                f"the data of attachment {_shown(name)} is not base64",
+                hint="padded, of the standard alphabet, without line ends",
+            ) from error
     media_type = attachment.get("media_type") or _MEDIA_TYPES.get(str(name).rpartition(".")[2].lower())
     if not isinstance(data, bytes) or not isinstance(name, str) or not isinstance(media_type, str):
         raise InvalidArgument(
-            f"attachment {name!r} is not complete",
+            f"attachment {_shown(name)} is not complete",
             hint="give data (bytes or base64) and media_type, for example image/png",
         )
     return FilePart(media_type=media_type, data=data, name=name)
+
+
+def _shown(name: object) -> str:
+    return repr(str(name)[:80])

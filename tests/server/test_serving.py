@@ -6,15 +6,22 @@ import asyncio
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import uvicorn
 
-from greenroom.server.logs import JsonLines, Lines, Redaction, log_to
+from contract.stage import becomes
+from greenroom.limits import LOG_LINE_CHARACTERS_MAX, Limits
+from greenroom.server.connection import bounded
+from greenroom.server.logs import JsonLines, Lines, LogWriter, Redaction, log_to
 from greenroom.settings import load_settings
 from server.process import TOKEN, free_port, running
 
@@ -219,9 +226,10 @@ def test_secrets_are_not_written(text: str) -> None:
 
 @pytest.fixture
 def _log_as_it_was() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("greenroom", "uvicorn", "greenroom.access")]
+    loggers = [logging.getLogger(name) for name in ("", "greenroom", "uvicorn", "greenroom.access")]
     before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     yield
+    logging.captureWarnings(False)
     for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
         logger.handlers[:], logger.level, logger.propagate = handlers, level, propagate
 
@@ -229,13 +237,14 @@ def _log_as_it_was() -> Iterator[None]:
 @pytest.mark.usefixtures("_log_as_it_was")
 def test_a_machine_gets_json_and_no_secrets(home: Path) -> None:
     stream = io.StringIO()
-    log_to(stream, load_settings(file={"home": str(home)}, environment={}), "the-token-of-this-server")
+    log = log_to(stream, load_settings(file={"home": str(home)}, environment={}), "the-token-of-this-server")
     try:
         {}["the-token-of-this-server"]
     except KeyError:
         logging.getLogger("greenroom.server").exception("failed", extra={"request_id": "r1", "session_id": "s1"})
     logging.getLogger("greenroom.access").info("GET / 200", extra={"status": 200, "took_ms": 1.5, "turn_id": "t1"})
     logging.getLogger("greenroom").info("not at this level")
+    log.flush()
     first, second = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert (first["level"], first["request_id"], first["session_id"]) == ("error", "r1", "s1")
     assert "KeyError: '***'" in first["traceback"]
@@ -246,3 +255,154 @@ def test_a_person_gets_a_line() -> None:
     record = logging.makeLogRecord({"msg": "GET / %d", "args": (200,), "levelname": "INFO", "took_ms": 2.5})
     assert Lines(Redaction([]), with_tracebacks=False).format(record) == "greenroom: INFO: GET / 200 in 2.5 ms"
     assert json.loads(JsonLines(Redaction([])).format(record))["took_ms"] == 2.5
+
+
+async def test_connections_of_one_address_are_bounded() -> None:
+    """S17: no connection limit per address. Here every client has one address, which is no proxy."""
+    loop = asyncio.get_running_loop()
+    limits = Limits(connections_per_address_max=2)
+    kind = bounded(limits, is_exempt=lambda address: address == "proxy")
+    config = uvicorn.Config(app=None, http=kind, log_config=None)  # type: ignore[arg-type]
+    state = uvicorn.server.ServerState()
+    config.load()
+    server = await loop.create_server(lambda: kind(config=config, server_state=state, app_state={}), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        head, body = await exchange(port, b"")
+        assert b" 503 " in head
+        assert b"retry-after" in head
+        assert json.loads(body)["error"]["code"] == "too_many_connections"
+        opened.pop()[1].close()
+        await becomes(lambda: kind.by_address["127.0.0.1"] == 1)
+        _, another = await asyncio.open_connection("127.0.0.1", port)
+        await becomes(lambda: kind.by_address["127.0.0.1"] == 2)
+        assert len(state.connections) == 2, "what was closed counts no more"
+        for writer in (another, opened[0][1]):
+            writer.close()
+    finally:
+        server.close()
+        await server.wait_closed()
+    await becomes(lambda: not kind.by_address)
+
+
+@pytest.fixture
+def full_pipe() -> Iterator[tuple[int, int]]:
+    """A pipe that nobody reads, into which nothing fits any more: reading end, writing end."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while os.write(writing, b"x" * 65536):
+            pass
+    with suppress(BlockingIOError):
+        while os.write(writing, b"x"):
+            pass
+    os.set_blocking(writing, True)
+    yield reading, writing
+    for descriptor in (reading, writing):
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="fills a pipe of POSIX")
+async def test_a_server_whose_output_nobody_reads_answers(home: Path, full_pipe: tuple[int, int]) -> None:
+    """S18: after 64 KiB of access log that nobody read, the event loop stood in a write, and every request with it.
+
+    Standard error and standard output are full from the beginning, for real. What does not fit is dropped, counted, and told when
+    somebody reads again; and the server ends when it is told to.
+    """
+    reading, writing = full_pipe
+    port = free_port()
+    home.mkdir(exist_ok=True)
+    config = home / "greenroom.toml"
+    config.write_text(f'port = {port}\ntoken = "{TOKEN}"\n[limits]\nlog_waiting_bytes_max = 4000\n', encoding="utf-8")
+    command = [sys.executable, "-m", "greenroom", "serve", "--home", str(home / "data")]
+    environment = {**os.environ, "GREENROOM_CONFIG": str(config)}
+    server = await asyncio.create_subprocess_exec(*command, env=environment, stdout=writing, stderr=writing)
+    try:
+        while True:  # nothing tells that it listens: its output is full
+            with suppress(ConnectionError):
+                head, _ = await exchange(port, closing("GET /healthz HTTP/1.1"))
+                break
+            assert server.returncode is None
+            await asyncio.sleep(0.05)  # real time: another process starts
+        assert b" 200 " in head
+        for path in ("/v1/sessions", "/nothing-here", f"/{'x' * 3000}") * 10:
+            head, _ = await exchange(port, closing(f"GET {path} HTTP/1.1"))
+            assert head.startswith(b"HTTP/1.1 ")
+        await exchange(port, b"HELLO\r\n\r\n")  # uvicorn warns
+        head, body = await exchange(port, closing("GET /metrics HTTP/1.1"))
+        dropped = [line for line in body.decode().splitlines() if line.startswith("greenroom_log_lines_dropped_total")]
+        assert float(dropped[0].split()[1]) > 0
+        os.set_blocking(reading, False)
+        written = b""
+        while b"lines of the log were dropped" not in written:
+            with suppress(BlockingIOError):
+                written += os.read(reading, 65536).lstrip(b"x")
+            await asyncio.sleep(0.01)  # real time: another process writes
+        assert max(map(len, written.splitlines())) < 2000, "the path of a request is cut"
+    finally:
+        server.terminate()
+        assert await asyncio.wait_for(server.wait(), 30) == 0
+
+
+class _Stuck(io.StringIO):
+    """A stream whose first write waits until it may continue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_continue = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.may_continue.wait(60)
+        return super().write(text)
+
+
+def test_what_does_not_fit_is_dropped_counted_and_told() -> None:
+    """S18: the writer of lines never waits, whatever the stream does."""
+    stream = _Stuck()
+    writer = LogWriter(stream, waiting_bytes_max=100, told=lambda count: f"{count} dropped")
+    for number in range(50):
+        writer.put(f"line {number:2}")
+    assert writer.dropped == 50 - 100 // 8
+    stream.may_continue.set()
+    assert writer.flush(30)
+    assert writer.flush(30)  # the line that tells was put while the first was written
+    lines = stream.getvalue().splitlines()
+    assert lines[:2] == ["line  0", "line  1"]
+    assert f"{writer.dropped} dropped" in lines
+    writer.put("later")
+    assert writer.flush(30)
+    assert stream.getvalue().endswith("later\n")
+    stream.close()
+    writer.put("to nobody")
+    assert writer.flush(30)
+    assert writer.dropped == 50 - 100 // 8 + 1, "a stream that was closed ends neither the thread nor the program"
+    writer.close()
+
+
+@pytest.mark.usefixtures("_log_as_it_was")
+def test_lines_about_clients_without_a_login_are_few_and_short(home: Path) -> None:
+    """S17: a client without a login wrote as many lines as it liked, each as long as it liked."""
+    stream = io.StringIO()
+    log = log_to(stream, load_settings(file={"home": str(home)}, environment={}), None)
+    access, uvicorns = logging.getLogger("greenroom.access"), logging.getLogger("uvicorn.error")
+    for _ in range(1000):
+        access.info("GET /%s 401", "x" * 100_000)
+        uvicorns.warning("Invalid HTTP request received.")
+    access.info("GET / 200", extra={"user_id": "ada"})
+    logging.getLogger("greenroom").warning("a warning of ours")
+    logging.getLogger("some.library").warning("a warning of a library")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)  # as `log_to` has it; pytest has put its own way of warning in its place
+        warnings.warn("a warning of Python", stacklevel=1)
+    log.flush()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    messages = [line["message"] for line in lines]
+    assert max(map(len, messages)) <= LOG_LINE_CHARACTERS_MAX + 1
+    assert len([line for line in messages if " 401" in line or line.startswith(("GET /x", "Invalid"))]) < 700
+    assert any("lines about clients without a login were left out" in message for message in messages)
+    assert messages[-4:-1] == ["GET / 200", "a warning of ours", "a warning of a library"]
+    assert "a warning of Python" in messages[-1]
+    assert log.dropped > 1000

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,9 @@ from greenroom.logs.paging import Position, check_limit, decode_cursor, encode_c
 from greenroom.logs.ranking import RANKED_MAX, best
 from greenroom.logs.spending import Account, spending
 from greenroom.logs.words import Query, matches, parse_query, snippet, words_of
+
+_AT_ONCE_CHARS_MAX: Final = 4096
+"""Text whose words are found on the event loop; more is done in a thread."""
 
 
 class _Row(NamedTuple):
@@ -211,13 +214,16 @@ class _MemoryLog:
             prepare, session_id, events, expected_seq=expected_seq, epoch=epoch, at_ms=at_ms, key=key, index=index
         )
         ready = partial(_ready, made, self._desk.limits.search_text_chars_max)
-        return self._made(*(await asyncio.to_thread(ready) if len(events) > AT_ONCE_EVENTS_MAX else ready()))
+        is_long = len(events) > AT_ONCE_EVENTS_MAX or _has_long_text(index)
+        return self._made(*(await asyncio.to_thread(ready) if is_long else ready()))
 
     async def append_all(self, appends: Sequence[PendingAppend]) -> Sequence[Sequence[Record] | Exception]:
         outcomes: list[Sequence[Record] | Exception] = []
         for append in appends:
             try:
-                outcomes.append(self._made(*_ready(partial(prepared, append), self._desk.limits.search_text_chars_max)))
+                ready = partial(_ready, partial(prepared, append), self._desk.limits.search_text_chars_max)
+                is_long = _has_long_text(append.index)
+                outcomes.append(self._made(*(await asyncio.to_thread(ready) if is_long else ready())))
             except GreenroomError as error:
                 outcomes.append(error)
         return outcomes
@@ -257,6 +263,11 @@ class _MemoryLog:
         shelf = self._desk.write()
         shelf.inbox.pop(session_id, None)
         return shelf.logs.pop(session_id, None) is not None
+
+
+def _has_long_text(update: IndexUpdate | None) -> bool:
+    """Returns whether finding the words of an update takes so long that the event loop should not wait for it."""
+    return update is not None and sum(len(text.text) for text in update.texts) > _AT_ONCE_CHARS_MAX
 
 
 def _ready(make: Callable[[], Write], chars_max: int) -> tuple[Write, Sequence[_NewText]]:

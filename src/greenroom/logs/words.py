@@ -25,6 +25,11 @@ _UNSPACED: Final = (
 )
 _WORD: Final = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 _RUN: Final = re.compile(rf"[{_UNSPACED}]+|[^\W_{_UNSPACED}]+")
+_SPACED: Final = re.compile(rf"[^\W_{_UNSPACED}]")
+_JAMO_FIRST: Final = "\u1160"
+_JAMO_LAST: Final = "\u11ff"
+"""Vowels and finals of Hangul that make one syllable with what is before them. No other letters combine."""
+_PIECE_CHARS: Final = 4096
 _KANA_MARKS: Final = "\u3099\u309a"
 """Voicing marks: unlike an accent they make another letter."""
 
@@ -53,15 +58,51 @@ class Query(msgspec.Struct, frozen=True):
 
 def fold(text: str) -> str:
     """Returns the text without case, accents and variants of form (full width, ligatures)."""
-    if text.isascii():
-        return text.lower()
-    plain = _marks().sub("", unicodedata.normalize("NFKD", text.casefold()))
-    return unicodedata.normalize("NFC", plain).casefold()
+    return "".join(_folded_pieces(text))
 
 
 def words_of(text: str) -> list[str]:
     """Returns the words of a text, folded, in their order."""
-    return _WORD.findall(fold(text))
+    words: list[str] = []
+    unfinished = ""
+    for piece in _folded_pieces(text):
+        found = _WORD.findall(unfinished + piece)
+        # A word at the end may continue in the next piece; a character of an unspaced script is a word by itself.
+        unfinished = found.pop() if found and _SPACED.fullmatch(piece[-1:]) else ""
+        words += found
+    return [*words, unfinished] if unfinished else words
+
+
+def _folded_pieces(text: str) -> Iterator[str]:
+    """Yields the folded text in pieces: each is one call into the interpreter, during which no other thread runs.
+
+    One character may become eighteen, so the pieces are counted before that.
+    """
+    start = 0
+    while start < len(text):
+        end = start + _PIECE_CHARS
+        while end < len(text) and not _may_begin(text[end]):
+            end += 1
+        yield _folded(text[start:end])
+        start = end
+
+
+def _folded(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    # Marks go first as well: normalizing sorts a run of them, in the square of its length.
+    marks = _marks()
+    plain = marks.sub("", unicodedata.normalize("NFKD", marks.sub("", text.casefold())))
+    return unicodedata.normalize("NFC", plain).casefold()
+
+
+def _may_begin(character: str) -> bool:
+    """Returns whether a text can be cut before the character and folds to the same: nothing there combines with what is before."""
+    if character.isascii():
+        return True
+    first = unicodedata.normalize("NFKD", character.casefold())[:1]
+    is_mark = unicodedata.combining(first) or _marks().match(first)
+    return not is_mark and not _JAMO_FIRST <= first <= _JAMO_LAST
 
 
 def parse_query(text: str, *, words_max: int, is_open: bool = True) -> Query:

@@ -32,7 +32,7 @@ from greenroom.protocols.requests import (
     is_changed,
     kept_id,
     known_again,
-    known_message,
+    known_messages,
 )
 
 
@@ -184,16 +184,17 @@ def run_request(run: RunAgentInput, state: SessionState | None) -> Request:
             "messages: there is no new message to answer", hint="the last message has to be a person's"
         )
     new: list[tuple[int, InputMessage]] = []
+    kept = known_messages(state) if state is not None else {}
     for number, message in reversed(spoken):
-        known = known_message(state, kept_id(message.id)) if state is not None else None
+        known = kept.get(kept_id(message.id))
         if message.role != "user" or known is not None:
             if not new and known is not None and state is not None:
                 if known_turn_id is not None:
                     return Follow(turn_id=known_turn_id)
                 return known_again(state, known, _last(spoken, known))
             break
-        new.insert(0, (number, message))
-    said = _joined([_said(message, number) for number, message in new])
+        new.append((number, message))
+    said = _joined([_said(message, number) for number, message in reversed(new)])
     if state is not None and known_turn_id is not None:
         return followed(state, known_turn_id, said)
     return Send(said=said)

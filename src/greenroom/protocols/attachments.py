@@ -7,11 +7,17 @@ Rule: what comes out is what `AgentManager.send` takes; sizes and media types it
 
 from __future__ import annotations
 
-import base64
-from typing import Any
-from urllib.parse import unquote_to_bytes
+import binascii
+import re
+from typing import Any, Final
+
+import msgspec
 
 from greenroom.errors import InvalidArgument
+
+_HEAD_CHARACTERS_MAX: Final = 1024
+"""How far the comma of a data URL is looked for: media types and their parameters are short."""
+_NOT_QUOTED: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 def attachment(data: str, media_type: str, name: str, *, where: str = "") -> dict[str, Any]:
@@ -26,7 +32,7 @@ def attachment(data: str, media_type: str, name: str, *, where: str = "") -> dic
     Raises:
         InvalidArgument: neither base64 nor a data URL.
     """
-    what = where or f"attachment {name!r}"
+    what = where or f"attachment {name[:80]!r}"
     if data[:5].lower() == "data:":
         found_type, content = _data_url(data, what)
         media_type = media_type or found_type
@@ -40,16 +46,29 @@ def attachment(data: str, media_type: str, name: str, *, where: str = "") -> dic
 
 
 def _data_url(url: str, what: str) -> tuple[str, bytes]:
-    head, comma, data = url[5:].partition(",")
-    if not comma:
+    comma = url.find(",", 5, _HEAD_CHARACTERS_MAX)
+    if comma < 0:
         raise InvalidArgument(f"{what}: not a data URL", hint="data:image/png;base64,...")
-    parts = [part.strip() for part in head.split(";")]
-    content = _base64(data, what) if "base64" in parts[1:] else unquote_to_bytes(data)
+    parts = [part.strip() for part in url[5:comma].split(";")]
+    data = url[comma + 1 :]
+    content = _base64(data, what) if "base64" in parts[1:] else _unquoted(data, what)
     return parts[0] or "text/plain", content
+
+
+def _unquoted(text: str, what: str) -> bytes:
+    if _NOT_QUOTED.search(text):
+        raise InvalidArgument(
+            f"{what}: a % that no two hexadecimal digits follow", hint="write %25 for the sign itself"
+        )
+    # The standard library makes an object of every %: of a few megabytes, it stops the loop for seconds. Quoted-printable is the
+    # same with another sign, and is decoded in one go.
+    return binascii.a2b_qp(text.encode().replace(b"=", b"=3D").replace(b"%", b"="))
 
 
 def _base64(text: str, what: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise InvalidArgument(f"{what}: not base64: {error}") from error
+        return msgspec.convert(text, bytes)  # four times as fast as the standard library's, and the loop waits for it
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(
+            f"{what}: not base64", hint="send the file's bytes in base64, padded, without line ends"
+        ) from error

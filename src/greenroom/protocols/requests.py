@@ -9,7 +9,6 @@ Rule: decided here, done by the server. The same request decides to the same tur
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
@@ -100,14 +99,17 @@ def kept_id(text: str) -> str:
     return text if _ID.fullmatch(text) else "x-" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
 
+def known_messages(state: SessionState) -> Mapping[str, Known]:
+    """Returns the person's messages that the session has, by their ids."""
+    found = [Known(turn_id=accepted.message.turn_id, accepted=accepted) for accepted in reversed(state.queue)]
+    for turn in reversed(state.turns):
+        found.extend(Known(turn_id=turn.turn_id, accepted=accepted) for accepted in reversed(tuple(turn.all_accepted)))
+    return {known.message_id: known for known in found}  # of two with one id, the first in the session counts
+
+
 def known_message(state: SessionState, message_id: str) -> Known | None:
     """Returns the person's message of that id, if the session has it."""
-    answered = (
-        Known(turn_id=turn.turn_id, accepted=accepted) for turn in state.turns for accepted in turn.all_accepted
-    )
-    waiting = (Known(turn_id=accepted.message.turn_id, accepted=accepted) for accepted in state.queue)
-    found = (known for known in itertools.chain(answered, waiting) if known.message_id == message_id)
-    return next(found, None)
+    return known_messages(state).get(message_id)
 
 
 def known_again(state: SessionState, known: Known, said: Said) -> Request:
@@ -140,7 +142,7 @@ def answered_again(state: SessionState, turn_id: str) -> Request:
             if turn.ended is None:
                 return Follow(turn_id=turn_id)
             return Send(said=_as_they_were([accepted.message for accepted in turn.all_accepted]), rewind_to=turn_id)
-    raise InvalidArgument(f"there is no turn {turn_id!r}", hint="fetch the messages of the session")
+    raise InvalidArgument(f"there is no turn {turn_id[:130]!r}", hint="fetch the messages of the session")
 
 
 def followed(state: SessionState, turn_id: str, said: Said) -> Follow:

@@ -22,7 +22,7 @@ from greenroom.server.answers import Answer, Empty, Json
 from greenroom.server.bodies import Cancelled
 from greenroom.server.call import Call
 from greenroom.server.message_routes import turn_headers
-from greenroom.server.operation import STREAM, Operation
+from greenroom.server.operation import STREAM, WITH_FILES, Operation
 from greenroom.server.refusal import Refusal
 
 _TAG: Final = "ag-ui"
@@ -166,7 +166,7 @@ def _dialect(body: RunAgentInput) -> Dialect:
 
 OPERATIONS: Final = (
     Operation(
-        method="POST", path="/agui", handle=run, tag=_TAG, is_turn=True, body=RunAgentInput,
+        method="POST", path="/agui", handle=run, tag=_TAG, is_turn=True, bytes_limit=WITH_FILES, body=RunAgentInput,
         summary="Run an agent (AG-UI); the same runId again goes on with the run", answers={200: STREAM},
     ),
     Operation(
@@ -178,11 +178,13 @@ OPERATIONS: Final = (
         answers={200: dict[str, Any]},
     ),
     Operation(
-        method="POST", path="/copilotkit/agent/{agent_id}/run", handle=agent_run, tag=_TAG, is_turn=True, body=RunAgentInput,
+        method="POST", path="/copilotkit/agent/{agent_id}/run", handle=agent_run, tag=_TAG, is_turn=True,
+        body=RunAgentInput, bytes_limit=WITH_FILES,
         summary="Run an agent, for CopilotKit", answers={200: STREAM},
     ),
     Operation(
         method="POST", path="/copilotkit/agent/{agent_id}/connect", handle=agent_connect, tag=_TAG, body=RunAgentInput,
+        bytes_limit=WITH_FILES,
         summary="Join a thread, for CopilotKit", answers={200: STREAM, 204: None},
     ),
     Operation(

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
 from urllib.parse import quote
@@ -39,6 +39,7 @@ access_logger: Final = logging.getLogger("greenroom.access")
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_LOGGED_PATH_CHARACTERS_MAX: Final = 200
 _ALWAYS: Final = {"x-content-type-options": "nosniff"}
 
 
@@ -48,13 +49,16 @@ class App:
     Args:
         manager: whose sessions are served; opened at the start, closed at the end.
         access: who may do what.
+        dropped_log_lines: returns how many lines of the log were not written.
     """
 
-    def __init__(self, manager: AgentManager, access: Access) -> None:
+    def __init__(
+        self, manager: AgentManager, access: Access, *, dropped_log_lines: Callable[[], int] = lambda: 0
+    ) -> None:
         self._manager = manager
         self._access = access
         self._gate = Gate(manager.settings)
-        self.place = Place(manager)
+        self.place = Place(manager, dropped_log_lines=dropped_log_lines)
         rows = operations()
         self._routes = _routes(rows)
         self.place.document = document(rows, __version__)
@@ -157,7 +161,8 @@ class App:
         self._gate.check_media_type(operation, headers)
         with ExitStack() as holding:
             has_body = scope["method"] not in {"GET", "HEAD"}
-            raw = await self._gate.body(operation, headers, receive, holding) if has_body else b""
+            whose = sessions.user_id or f"@{address_of(scope)}"
+            raw = await self._gate.body(operation, headers, receive, whose=whose, holding=holding) if has_body else b""
             call = Call(
                 place=self.place,
                 access=self._access,
@@ -209,11 +214,11 @@ class App:
             is_stream=isinstance(answer, Stream),
         )
         if access_logger.isEnabledFor(logging.INFO):
-            where = quote(scope["path"], safe="/-._~")
+            where = quote(scope["path"][:_LOGGED_PATH_CHARACTERS_MAX], safe="/-._~")
             if "x-turn-id" in answer.headers:
                 told = {**told, "turn_id": answer.headers["x-turn-id"]}
             extra = {**told, "status": answer.status, "took_ms": round(took_s * 1000, 1)}
-            access_logger.info("%s %s %d", scope["method"], where, answer.status, extra=extra)
+            access_logger.info("%s %s %d", scope["method"][:20], where, answer.status, extra=extra)
 
 
 def _routes(rows: Sequence[Operation]) -> list[tuple[Route, dict[str, Operation]]]:

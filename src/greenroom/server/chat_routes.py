@@ -20,7 +20,7 @@ from greenroom.server.agui_routes import decide
 from greenroom.server.answers import Answer, Empty, Json
 from greenroom.server.bodies import Cancelled
 from greenroom.server.call import Call
-from greenroom.server.operation import STREAM, Operation
+from greenroom.server.operation import STREAM, WITH_FILES, Operation
 
 _TAG: Final = "ai-sdk"
 _END: Final = f"data: {DONE}\n\n".encode()
@@ -103,7 +103,7 @@ def _active(state: SessionState) -> str | None:
 
 OPERATIONS: Final = (
     Operation(
-        method="POST", path="/api/chat", handle=chat, tag=_TAG, body=ChatInput, is_turn=True,
+        method="POST", path="/api/chat", handle=chat, tag=_TAG, body=ChatInput, is_turn=True, bytes_limit=WITH_FILES,
         summary="Answer a chat's last message (AI SDK)", answers={200: STREAM},
     ),
     Operation(

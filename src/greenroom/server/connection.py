@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -27,9 +29,16 @@ _CLOSES: Final = b"content-type: application/json\r\nconnection: close\r\n"
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """A connection with limits; `limits` is set on a subclass that belongs to one server."""
+    """A connection with limits.
+
+    Attributes:
+        limits, by_address, is_exempt: set on a subclass that belongs to one server: its bounds, how many connections each address
+            has, and which addresses may have any number.
+    """
 
     limits: Limits
+    by_address: Counter[str]
+    is_exempt: Callable[[str], bool]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes the connection, unless there are too many."""
@@ -42,15 +51,28 @@ class BoundedConnection(HttpToolsProtocol):
         self._unread_timer: asyncio.TimerHandle | None = None
         self._set_timer()
         transport.set_write_buffer_limits(high=PIECE_BYTES)
+        self._address = _address_of(transport)
+        self.by_address[self._address] += 1
         if len(self.connections) > self.limits.connections_max:
             self._refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE, "too_many_connections", "the server has no room for another connection"
+            )
+        elif self.by_address[self._address] > self.limits.connections_per_address_max and not type(self).is_exempt(
+            self._address
+        ):
+            self._refuse(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "too_many_connections",
+                f"{self.limits.connections_per_address_max} connections of this address are open already",
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Lets go of it."""
         self._stop_timer()
         self._stop_unread_timer()
+        self.by_address[self._address] -= 1
+        if not self.by_address[self._address]:
+            del self.by_address[self._address]
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -185,6 +207,17 @@ class BoundedConnection(HttpToolsProtocol):
         self._timer = self.loop.call_later(_LINGER_S, self.transport.close)
 
 
-def bounded(limits: Limits) -> Any:
-    """Returns the class of the connections of a server with these limits."""
-    return type("Connection", (BoundedConnection,), {"limits": limits})
+def bounded(limits: Limits, *, is_exempt: Callable[[str], bool]) -> Any:
+    """Returns the class of the connections of a server.
+
+    Args:
+        limits: of the server.
+        is_exempt: tells of an address whether many clients come from it: a proxy.
+    """
+    members = {"limits": limits, "by_address": Counter(), "is_exempt": staticmethod(is_exempt)}
+    return type("Connection", (BoundedConnection,), members)
+
+
+def _address_of(transport: asyncio.Transport) -> str:
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) and peer else ""  # a Unix socket has none

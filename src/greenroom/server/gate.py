@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Final
 from urllib.parse import urlsplit
 
+from greenroom.errors import LimitExceeded
+from greenroom.json_scan import JsonScan
 from greenroom.server.access import Principal
 from greenroom.server.answers import Receive, Scope
 from greenroom.server.operation import Operation
@@ -36,7 +39,7 @@ class Gate:
 
     def __init__(self, settings: Settings) -> None:
         self._limits = settings.limits
-        self._held_bytes = 0
+        self._held: Counter[str] = Counter()
         self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.server.origins)
         named = {host.lower() for host in settings.server.hosts}
         own = settings.host.lower()
@@ -145,13 +148,20 @@ class Gate:
             raise Refusal(415, "unsupported_encoding", f"the body is packed ({coding[:40]!r})", hint="send it as it is")
 
     async def body(
-        self, operation: Operation, headers: Mapping[str, str], receive: Receive, holding: ExitStack
+        self, operation: Operation, headers: Mapping[str, str], receive: Receive, *, whose: str, holding: ExitStack
     ) -> bytes:
         """Returns the whole body, which counts among those in memory until `holding` is left.
 
+        Args:
+            operation: what is asked.
+            headers: of the request.
+            receive: of ASGI.
+            whose: the user, or the address of a client that is not known.
+            holding: left when the request is answered.
+
         Raises:
-            Refusal: 413 when it is too large, 408 when it takes too long, 400 when the client leaves, 503 when there are too
-                many bodies in memory.
+            Refusal: 413 when it is too large, or is JSON of too many or too deep values, which is known before it is decoded; 408 when it takes too long, 400 when the client leaves, 429 when
+                too many bodies of the same client are in memory, 503 when of all together.
         """
         bytes_max = self._bytes_max(operation)
         length = headers.get("content-length", "0")
@@ -159,6 +169,7 @@ class Gate:
             raise _too_large(bytes_max)
         parts: list[bytes] = []
         size = 0
+        scan = None if operation.raw_body else JsonScan("the body", values_max=self._limits.json_values_max)
         try:
             async with asyncio.timeout(self._limits.request_read_s_max):
                 while True:
@@ -166,10 +177,12 @@ class Gate:
                     if message["type"] == "http.disconnect":
                         raise Refusal(400, "client_left", "the client left in the middle of its request")
                     parts.append(message.get("body", b""))
+                    self._hold(whose, len(parts[-1]), size, holding)
                     size += len(parts[-1])
-                    self._hold(len(parts[-1]), holding)
                     if size > bytes_max:
                         raise _too_large(bytes_max)
+                    if scan is not None:
+                        _count(scan, parts[-1])
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError as error:
@@ -177,21 +190,31 @@ class Gate:
                 408, "request_timeout", "the request took too long to arrive", headers={"connection": "close"}
             ) from error
 
-    def _hold(self, size: int, holding: ExitStack) -> None:
-        if self._held_bytes + size > self._limits.request_bodies_bytes_max:
-            retry = {"retry-after": str(RETRY_AFTER_S), "connection": "close"}
+    def _hold(self, whose: str, size: int, held_by_this: int, holding: ExitStack) -> None:
+        """Counts a piece of a body. A single body may always be as large as its route takes; further ones share what is one client's."""
+        retry = {"retry-after": str(RETRY_AFTER_S), "connection": "close"}
+        theirs = self._held[whose]
+        if theirs > held_by_this and theirs + size > self._limits.request_bodies_per_user_bytes_max:
+            raise Refusal(
+                429,
+                "too_many_bodies",
+                f"{theirs} bytes of your requests are on their way already",
+                hint="let those finish first",
+                headers=retry,
+            )
+        if self._held.total() + size > self._limits.request_bodies_bytes_max:
             raise Refusal(503, "too_many_bodies", "the server has no room for another request", headers=retry)
-        self._held_bytes += size
-        holding.callback(self._let_go, size)
+        self._held[whose] += size
+        holding.callback(self._let_go, whose, size)
 
-    def _let_go(self, size: int) -> None:
-        self._held_bytes -= size
+    def _let_go(self, whose: str, size: int) -> None:
+        self._held[whose] -= size
+        if not self._held[whose]:
+            del self._held[whose]
 
     def _bytes_max(self, operation: Operation) -> int:
-        if operation.bytes_limit:
-            size: int = getattr(self._limits, operation.bytes_limit)
-            return size
-        return self._limits.request_body_bytes_max
+        size: int = getattr(self._limits, operation.bytes_limit)
+        return size
 
 
 def is_loopback(host: str) -> bool:
@@ -224,6 +247,14 @@ def _forbidden_origin(whose: str) -> Refusal:
         f"a page of {whose} may not call this server",
         hint="name its origin in `server.origins` of greenroom.toml",
     )
+
+
+def _count(scan: JsonScan, piece: bytes) -> None:
+    try:
+        scan.feed(piece)
+    except LimitExceeded as error:
+        # The rest of the body is not read: closing is what tells the client to stop sending it.
+        raise Refusal(413, error.code, error.message, hint=error.hint, headers={"connection": "close"}) from error
 
 
 def _too_large(bytes_max: int) -> Refusal:

@@ -15,7 +15,7 @@ from greenroom.runtime.exchange import Receipt
 from greenroom.server import bodies
 from greenroom.server.answers import Answer, Empty, Json
 from greenroom.server.call import Call
-from greenroom.server.operation import STREAM, Operation
+from greenroom.server.operation import STREAM, WITH_FILES, WITH_TEXT, Operation
 from greenroom.server.streaming import Batches
 
 _TAG: Final = "messages"
@@ -86,7 +86,7 @@ async def _again(first: object, rest: Batches) -> Batches:
 
 OPERATIONS: Final = (
     Operation(
-        method="POST", path="/v1/sessions/{session_id}/messages", handle=send, tag=_TAG, is_turn=True,
+        method="POST", path="/v1/sessions/{session_id}/messages", handle=send, tag=_TAG, is_turn=True, bytes_limit=WITH_FILES,
         summary="Send a message and follow its answer (AG-UI); `Prefer: respond-async` answers with a receipt",
         body=bodies.MessageBody, answers={200: STREAM, 202: bodies.ReceiptData},
     ),
@@ -104,7 +104,7 @@ OPERATIONS: Final = (
         summary="Stop the running turn; what was said so far is kept", answers={200: bodies.Cancelled},
     ),
     Operation(
-        method="POST", path="/v1/sessions/{session_id}/steer", handle=steer, tag=_TAG, is_turn=True,
+        method="POST", path="/v1/sessions/{session_id}/steer", handle=steer, tag=_TAG, is_turn=True, bytes_limit=WITH_TEXT,
         summary="Tell the running turn something at its next step", body=bodies.SteerBody, answers={202: bodies.ReceiptData},
     ),
 )  # fmt: skip

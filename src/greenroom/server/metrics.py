@@ -5,9 +5,10 @@ Rule: a label has few values: routes as they are declared, never paths, users or
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -20,6 +21,7 @@ class Metrics:
         open_streams: returns how many streams are open.
         open_sessions: returns how many sessions are in memory.
         running_turns: returns how many turns run.
+        dropped_log_lines: returns how many lines of the log were not written.
     """
 
     def __init__(
@@ -28,6 +30,7 @@ class Metrics:
         open_streams: Callable[[], float],
         open_sessions: Callable[[], float],
         running_turns: Callable[[], float],
+        dropped_log_lines: Callable[[], int],
     ) -> None:
         # A registry of its own: several servers may live in one process.
         self._registry = CollectorRegistry()
@@ -47,6 +50,7 @@ class Metrics:
             ("greenroom_running_turns", "Turns that run in this process.", running_turns),
         ):
             Gauge(name, text, registry=self._registry).set_function(value)
+        self._registry.register(_DroppedLines(dropped_log_lines))
 
     def note(self, method: str, route: str, status: int, took_s: float, *, is_stream: bool) -> None:
         """Counts an answered request."""
@@ -57,3 +61,15 @@ class Metrics:
     def exposition(self) -> tuple[bytes, str]:
         """Returns all counts as text, and its media type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_1_0_0
+
+
+class _DroppedLines:
+    """A count that somebody else keeps."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yields the count as it is now."""
+        text = "Lines of the log that were not written: nobody read them, or they were too many about unknown clients."
+        yield CounterMetricFamily("greenroom_log_lines_dropped", text, value=self._count())

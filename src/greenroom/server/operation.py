@@ -23,6 +23,10 @@ Handle = Callable[[Call], Awaitable[Answer]]
 
 STREAM: Final = "text/event-stream"
 BYTES: Final = "application/octet-stream"
+WITH_FILES: Final = "request_body_bytes_max"
+"""The bound of a body that may carry attachments."""
+WITH_TEXT: Final = "text_body_bytes_max"
+"""The bound of a body that carries a message, or arguments of a tool call."""
 _QUERY_FIELDS_MAX: Final = 50
 
 
@@ -40,7 +44,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         body: the type of the JSON body; `None` takes none.
         has_optional_body: the body may be left out.
         raw_body: the media types of a body that is not JSON.
-        bytes_limit: name of the limit that bounds the body; empty for that of all requests.
+        bytes_limit: name of the limit that bounds the body; by default that of a body that carries neither files nor long texts.
         query: the type of the parameters; `None` takes any and looks at none.
         answers: by status, the type of the JSON, or a media type, or `None` for no body.
         is_public: needs no user.
@@ -55,7 +59,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body: Any = None
     has_optional_body: bool = False
     raw_body: tuple[str, ...] = ()
-    bytes_limit: str = ""
+    bytes_limit: str = "json_body_bytes_max"
     query: type[msgspec.Struct] | None = NoQuery
     answers: Mapping[int, Any] = {}
     is_public: bool = False

@@ -6,7 +6,7 @@ Rule: nothing here gives away a session.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from greenroom.config import ESSENTIAL_TOOLS
@@ -41,7 +41,7 @@ class Place:
         is_ready: the store was opened.
     """
 
-    def __init__(self, manager: AgentManager) -> None:
+    def __init__(self, manager: AgentManager, *, dropped_log_lines: Callable[[], int]) -> None:
         self._manager = manager
         self.settings: Settings = manager.settings
         self.defaults = Defaults(self.settings)
@@ -55,6 +55,7 @@ class Place:
             open_streams=lambda: self.quotas.open_streams,
             open_sessions=lambda: len(manager.sessions),
             running_turns=lambda: manager.running_turns,
+            dropped_log_lines=dropped_log_lines,
         )
         self.is_draining = False
         self.is_ready = False

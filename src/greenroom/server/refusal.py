@@ -14,6 +14,9 @@ from greenroom.errors import BackendUnavailable, EventLogError, GreenroomError, 
 RETRY_AFTER_S: Final = 2
 """When a client may try again where nothing better is known."""
 
+_SHOWN_CHARACTERS_MAX: Final = 400
+"""Of a message, and of a hint: what was sent is quoted in them, and nobody needs it back as a whole."""
+
 _NO_SESSION: Final = "GET /v1/sessions lists the sessions that exist"
 
 
@@ -23,11 +26,11 @@ class Refusal(Exception):
     def __init__(
         self, status: int, code: str, message: str, *, hint: str | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(message)
+        super().__init__(code)
         self.status = status
         self.code = code
-        self.message = message
-        self.hint = hint
+        self.message = _cut(message)
+        self.hint = _cut(hint) if hint is not None else None
         self.headers = dict(headers or {})
 
     @property
@@ -50,3 +53,7 @@ def refusal_of(error: GreenroomError) -> Refusal:
         headers["retry-after"] = str(RETRY_AFTER_S)
     hint = _NO_SESSION if isinstance(error, SessionNotFound) else error.hint
     return Refusal(error.status_hint, error.code, error.message, hint=hint, headers=headers)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS_MAX else text[: _SHOWN_CHARACTERS_MAX - 1] + "…"

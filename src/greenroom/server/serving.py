@@ -64,34 +64,46 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def make_app(manager: AgentManager, *, token: str | None) -> App:
+def make_app(manager: AgentManager, *, token: str | None, dropped_log_lines: Callable[[], int] = lambda: 0) -> App:
     """Returns the application over a manager.
+
+    Args:
+        manager: whose sessions are served.
+        token: as `token_of` returns it.
+        dropped_log_lines: returns how many lines of the log were not written, for `/metrics`.
 
     Raises:
         InvalidConfig: the settings of the access contradict themselves.
     """
     jwt = manager.settings.server.jwt
     keys = Keys(jwt.jwks_url, fetch_over_http) if jwt is not None and jwt.jwks_url is not None else None
-    return App(manager, Access(manager.settings, token=token, keys=keys))
+    return App(manager, Access(manager.settings, token=token, keys=keys), dropped_log_lines=dropped_log_lines)
 
 
-async def serve(manager: AgentManager, *, token: str | None, on_listening: Callable[[str], None]) -> None:
+async def serve(
+    manager: AgentManager,
+    *,
+    token: str | None,
+    on_listening: Callable[[str], None],
+    dropped_log_lines: Callable[[], int] = lambda: 0,
+) -> None:
     """Serves until a signal says to stop. For a process that does nothing else: sets up the whole interpreter (`pauses`).
 
     Args:
         manager: closed at the end.
         token: as `token_of` returns it.
-        on_listening: called with the address, once it can be asked.
+        on_listening: called with the address, once it can be asked. It may not wait for anybody to read what it says.
+        dropped_log_lines: as `make_app`.
 
     Raises:
         InvalidConfig: the address is taken or not one of this machine.
     """
     settings = manager.settings
-    app = make_app(manager, token=token)
+    app = make_app(manager, token=token, dropped_log_lines=dropped_log_lines)
     listening = _bound(settings)
     config = uvicorn.Config(
         app,
-        http=bounded(settings.limits),
+        http=bounded(settings.limits, is_exempt=_is_many_clients),
         ws="none",
         loop="none",
         lifespan="on",
@@ -144,6 +156,11 @@ def token_of(settings: Settings) -> str | None:
             f"the token cannot be kept in {settings.home / TOKEN_FILE}: {why}",
             hint="set GREENROOM_HOME to a folder that can be written to, or GREENROOM_TOKEN",
         ) from error
+
+
+def _is_many_clients(address: str) -> bool:
+    """Returns whether many clients come from an address: all of a Unix socket, and of a proxy on this machine."""
+    return not address or is_loopback(address)
 
 
 def _looked_at(task: asyncio.Task[None]) -> None:

@@ -13,7 +13,7 @@ from greenroom.core.view import PendingApproval, QueuedMessage
 from greenroom.server import bodies
 from greenroom.server.answers import Answer, Empty, Json
 from greenroom.server.call import Call
-from greenroom.server.operation import Operation
+from greenroom.server.operation import WITH_TEXT, Operation
 from greenroom.server.refusal import Refusal
 
 _TAG: Final = "messages"
@@ -78,7 +78,7 @@ OPERATIONS: Final = (
     Operation(
         method="POST", path="/v1/sessions/{session_id}/approvals/{approval_id}", handle=approve, tag=_TAG,
         summary="Approve or deny a tool call that waits; the turn goes on behind the receipt's cursor",
-        body=bodies.ApprovalBody, answers={200: bodies.ReceiptData},
+        body=bodies.ApprovalBody, bytes_limit=WITH_TEXT, answers={200: bodies.ReceiptData},
     ),
     Operation(
         method="GET", path="/v1/sessions/{session_id}/queue", handle=queue, tag=_TAG,
@@ -86,7 +86,7 @@ OPERATIONS: Final = (
     ),
     Operation(
         method="PATCH", path="/v1/sessions/{session_id}/queue/{turn_id}", handle=edit, tag=_TAG,
-        summary="Change a message that waits", body=bodies.SteerBody, answers={204: None},
+        summary="Change a message that waits", body=bodies.SteerBody, bytes_limit=WITH_TEXT, answers={204: None},
     ),
     Operation(
         method="DELETE", path="/v1/sessions/{session_id}/queue/{turn_id}", handle=withdraw, tag=_TAG,

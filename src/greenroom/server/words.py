@@ -24,6 +24,7 @@ Part = Literal["body", "query"]
 _AT: Final = re.compile(r" - at `\$\.?(?P<where>[^`]*)`$")
 _TYPE: Final = re.compile(r"Expected `(?P<wanted>[^`]+)`(?P<bound>[^,`]*)(?:, got `(?P<given>[^`]+)`)?")
 _NAME: Final = re.compile(r"Object (?P<how>contains unknown|missing required) field `(?P<name>[^`]*)`", re.DOTALL)
+_NAME_CHARACTERS_MAX: Final = 100
 _KINDS: Final = {
     "str": "a text",
     "int": "a whole number",
@@ -71,6 +72,7 @@ def _refused_name(kind: Any, how: str, name: str, where: str, part: Part) -> Ref
             f"{part}: {name!r} is missing{inside}",
             hint=f"the fields are {_names(_at(kind, where))}",
         )
+    name = name[:_NAME_CHARACTERS_MAX]  # looking for one like it takes the product of the lengths
     known = _field_names(_at(kind, where))
     close = get_close_matches(name, known, 1)
     meant = f"did you mean {close[0]!r}? " if close else ""
@@ -79,7 +81,7 @@ def _refused_name(kind: Any, how: str, name: str, where: str, part: Part) -> Ref
     return Refusal(
         422,
         "unknown_setting" if is_setting else "invalid_argument",
-        f"{part}: unknown {what} {name[:100]!r}{inside}",
+        f"{part}: unknown {what} {name!r}{inside}",
         hint=f"{meant}the {what}s are {', '.join(known) or 'none'}",
     )
 
