@@ -18,7 +18,18 @@ import pytest
 from source_tree import called_name, dotted, imports_of, package_modules, parsed, place
 
 SEAMS = (
-    *("errors", "limits", "json_scan", "messages", "finish_reasons", "config", "events", "codec", "storage", "interfaces"),
+    *(
+        "errors",
+        "limits",
+        "json_scan",
+        "messages",
+        "finish_reasons",
+        "config",
+        "events",
+        "codec",
+        "storage",
+        "interfaces",
+    ),
 )
 """What everybody may import: values, errors and the promises of the families."""
 

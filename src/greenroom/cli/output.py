@@ -128,8 +128,13 @@ def print_json(value: Any) -> None:
 
 def print_note(text: str) -> None:
     """Says something beside the output, on standard error."""
-    sys.stderr.write(_styled(visible(text), "2", sys.stderr) + "\n")
+    sys.stderr.write(note(text) + "\n")
     sys.stderr.flush()
+
+
+def note(text: str) -> str:
+    """Returns the line that `print_note` prints."""
+    return _styled(visible(text), "2", sys.stderr)
 
 
 def print_error(message: str, hint: str | None = None, *, where: Iterable[str] = ()) -> None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
+from typing import TYPE_CHECKING
 
-from greenroom.cli.output import OK, print_line, print_note
+from greenroom.cli.output import OK, note
 from greenroom.cli.place import Place
 from greenroom.cli.running import managing, run_fast, settings_of
 from greenroom.settings import Settings
+
+if TYPE_CHECKING:
+    from greenroom.server.logs import Log, LogWriter
 
 
 def serve(place: Place, *, host: str | None, port: int | None, opens: bool) -> int:
@@ -22,28 +26,32 @@ def serve(place: Place, *, host: str | None, port: int | None, opens: bool) -> i
         GreenroomError: whatever keeps it from being done.
     """
     settings = settings_of(place, host=host, port=port)
-    from greenroom.server.logs import log_to_stderr
+    from greenroom.server.logs import LogWriter, log_to_stderr
     from greenroom.server.serving import token_of
 
     token = token_of(settings)
-    log_to_stderr(settings, token)
-    run_fast(_serve(settings, token, opens=opens))
+    log = log_to_stderr(settings, token)
+    output = LogWriter(sys.stdout, waiting_bytes_max=settings.limits.log_waiting_bytes_max)
+    try:
+        run_fast(_serve(settings, token, log, output, opens=opens))
+    finally:
+        output.close()
+        log.close()
     return OK
 
 
-async def _serve(settings: Settings, token: str | None, *, opens: bool) -> None:
+async def _serve(settings: Settings, token: str | None, log: Log, output: LogWriter, *, opens: bool) -> None:
     from greenroom.server.serving import serve
 
     def tell(address: str) -> None:
         url = f"{address}?token={token}" if token is not None else address
-        print_line(url)
-        sys.stdout.flush()
-        print_note("Ctrl-C stops the server; running answers are finished first")
+        output.put(url)
+        log.say(note("Ctrl-C stops the server; running answers are finished first"))
         if opens and _has_display():
             webbrowser.open(url)
 
     async with managing(settings) as manager:
-        await serve(manager, token=token, on_listening=tell)
+        await serve(manager, token=token, on_listening=tell, dropped_log_lines=lambda: log.dropped)
 
 
 def _has_display() -> bool:
