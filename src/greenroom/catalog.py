@@ -14,11 +14,11 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from greenroom.config import DEFAULT_BACKEND, DEFAULT_MODEL, DEFAULT_PERSONA, Patch, SessionConfig
+from greenroom.config import DEFAULT_BACKEND, DEFAULT_MODEL, DEFAULT_PERSONA, ModelOverride, Patch, SessionConfig
 from greenroom.errors import InvalidArgument, InvalidConfig, UnknownBackend, UnknownTool
 from greenroom.interfaces import Backend, Persona, Store, Tool, ToolSource
 from greenroom.logs import open_store
@@ -59,6 +59,7 @@ class Catalog:
                 f"backends.{taken[0]}: this name is taken",
                 hint=f"choose another; [{taken[0]}] sets the one that has it",
             )
+        _check_models(settings)
         self.prices = PriceTable(settings.prices, kinds={name: named.kind for name, named in settings.backends.items()})
         self._settings = settings
         self._given_backends = dict(backends)
@@ -230,7 +231,7 @@ class Catalog:
         if (given := self._given_backends.get(name)) is not None:
             return given() if callable(given) else given
         if (named := self._settings.backends.get(name)) is not None:
-            return _named(named, self._settings)
+            return _named(name, named, self._settings)
         if (make := _BACKENDS.get(name)) is not None:
             return make(self._settings)
         if (found := self._found_backends.get(name)) is not None:
@@ -269,24 +270,49 @@ async def _whole(closable: Backend | ToolSource) -> None:
     await closable.close()
 
 
+def _check_models(settings: Settings) -> None:
+    """Accepts what the settings say of models, if their backends can make use of it.
+
+    Raises:
+        InvalidConfig: there is no such backend, or it has no such trait.
+    """
+    for key, override in settings.models.items():
+        name = key.partition(":")[0]
+        kind = named.kind if (named := settings.backends.get(name)) is not None else name
+        known = _TRAITS.get(kind)
+        if known is None:
+            hint = f"the backends are {', '.join(sorted({*_TRAITS, *settings.backends}))}"
+            raise InvalidConfig(
+                f"models.{key!r}: there is no backend {name!r} whose models could be described", hint=hint
+            )
+        given = {trait for trait in override.__struct_fields__ if getattr(override, trait) is not None}
+        if unknown := sorted(given - known):
+            hint = f"for models of {name} there are {', '.join(sorted(known))}"
+            raise InvalidConfig(f"models.{key!r}: {', '.join(unknown)} cannot be set for Claude's dialect", hint=hint)
+
+
 def _openai(settings: Settings) -> Backend:
     from greenroom.backends.openai import OpenAIBackend
 
-    return OpenAIBackend(api_key=settings.openai.api_key, base_url=settings.openai.base_url, limits=settings.limits)
+    openai, models = settings.openai, settings.models_of("openai")
+    return OpenAIBackend(api_key=openai.api_key, base_url=openai.base_url, models=models, limits=settings.limits)
 
 
 def _openai_responses(settings: Settings) -> Backend:
     from greenroom.backends.openai_responses import OpenAIResponsesBackend
 
     # The same account and address as Chat Completions: another way to ask the same provider.
-    openai = settings.openai
-    return OpenAIResponsesBackend(api_key=openai.api_key, base_url=openai.base_url, limits=settings.limits)
+    openai, models = settings.openai, settings.models_of("openai-responses")
+    return OpenAIResponsesBackend(
+        api_key=openai.api_key, base_url=openai.base_url, models=models, limits=settings.limits
+    )
 
 
 def _claude(settings: Settings) -> Backend:
     from greenroom.backends.claude import ClaudeBackend
 
-    return ClaudeBackend(api_key=settings.claude.api_key, base_url=settings.claude.base_url, limits=settings.limits)
+    claude, models = settings.claude, settings.models_of("claude")
+    return ClaudeBackend(api_key=claude.api_key, base_url=claude.base_url, models=models, limits=settings.limits)
 
 
 def _local(settings: Settings) -> Backend:
@@ -294,7 +320,8 @@ def _local(settings: Settings) -> Backend:
     from greenroom.backends.openai import OpenAIBackend
 
     def speaking_to(base_url: str, api_key: str) -> Backend:
-        return OpenAIBackend(api_key=api_key, base_url=base_url, limits=settings.limits)
+        models = settings.models_of("local")
+        return OpenAIBackend(api_key=api_key, base_url=base_url, models=models, limits=settings.limits)
 
     return LocalBackend(speaking_to, home=settings.home, model_path=settings.local_model)
 
@@ -304,34 +331,35 @@ def _ollama(settings: Settings) -> Backend:
     from greenroom.backends.openai import OpenAIBackend
 
     # Ollama wants no key; the wire wants one.
-    return OpenAIBackend(api_key="ollama", base_url=f"{ollama_url()}/v1", limits=settings.limits)
+    models = settings.models_of("ollama")
+    return OpenAIBackend(api_key="ollama", base_url=f"{ollama_url()}/v1", models=models, limits=settings.limits)
 
 
 def _cloud(kind: BackendKind) -> BackendFactory:
-    return lambda settings: _named(NamedBackend(kind=kind), settings)
+    return lambda settings: _named(kind, NamedBackend(kind=kind), settings)
 
 
-def _named(named: NamedBackend, settings: Settings) -> Backend:
+def _named(name: str, named: NamedBackend, settings: Settings) -> Backend:
     from greenroom.backends.claude import ClaudeBackend
     from greenroom.backends.clouds import CloudOptions
     from greenroom.backends.openai import OpenAIBackend
     from greenroom.backends.openai_responses import OpenAIResponsesBackend
 
-    limits, model = settings.limits, named.model
-    options = CloudOptions(**{name: getattr(named, name) for name in CloudOptions.__struct_fields__})
+    common: dict[str, Any] = {"model": named.model, "models": settings.models_of(name), "limits": settings.limits}
+    options = CloudOptions(**{field: getattr(named, field) for field in CloudOptions.__struct_fields__})
     match named.kind:
         case "openai":
-            return OpenAIBackend(api_key=named.api_key, base_url=named.base_url, model=model, limits=limits)
+            return OpenAIBackend(api_key=named.api_key, base_url=named.base_url, **common)
         case "openai-responses":
-            return OpenAIResponsesBackend(api_key=named.api_key, base_url=named.base_url, model=model, limits=limits)
+            return OpenAIResponsesBackend(api_key=named.api_key, base_url=named.base_url, **common)
         case "claude":
-            return ClaudeBackend(api_key=named.api_key, base_url=named.base_url, model=model, limits=limits)
+            return ClaudeBackend(api_key=named.api_key, base_url=named.base_url, **common)
         case "azure":
-            return OpenAIBackend(cloud=options, model=model, limits=limits)
+            return OpenAIBackend(cloud=options, **common)
         case "azure-responses":
-            return OpenAIResponsesBackend(cloud=options, model=model, limits=limits)
+            return OpenAIResponsesBackend(cloud=options, **common)
         case "bedrock" | "vertex":
-            return ClaudeBackend(cloud=named.kind, cloud_options=options, model=model, limits=limits)
+            return ClaudeBackend(cloud=named.kind, cloud_options=options, **common)
 
 
 def _scripted(_: Settings) -> Backend:
@@ -352,6 +380,14 @@ _BACKENDS: Final[Mapping[str, BackendFactory]] = {
     "vertex": _cloud("vertex"),
     "scripted": _scripted,
 }
+_OPENAI_TRAITS: Final = frozenset(ModelOverride.__struct_fields__)
+_CLAUDE_TRAITS: Final = frozenset({"like", "efforts"})
+_TRAITS: Final[Mapping[str, frozenset[str]]] = {
+    name: _CLAUDE_TRAITS if name in {"claude", "bedrock", "vertex"} else _OPENAI_TRAITS
+    for name in _BACKENDS
+    if name != "scripted"
+}
+"""What can be said of the models of each kind of backend."""
 _CLOUDS: Final = frozenset({"azure", "azure-responses", "bedrock", "vertex"})
 """They are set by tables of their own name."""
 

@@ -17,7 +17,9 @@ import msgspec
 from greenroom import limits
 from greenroom.errors import InvalidArgument, NotSupported, UnknownSetting
 
-ReasoningEffort = Literal["none", "minimal", "low", "medium", "high"]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+EFFORTS: Final[tuple[ReasoningEffort, ...]] = get_args(ReasoningEffort)
+"""From the least to the most."""
 Overlap = Literal["enqueue", "reject", "interrupt", "rollback", "steer", "merge", "latest"]
 Recovery = Literal["resume", "close"]
 ApprovalRule = Literal["allow", "ask", "deny"]
@@ -106,6 +108,30 @@ class UserBudget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """
         if self.usd is None and self.tokens is None:
             raise ValueError("a user budget needs `usd` or `tokens`")
+
+
+class ModelOverride(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an installation says of a model whose name does not tell, or tells something wrong. What is left out, the name decides.
+
+    Attributes:
+        like: name of a model that it is one of: everything that is known of that one.
+        reasoning: it reasons before it answers, as OpenAI's reasoning models do, and takes the settings that these take.
+        efforts: the reasoning efforts that it takes; another one is mapped to the nearest.
+        dialect: `responses` asks for it over the Responses API, `chat` over Chat Completions.
+        max_tokens_field: the name under which it takes `max_tokens`.
+        sampling, stop, parallel_tool_calls: whether it takes `temperature` and `top_p`; `stop`; `parallel_tool_calls`.
+        description_max: most characters of a tool's description; longer ones are cut.
+    """
+
+    like: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
+    reasoning: bool | None = None
+    efforts: Annotated[tuple[ReasoningEffort, ...], msgspec.Meta(min_length=1)] | None = None
+    dialect: Literal["chat", "responses"] | None = None
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    sampling: bool | None = None
+    stop: bool | None = None
+    parallel_tool_calls: bool | None = None
+    description_max: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class SessionLabels(msgspec.Struct, frozen=True, kw_only=True):
@@ -316,7 +342,7 @@ EXPECTED: Final[dict[str, str]] = {
     "top_p": "a number above 0, at most 1",
     "max_tokens": "a whole number, at least 1",
     "stop": "at most 16 texts of 1 to 1000 characters",
-    "reasoning_effort": "none, minimal, low, medium or high",
+    "reasoning_effort": "none, minimal, low, medium, high, xhigh or max",
     "thinking_budget_tokens": "a whole number, at least 1024",
     "custom_persona_text": "at most 256 KiB of text",
     "max_steps": "a whole number from 1 to 1000",

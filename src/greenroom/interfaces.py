@@ -113,14 +113,8 @@ class Backend(Protocol):
     """A model provider. A pure translation: request to wire, wire to stream items.
 
     Attributes:
-        dialect: name that its sidecars carry.
         default_model: what to ask when nobody named a model, or `None`.
     """
-
-    @property
-    def dialect(self) -> str:
-        """See above."""
-        ...
 
     @property
     def default_model(self) -> str | None:
@@ -137,6 +131,14 @@ class Backend(Protocol):
         Raises (on entering or while iterating):
             BackendUnavailable, BackendRejected, BackendUnauthorized, ContextTooLong, BackendGarbled.
             LimitExceeded: the answer is larger than `limits` allow.
+        """
+        ...
+
+    def dialect(self, request: BackendRequest) -> str:
+        """Returns the name of the wire dialect that this request is asked in: what the sidecars of its answer carry.
+
+        It may depend on the model and on the settings of the request, and on nothing else: not on its messages, nor on what was
+        answered before. So it can be told before anything is asked.
         """
         ...
 

@@ -39,13 +39,15 @@ async def plan_of(catalog: Catalog, state: SessionState, patch: Patch) -> Update
     changes = changes_between(state.config, after)
     messages = render(state)
     backend = catalog.backend(after.backend)
-    losses = [
-        *lost_signatures(messages, dialect=backend.dialect, model=after.llm_model),
-        *lost_tools(messages, catalog.tools(after.tools)),
-    ]
     prompt = system_prompt(persona_text=persona.text, custom_persona_text=after.custom_persona_text, custom_prompt=None)
     known = {note.code for note in catalog.backend(state.config.backend).notices(_request(state, state.config, prompt))}
-    notices = backend.notices(_request(state, after, prompt))
+    asked = _request(state, after, prompt)
+    dialect = backend.dialect(asked)
+    notices = backend.notices(asked)
+    losses = [
+        *lost_signatures(messages, dialect=dialect, model=after.llm_model),
+        *lost_tools(messages, catalog.tools(after.tools)),
+    ]
     losses += [Loss(kind="notice", text=note.text) for note in notices if note.code not in known]
     tokens = history_tokens(state) if messages else 0
     window = await asyncio.to_thread(catalog.prices.context_window, backend=after.backend, model=after.llm_model)
@@ -55,6 +57,7 @@ async def plan_of(catalog: Catalog, state: SessionState, patch: Patch) -> Update
         config_version=state.tally.config_version + bool(changes),
         changes=(*changes, *_label_changes(state, labels.title, labels.metadata)),
         losses=tuple(losses),
+        dialect=dialect,
         history_tokens=tokens,
         context_window=window,
         fits=tokens + (after.max_tokens or 0) <= window if window is not None else None,

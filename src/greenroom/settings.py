@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from greenroom.config import Overlap, UserBudget
+from greenroom.config import ModelOverride, Overlap, UserBudget
 from greenroom.errors import InvalidConfig
 from greenroom.limits import Limits
 
@@ -21,6 +21,9 @@ FILE_NAME: Final = "greenroom.toml"
 
 BackendName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 """A name without a colon: fallbacks are written `backend:model`."""
+
+ModelKey = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}:[^\s].{0,255}$")]
+"""`backend:model`, as fallbacks are written."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -138,6 +141,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         user_budget: what each user may use; `None` bounds nothing.
         toolsets: toolset classes to import, each as `module:Class`.
         backends: further backends by their names.
+        models: what models are like whose names do not tell, by `backend:model`.
     """
 
     home: Path
@@ -157,6 +161,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     openai: BackendSettings = BackendSettings()
     claude: BackendSettings = BackendSettings()
     backends: dict[BackendName, NamedBackend] = {}
+    models: dict[ModelKey, ModelOverride] = {}
     limits: Limits = Limits()
     server: ServerSettings = ServerSettings()
 
@@ -164,6 +169,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def store_url(self) -> str:
         """The store, named or default."""
         return self.store or f"sqlite:///{self.home / 'greenroom.db'}"
+
+    def models_of(self, backend: str) -> dict[str, ModelOverride]:
+        """Returns what is said of the models of a backend, by their names."""
+        keys = {key: key.partition(":") for key in self.models}
+        return {model: self.models[key] for key, (name, _, model) in keys.items() if name == backend}
 
     @property
     def personas_folder(self) -> Path:
@@ -187,6 +197,7 @@ _TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "openai": BackendSettings,
     "claude": BackendSettings,
     "backends": NamedBackend,
+    "models": ModelOverride,
     "limits": Limits,
     "user_budget": UserBudget,
     "server.jwt": JwtSettings,

@@ -396,10 +396,12 @@ async def test_an_installation_names_its_backends() -> None:
     catalog = catalog_of(load_settings(file=file, environment={}))
     assert {"work", "groq", "azure", "azure-responses", "bedrock", "vertex"} <= set(catalog.backend_names())
     assert catalog.backend("work").default_model == BEDROCK_MODEL
-    assert catalog.backend("work").dialect == "claude"
-    assert catalog.backend("groq").dialect == "openai"
+    hello = BackendRequest(model="m", system="", messages=())
+    assert catalog.backend("work").dialect(hello) == "claude"
+    assert catalog.backend("groq").dialect(hello) == "openai"
     for name, model in (("studio", "qwen"), ("office", "our-gpt")):
-        assert (catalog.backend(name).dialect, catalog.backend(name).default_model) == ("openai-responses", model)
+        backend = catalog.backend(name)
+        assert (backend.dialect(hello), backend.default_model) == ("openai-responses", model)
     await catalog.close()
 
 

@@ -434,7 +434,8 @@ async def test_many_answers_at_once() -> None:
 
 def test_it_is_a_backend() -> None:
     backend: Backend = OpenAIResponsesBackend()
-    assert (backend.dialect, backend.default_model) == ("openai-responses", "gpt-5")
+    assert backend.default_model == "gpt-6.1-sol"  # today's, from the table
+    assert backend.dialect(request()) == "openai-responses"
     assert [notice.code for notice in backend.notices(request(temperature=0.5))] == ["temperature_ignored"]
     assert backend.notices(request()) == []
 

@@ -95,5 +95,5 @@ def test_on_a_terminal() -> None:
         screen.expect("✓")
         screen.expect("Greenroom ")
         screen.expect("export ANTHROPIC_API_KEY=...")
-        screen.expect("OpenAI (openai with gpt-4o): OPENAI_API_KEY is set")
+        screen.expect("OpenAI (openai with gpt-4o over Chat Completions): OPENAI_API_KEY is set")
         assert screen.ends() == 0

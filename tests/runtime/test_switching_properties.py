@@ -50,7 +50,7 @@ from greenroom.testing import strict_claude_rules, strict_openai_rules, strict_r
 
 CHAT_MODELS = ["gpt-4o", "gpt-5", "o3", "deepseek-reasoner", "kimi-k2.5", "gemini-3-pro", "mistral-large", "llama3"]
 CLAUDE_MODELS = ["claude-haiku-4-5", "claude-opus-4-6", "claude-opus-4-8", "claude-sonnet-5-5"]
-RESPONSES_MODELS = ["gpt-4o", "gpt-5", "o3", "grok-4", "llama3"]
+RESPONSES_MODELS = ["gpt-4o", "gpt-5", "o3", "gpt-5.6-sol", "gpt-6.2-astra", "gpt-5-codex", "grok-4", "llama3"]
 MODELS = [
     *(("openai", model) for model in CHAT_MODELS),
     *(("claude", model) for model in CLAUDE_MODELS),

@@ -10,17 +10,20 @@ with this module.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from greenroom.backends.claude_messages import DIALECT, MessagesDecoder, encode, notices
+from greenroom.backends.claude_models import ClaudeModel, model_of
 from greenroom.backends.claude_settings import headers_of
 from greenroom.backends.clients import Client, DirectClient, SdkClient, headers_in
 from greenroom.backends.clouds import NO_OPTIONS, CloudOptions, bedrock_client, vertex_client
 from greenroom.backends.faults import Endpoint, missing_key
+from greenroom.backends.model_facts import NO_OVERRIDES, current_model
 from greenroom.backends.transport import ByteStream, open_stream
+from greenroom.config import ModelOverride
 from greenroom.errors import BackendUnauthorized
 from greenroom.interfaces import BackendRequest, Notice
 from greenroom.limits import DEFAULT_LIMITS, Limits
@@ -46,8 +49,6 @@ NO_KEY: Final = "no-key"
 class ClaudeBackend:
     """Asks Claude. One instance serves any number of sessions over shared connections."""
 
-    dialect: str = DIALECT
-
     def __init__(
         self,
         *,
@@ -55,7 +56,8 @@ class ClaudeBackend:
         base_url: str | None = None,
         cloud: Cloud | None = None,
         cloud_options: CloudOptions = NO_OPTIONS,
-        model: str | None = "claude-sonnet-5-5",
+        model: str | None = None,
+        models: Mapping[str, ModelOverride] = NO_OVERRIDES,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Takes what is needed later; does nothing yet.
@@ -65,16 +67,27 @@ class ClaudeBackend:
             base_url: `None` reads `ANTHROPIC_BASE_URL` at the first request, else it is Anthropic's own. Without `/v1`.
             cloud: asks this cloud instead, reached by `cloud_options`; the other two are then left out.
             cloud_options: see there.
-            model: the default one.
+            model: the default one; `None` for Anthropic's current one.
+            models: what models are like whose names do not tell.
             limits: bounds of an answer.
         """
-        self.default_model = model
+        self._model = model
+        self._models = models
         self._cloud = cloud
         self._cloud_options = cloud_options
         self._api_key = api_key
         self._base_url = base_url
         self._limits = limits
         self._client: Client | None = None
+
+    @property
+    def default_model(self) -> str:
+        """What to ask when nobody named a model."""
+        return self._model or current_model("claude")
+
+    def dialect(self, _: BackendRequest) -> str:
+        """Returns the one dialect that it speaks."""
+        return DIALECT
 
     @asynccontextmanager
     async def stream(self, request: BackendRequest) -> AsyncIterator[AsyncIterator[Sequence[StreamItem]]]:
@@ -86,7 +99,7 @@ class ClaudeBackend:
             LimitExceeded: while iterating: the answer is larger than the limits allow.
         """
         client = self._connected()
-        body = encode(request)
+        body = encode(request, model=self._facts(request))
         headers = headers_of(body)
         if self._cloud is not None and (version := headers.pop("anthropic-version", "")):
             body["anthropic_version"] = version  # the clouds want it there
@@ -100,13 +113,16 @@ class ClaudeBackend:
 
     def notices(self, request: BackendRequest) -> Sequence[Notice]:
         """Returns which settings and files of the request its model will not be given, and why."""
-        return notices(request)
+        return notices(request, model=self._facts(request))
 
     async def close(self) -> None:
         """Closes the connections. Idempotent."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+    def _facts(self, request: BackendRequest) -> ClaudeModel:
+        return model_of(request.model, self._models.get(request.model))
 
     def _connected(self) -> Client:
         if self._client is None and self._cloud is not None:

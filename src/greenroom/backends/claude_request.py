@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from greenroom.backends.claude_models import ClaudeModel
 from greenroom.backends.claude_settings import settings_of
 from greenroom.interfaces import BackendRequest, Notice
 from greenroom.messages import (
@@ -53,12 +54,17 @@ _CACHED: Final = {"type": "ephemeral"}
 _BLOCK: Final = msgspec.json.Decoder(dict[str, Any])
 
 
-def encode(request: BackendRequest) -> dict[str, Any]:
-    """Returns the body of the request, streaming; `claude_settings.headers_of` says which headers it needs."""
-    settings = settings_of(request)
+def encode(request: BackendRequest, *, model: ClaudeModel | None = None) -> dict[str, Any]:
+    """Returns the body of the request, streaming; `claude_settings.headers_of` says which headers it needs.
+
+    Args:
+        request: what is asked.
+        model: what its model accepts; `None` for what its name says.
+    """
+    settings = settings_of(request, model=model)
     turns = _turns(request, thinks=settings.thinks)
     if settings.has_budget and not _loop_begins_with_thinking(turns):
-        settings = settings_of(request, may_use_budget=False)
+        settings = settings_of(request, model=model, may_use_budget=False)
         turns = _turns(request, thinks=settings.thinks)
     body: dict[str, Any] = {"model": request.model, "stream": True}
     if tools := _tools(request, turns):
@@ -73,9 +79,9 @@ def encode(request: BackendRequest) -> dict[str, Any]:
     return body
 
 
-def notices(request: BackendRequest) -> Sequence[Notice]:
-    """Returns what the request will not honour, and which file of the latest message the model cannot be shown."""
-    found = list(settings_of(request).notices)
+def notices(request: BackendRequest, *, model: ClaudeModel | None = None) -> Sequence[Notice]:
+    """Returns what the request will not honour, and which file of the latest message the model cannot be shown; see `encode`."""
+    found = list(settings_of(request, model=model).notices)
     said = next((message for message in reversed(request.messages) if isinstance(message, UserMessage)), None)
     files = [part for part in said.parts if isinstance(part, FilePart)] if said is not None else []
     found += [

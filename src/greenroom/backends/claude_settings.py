@@ -15,10 +15,18 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.backends.claude_models import ClaudeModel, model_of
+from greenroom.backends.model_facts import nearest_effort
 from greenroom.config import ReasoningEffort
 from greenroom.interfaces import BackendRequest, Notice
 
-EFFORT_BUDGETS: Final[dict[ReasoningEffort, int]] = {"minimal": 1_024, "low": 4_096, "medium": 8_192, "high": 16_384}
+EFFORT_BUDGETS: Final[dict[ReasoningEffort, int]] = {
+    "minimal": 1_024,
+    "low": 4_096,
+    "medium": 8_192,
+    "high": 16_384,
+    "xhigh": 24_576,
+    "max": 32_768,
+}
 """Thinking tokens that stand for an effort on models that know only budgets."""
 
 BUDGET_MIN: Final = 1_024
@@ -56,14 +64,15 @@ class _Thinking(msgspec.Struct, frozen=True, kw_only=True):
     is_on: bool = False
 
 
-def settings_of(request: BackendRequest, *, may_use_budget: bool = True) -> Settings:
+def settings_of(request: BackendRequest, *, model: ClaudeModel | None = None, may_use_budget: bool = True) -> Settings:
     """Returns the settings of `request`.
 
     Args:
         request: what is asked for.
+        model: what its model accepts; `None` for what its name says.
         may_use_budget: `False` where thinking with a budget would be refused, because the running tool loop began without.
     """
-    model = model_of(request.model)
+    model = model_of(request.model) if model is None else model
     notices: list[Notice] = []
     max_tokens = _max_tokens(request, model, notices)
     thinking = _thinking(request, model, max_tokens, notices)
@@ -127,9 +136,17 @@ def _thinking(request: BackendRequest, model: ClaudeModel, max_tokens: int, noti
         )
     if effort is None and budget is None and not model.thinks_unasked:
         return _Thinking()
-    if effort == "minimal":
-        notices.append(_changed("reasoning_effort", "Claude's lowest effort is 'low'"))
-    return _Thinking(config=_adaptive(model), effort=_EFFORTS.get(effort or ""), is_on=True)
+    return _Thinking(config=_adaptive(model), effort=_effort(request, model, notices), is_on=True)
+
+
+def _effort(request: BackendRequest, model: ClaudeModel, notices: list[Notice]) -> ReasoningEffort | None:
+    """Returns the effort to send: the nearest that the model knows."""
+    if (wanted := request.reasoning_effort) is None or not model.efforts:
+        return None
+    if (sent := nearest_effort(wanted, model.efforts)) != wanted:
+        known = f"{', '.join(model.efforts[:-1])} and {model.efforts[-1]}"
+        notices.append(_changed("reasoning_effort", f"{request.model} takes {known}; {sent!r} is the nearest"))
+    return sent
 
 
 def _with_budget(request: BackendRequest, model: ClaudeModel, max_tokens: int, notices: list[Notice]) -> _Thinking:
@@ -144,11 +161,11 @@ def _with_budget(request: BackendRequest, model: ClaudeModel, max_tokens: int, n
     if tokens >= max_tokens:
         notices.append(_changed("thinking_budget_tokens", f"it must be below max_tokens, which is {max_tokens}"))
         tokens = max_tokens - 1
-    if effort is not None and budget is not None and not model.takes_effort:
+    if effort is not None and budget is not None and not model.efforts:
         notices.append(_ignored("reasoning_effort", "thinking_budget_tokens says how much to think"))
     return _Thinking(
         config={"type": "enabled", "budget_tokens": tokens},
-        effort=_EFFORTS.get(effort or "") if model.takes_effort else None,
+        effort=_effort(request, model, notices),
         budget=tokens,
         is_on=True,
     )
@@ -196,6 +213,3 @@ def _ignored(name: str, because: str) -> Notice:
 
 def _changed(name: str, because: str) -> Notice:
     return Notice(code=f"{name}_changed", text=f"{name} is sent with another value: {because}")
-
-
-_EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium", "high": "high"}

@@ -82,7 +82,13 @@ class CloudClient(SdkClient[ClientT]):
 
 
 class CloudConnection:
-    """The client for one cloud, made at the first request."""
+    """The client for one cloud, made at the first request.
+
+    Attributes:
+        is_own: its provider has all of its dialects there.
+    """
+
+    is_own: Final = True
 
     def __init__(self, make: Callable[[], Client]) -> None:
         """`make` may raise for what is not set: it is asked again with the next request."""

@@ -1,17 +1,26 @@
 """The backend `openai`: every server that speaks Chat Completions, OpenAI's own first of all.
 
-Rule: a composition, nothing else: `openai_chat` knows the dialect, `transport` the way. The SDK is not imported with this module.
+OpenAI's models since 5.6 take no tools there unless they do not reason, and some models it has not at all. At OpenAI's own address,
+and at Azure's, these are asked over the Responses API, with the same key and over the same connections: who sets `openai` and a model
+need not know of it. Other servers of the dialect have no Responses API that anybody could count on.
+
+Rule: a composition, nothing else: `openai_chat` and `openai_responses` know the dialects, `openai_models` which model wants which one,
+`transport` the way. The SDK is not imported with this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from greenroom.backends.clouds import CloudOptions
+from greenroom.backends.model_facts import NO_OVERRIDES
 from greenroom.backends.openai_chat import DIALECT, ChatDecoder, encode, notices
-from greenroom.backends.openai_client import NO_KEY, OPENAI_URL, StreamedAnswer, connection_to, host_of
+from greenroom.backends.openai_client import NO_KEY, OPENAI_URL, StreamedAnswer, connection_to, is_openai_address
+from greenroom.backends.openai_models import ModelTraits, traits_of
+from greenroom.backends.openai_responses import OpenAIResponsesBackend
 from greenroom.backends.transport import open_stream
+from greenroom.config import ModelOverride
 from greenroom.interfaces import BackendRequest, Notice
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import StreamItem
@@ -22,8 +31,6 @@ __all__ = ["NO_KEY", "OPENAI_URL", "OpenAIBackend"]
 class OpenAIBackend:
     """Asks a server for Chat Completions. One instance serves any number of sessions over shared connections."""
 
-    dialect: str = DIALECT
-
     def __init__(
         self,
         *,
@@ -31,6 +38,7 @@ class OpenAIBackend:
         base_url: str | None = None,
         cloud: CloudOptions | None = None,
         model: str | None = "gpt-4o",
+        models: Mapping[str, ModelOverride] = NO_OVERRIDES,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Takes what is needed later; does nothing yet.
@@ -40,11 +48,18 @@ class OpenAIBackend:
             base_url: `None` reads `OPENAI_BASE_URL` at the first request, else it is OpenAI's own.
             cloud: asks Azure instead; the other two are then left out.
             model: the default one.
+            models: what models are like whose names do not tell.
             limits: bounds of an answer.
         """
         self.default_model = model
+        self._models = models
         self._limits = limits
         self._connection = connection_to(api_key=api_key, base_url=base_url, cloud=cloud, limits=limits)
+        self._responses = OpenAIResponsesBackend(models=models, limits=limits, connection=self._connection)
+
+    def dialect(self, request: BackendRequest) -> str:
+        """Returns in which of its dialects the model of the request is asked, with its effort."""
+        return self._responses.dialect(request) if self._is_for_responses(request) else DIALECT
 
     @asynccontextmanager
     async def stream(self, request: BackendRequest) -> AsyncIterator[AsyncIterator[Sequence[StreamItem]]]:
@@ -55,11 +70,15 @@ class OpenAIBackend:
                 iterating.
             LimitExceeded: while iterating: the answer is larger than the limits allow.
         """
+        if self._is_for_responses(request):
+            async with self._responses.stream(request) as items:
+                yield items
+            return
         client = self._connection.client()
         endpoint = client.endpoint
         # Only OpenAI itself is known to take the key; it routes requests of one session to the same cache.
-        cache_key = request.session_id if host_of(endpoint.base_url) == host_of(OPENAI_URL) else ""
-        body = encode(request, prompt_cache_key=cache_key)
+        cache_key = request.session_id if is_openai_address(endpoint.base_url) else ""
+        body = encode(request, prompt_cache_key=cache_key, traits=self._traits(request))
         async with open_stream(client, "/chat/completions", body) as chunks:
             decoder = ChatDecoder(endpoint, model=request.model, limits=self._limits)
             yield StreamedAnswer(chunks, decoder)
@@ -68,8 +87,19 @@ class OpenAIBackend:
 
     def notices(self, request: BackendRequest) -> Sequence[Notice]:
         """Returns which settings of the request its model will not honour."""
-        return notices(request)
+        if self._is_for_responses(request):
+            return self._responses.notices(request)
+        return notices(request, traits=self._traits(request))
 
     async def close(self) -> None:
         """Closes the connections. Idempotent."""
         await self._connection.close()
+
+    def _traits(self, request: BackendRequest) -> ModelTraits:
+        return traits_of(request.model, self._models.get(request.model))
+
+    def _is_for_responses(self, request: BackendRequest) -> bool:
+        traits = self._traits(request)
+        if traits.dialect is not None:
+            return traits.dialect == "responses"
+        return self._connection.is_own and traits.wants_responses(request.reasoning_effort)

@@ -18,9 +18,10 @@ from typing import Any, Final
 
 import msgspec
 
+from greenroom.backends.model_facts import nearest_effort
 from greenroom.backends.openai_chat_decoder import ChatDecoder
 from greenroom.backends.openai_extras import DETAILS_FIELD, DIALECT, EXTRA_FIELD, REASONING_FIELD, fields_of
-from greenroom.backends.openai_models import ModelTraits, traits_of
+from greenroom.backends.openai_models import ModelTraits, effort_notice, traits_of
 from greenroom.backends.openai_tool_calls import is_json_object
 from greenroom.interfaces import BackendRequest, Notice
 from greenroom.messages import (
@@ -55,9 +56,15 @@ _TEXT_TYPES: Final = frozenset({"application/json", "application/xml", "applicat
 _AUDIO_FORMATS: Final = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 
 
-def encode(request: BackendRequest, *, prompt_cache_key: str = "") -> dict[str, Any]:
-    """Returns the JSON body of the request. `prompt_cache_key` is for OpenAI itself; other servers may refuse it."""
-    traits = traits_of(request.model)
+def encode(request: BackendRequest, *, prompt_cache_key: str = "", traits: ModelTraits | None = None) -> dict[str, Any]:
+    """Returns the JSON body of the request.
+
+    Args:
+        request: what is asked.
+        prompt_cache_key: for OpenAI itself; other servers may refuse it.
+        traits: of the model; `None` for what its name says.
+    """
+    traits = traits_of(request.model) if traits is None else traits
     body: dict[str, Any] = {"model": request.model, "stream": True, "stream_options": {"include_usage": True}}
     if prompt_cache_key:
         body["prompt_cache_key"] = prompt_cache_key[:PROMPT_CACHE_KEY_MAX]
@@ -74,20 +81,20 @@ def encode(request: BackendRequest, *, prompt_cache_key: str = "") -> dict[str, 
             body["top_p"] = request.top_p
     if request.stop and traits.takes_stop:
         body["stop"] = list(request.stop)
-    if request.reasoning_effort is not None and traits.efforts is not None:
-        body["reasoning_effort"] = traits.efforts[request.reasoning_effort]
+    if request.reasoning_effort is not None and traits.chat_efforts:
+        body["reasoning_effort"] = nearest_effort(request.reasoning_effort, traits.chat_efforts)
     body["messages"] = list(_messages(request, traits))
     return body
 
 
-def notices(request: BackendRequest) -> Sequence[Notice]:
-    """Returns which settings of the request the model will not honour."""
-    traits = traits_of(request.model)
+def notices(request: BackendRequest, *, traits: ModelTraits | None = None) -> Sequence[Notice]:
+    """Returns which settings of the request the model will not honour; `traits` as for `encode`."""
+    traits = traits_of(request.model) if traits is None else traits
     ignored = {
         "temperature": request.temperature is not None and not traits.takes_sampling,
         "top_p": request.top_p is not None and not traits.takes_sampling,
         "stop": bool(request.stop) and not traits.takes_stop,
-        "reasoning_effort": request.reasoning_effort not in {None, "none"} and traits.efforts is None,
+        "reasoning_effort": request.reasoning_effort not in {None, "none"} and not traits.efforts,
         "thinking_budget_tokens": request.thinking_budget_tokens is not None,
         # A model without the setting makes one call at a time: only asking for more is in vain.
         "parallel_tool_calls": bool(request.parallel_tool_calls) and not traits.takes_parallel_tool_calls,
@@ -108,10 +115,7 @@ def notices(request: BackendRequest) -> Sequence[Notice]:
     if cut := [spec.name for spec in request.tools if _is_cut(spec, traits)]:
         text = f"{request.model} takes {traits.description_max} characters of a tool's description: cut for {', '.join(cut)}"
         given.append(Notice(code="tool_descriptions_cut", text=text))
-    effort = request.reasoning_effort
-    if effort is not None and traits.efforts is not None and (sent := traits.efforts[effort]) != effort:
-        text = f"{request.model} does not take the reasoning effort {effort!r}: {sent!r} is sent instead"
-        given.append(Notice(code="reasoning_effort_changed", text=text))
+    given += effort_notice(request.reasoning_effort, traits.chat_efforts, request.model)
     return given
 
 
@@ -217,10 +221,10 @@ def _assistant(
             case ToolCallPart():
                 calls.append(_call(part, model, traits, is_first=not calls))
             case ReasoningPart():
-                if fields_of(part.sidecar, model).get("field") == REASONING_FIELD:
+                if fields_of(part.sidecar, model, traits).get("field") == REASONING_FIELD:
                     reasonings.append(part.text)
             case OpaquePart():
-                own = fields_of(part.sidecar, model)
+                own = fields_of(part.sidecar, model, traits)
                 extras |= {name: own[name] for name in (DETAILS_FIELD, EXTRA_FIELD) if name in own}
     if not texts and not calls:
         return None
@@ -241,7 +245,7 @@ def _call(part: ToolCallPart, model: str, traits: ModelTraits, *, is_first: bool
         arguments = msgspec.json.encode({"invalid_json": part.arguments}).decode()
     call_id = _call_id(part.call_id, traits)
     call = {"id": call_id, "type": "function", "function": {"name": part.name, "arguments": arguments}}
-    if extra := fields_of(part.sidecar, model).get(EXTRA_FIELD):
+    if extra := fields_of(part.sidecar, model, traits).get(EXTRA_FIELD):
         call[EXTRA_FIELD] = extra
     elif is_first and traits.wants_signature:
         call[EXTRA_FIELD] = FOREIGN_SIGNATURE

@@ -21,6 +21,9 @@ from greenroom.messages import StreamItem
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 
+_OPENAI_HOST: Final = "api.openai.com"
+_AZURE_DOMAINS: Final = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
+
 NO_KEY: Final = "no-key"
 """Sent to servers of one's own when no key is set: most ignore it, and some insist on one."""
 
@@ -36,6 +39,11 @@ def connection_to(
 
 class OpenAIConnection:
     """The client for one key and address, made at the first request."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether OpenAI, or its models' own cloud, is asked: there both dialects are, with the same key."""
+        return is_own_address(self._address())
 
     def __init__(self, *, api_key: str | None, base_url: str | None, limits: Limits) -> None:
         """`None` reads `OPENAI_API_KEY` and `OPENAI_BASE_URL` at the first request, else the address is OpenAI's own."""
@@ -61,11 +69,14 @@ class OpenAIConnection:
         if client is not None:
             await client.close()
 
+    def _address(self) -> str:
+        return self._base_url or os.environ.get("OPENAI_BASE_URL", "") or OPENAI_URL
+
     def _endpoint(self) -> Endpoint:
         key = self._api_key or os.environ.get("OPENAI_API_KEY", "")
-        base_url = self._base_url or os.environ.get("OPENAI_BASE_URL", "") or OPENAI_URL
+        base_url = self._address()
         host = host_of(base_url)
-        is_openai = host == host_of(OPENAI_URL)
+        is_openai = is_openai_address(base_url)
         endpoint = Endpoint(
             provider="OpenAI" if is_openai or not host else f"the API at {host}",
             base_url=base_url,
@@ -149,6 +160,17 @@ class StreamedAnswer:
                 raise
             # A connection that breaks behind the finish reason takes nothing of the answer along.
             return b""
+
+
+def is_openai_address(url: str) -> bool:
+    """Returns whether an address is OpenAI's own, in whatever region."""
+    host = host_of(url).partition(":")[0]
+    return host == _OPENAI_HOST or host.endswith(f".{_OPENAI_HOST}")
+
+
+def is_own_address(url: str) -> bool:
+    """Returns whether OpenAI or Azure serves an address: both have both dialects, under the same path and key."""
+    return is_openai_address(url) or host_of(url).partition(":")[0].endswith(_AZURE_DOMAINS)
 
 
 def host_of(url: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.openai_models import traits_of
+from greenroom.backends.openai_models import ModelTraits
 from greenroom.backends.unicode_text import valid_json
 from greenroom.messages import Sidecar
 
@@ -70,11 +70,11 @@ def sidecar_of(fields: dict[str, Any], model: str) -> Sidecar:
     return Sidecar(backend=DIALECT, model=model, data=msgspec.Raw(valid_json(fields)))
 
 
-def fields_of(sidecar: Sidecar | None, model: str) -> dict[str, Any]:
+def fields_of(sidecar: Sidecar | None, model: str, traits: ModelTraits) -> dict[str, Any]:
     """Returns the fields in a sidecar that this model gave; none of another's, and none of what is no sidecar of ours."""
     if sidecar is None or sidecar.backend != DIALECT or sidecar.model != model:
         return {}
-    if "/" not in model and traits_of(model).is_openai:
+    if "/" not in model and traits.is_openai:
         # OpenAI knows none of these fields and refuses them. Another server has answered under the name of its model; gateways that
         # want them back put a company before the name.
         return {}

@@ -1,33 +1,24 @@
-"""Which settings a model of the Chat Completions dialect takes, decided by its name.
+"""What a model of OpenAI's dialects takes, decided by its name or by what its installation says of it.
 
-The dialect has no way to ask. OpenAI's reasoning models refuse the settings that all its other models, and nearly all models of
-other servers, take: `max_tokens`, `temperature`, `top_p`, `stop`. So:
+The dialects have no way to ask. OpenAI's reasoning models refuse the settings that all its other models, and nearly all models of
+other servers, take: `max_tokens`, `temperature`, `top_p`, `stop`. Every name that is not OpenAI's is foreign: it gets what its user
+set, under the names that all servers know, and what its family demands besides (`model_facts`).
 
-* `o1`, `o3`, `o4-mini`, ... and `gpt-5` and later are OpenAI's reasoning models, except the `-chat` ones among them;
-* `gpt-3...`, `gpt-4...`, `chatgpt-...` and those `-chat` models are OpenAI's others: they refuse `reasoning_effort`;
-* every other name is foreign: it gets what its user set, under the names that all servers know. Some families among them have
-  demands of their own: Mistral's ids of tool calls, DeepSeek's and Moonshot's reasoning, Gemini's signed calls.
+A name is only the default: a deployment has the name that somebody gave it, so `greenroom.toml` can say what it is like.
 
-A name counts without what gateways put before it (`openai/o3`, `ft:gpt-4o:...`).
-
-Rule: the only place that looks at model names. Sources: OpenAI's reasoning guide and the parameters' descriptions in its API
-reference; its errors "string too long" for descriptions above 1024 characters; Mistral's error for ids that are not nine letters
-and digits; DeepSeek's guide to tool calls in thinking mode; Moonshot's error "thinking is enabled but reasoning_content is missing
-in assistant tool call message"; Google's error "Function call is missing a thought_signature" and its page on them.
+Rule: a pure function of a name and an override. Which address is asked plays no part here.
 """
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
 
-from greenroom.config import ReasoningEffort
-
-CallIds = Literal["any", "nine_characters"]
-"""What a server accepts as the id of a tool call."""
+from greenroom.backends.model_facts import CallIds, ChatTools, nearest_effort, openai_row, other_rows
+from greenroom.config import EFFORTS, ModelOverride, ReasoningEffort
+from greenroom.interfaces import Notice
 
 
 class ModelTraits(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +29,10 @@ class ModelTraits(msgspec.Struct, frozen=True, kw_only=True):
         takes_sampling: takes `temperature` and `top_p`.
         takes_stop: takes `stop`.
         takes_parallel_tool_calls: takes `parallel_tool_calls`; a model that does not makes one call at a time.
-        efforts: what to send for each reasoning effort; `None` as a whole: the model does not reason.
+        efforts: the reasoning efforts that it knows; none: it does not reason.
+        chat_efforts: those that it knows on Chat Completions.
+        chat_tools: with which effort Chat Completions takes function tools for it.
+        dialect: which one it is asked in, whatever its server is; `None` if nobody said.
         call_ids: what it accepts as the id of a tool call.
         wants_reasoning_back: refuses a turn with tool calls whose reasoning is not sent back, were it empty.
         wants_signature: refuses a tool loop whose first call of a step is not signed.
@@ -51,7 +45,10 @@ class ModelTraits(msgspec.Struct, frozen=True, kw_only=True):
     takes_sampling: bool = True
     takes_stop: bool = True
     takes_parallel_tool_calls: bool = True
-    efforts: dict[ReasoningEffort, ReasoningEffort] | None = None
+    efforts: tuple[ReasoningEffort, ...] = ()
+    chat_efforts: tuple[ReasoningEffort, ...] = ()
+    chat_tools: ChatTools = "any"
+    dialect: Literal["chat", "responses"] | None = None
     call_ids: CallIds = "any"
     wants_reasoning_back: bool = False
     wants_signature: bool = False
@@ -59,56 +56,99 @@ class ModelTraits(msgspec.Struct, frozen=True, kw_only=True):
     is_openai: bool = False
     gives_encrypted_reasoning: bool = False
 
+    def wants_responses(self, effort: ReasoningEffort | None) -> bool:
+        """Returns whether a session that is set to this effort has to be asked over the Responses API to have tools.
+
+        Whether it has tools plays no part: they come and go with a session's settings, and with every change of the dialect the
+        model loses sight of its reasoning.
+        """
+        match self.chat_tools:
+            case "any":
+                return False
+            case "never":
+                return True
+            case "no_effort":
+                return effort is not None and nearest_effort(effort, self.efforts) != "none"
+            case "none":
+                return effort is None or nearest_effort(effort, self.efforts) != "none"
+
 
 @lru_cache(maxsize=256)
-def traits_of(model: str) -> ModelTraits:
-    """Returns what the model of that name takes."""
-    name = model.lower().rpartition("/")[2].removeprefix("ft:")
-    if match := _REASONING.match(name):
-        if "-chat" in name:
-            return ModelTraits(
-                max_tokens_field="max_completion_tokens", description_max=_OPENAI_DESCRIPTION_MAX, is_openai=True
-            )
-        o_series, version = match["o"] is not None, match["version"]
+def traits_of(model: str, override: ModelOverride | None = None) -> ModelTraits:
+    """Returns what the model of that name takes. What `override` says goes before what the name says."""
+    named = _by_name(model if override is None or override.like is None else override.like)
+    return named if override is None else _overridden(named, override)
+
+
+def effort_notice(
+    request_effort: ReasoningEffort | None, efforts: tuple[ReasoningEffort, ...], model: str
+) -> list[Notice]:
+    """Returns what is to be said where another effort than the one that was set is sent."""
+    if request_effort is None or not efforts or (sent := nearest_effort(request_effort, efforts)) == request_effort:
+        return []
+    text = f"{model} does not take the reasoning effort {request_effort!r}: {sent!r} is sent instead"
+    return [Notice(code="reasoning_effort_changed", text=text)]
+
+
+def _by_name(model: str) -> ModelTraits:
+    if (row := openai_row(model)) is None:
+        rows = other_rows(model)
         return ModelTraits(
-            max_tokens_field="max_completion_tokens",
-            takes_sampling=False,
-            takes_stop=False,
-            takes_parallel_tool_calls=not o_series,
-            efforts=_O_EFFORTS if o_series else _GPT_5_EFFORTS if version == "5" else _LATER_EFFORTS,
-            description_max=_OPENAI_DESCRIPTION_MAX,
-            is_openai=True,
-            gives_encrypted_reasoning=True,
+            efforts=EFFORTS,
+            chat_efforts=EFFORTS,
+            call_ids=next((row.call_ids for row in rows if row.call_ids != "any"), "any"),
+            wants_reasoning_back=any(row.wants_reasoning_back for row in rows),
+            wants_signature=any(row.wants_signature for row in rows),
+            gives_encrypted_reasoning=any(row.gives_encrypted_reasoning for row in rows),
         )
-    if _NOT_REASONING.match(name):
-        return ModelTraits(description_max=_OPENAI_DESCRIPTION_MAX, is_openai=True)
     return ModelTraits(
-        efforts=_ALL_EFFORTS,
-        call_ids="nine_characters" if _MISTRAL.search(name) else "any",
-        # Distilled models bear the name of their teacher; other companies serve them, with other rules.
-        wants_reasoning_back=("deepseek" in name and "distill" not in name) or _KIMI_THINKING.search(name) is not None,
-        # Google itself, by the names that only it uses; gateways put a company before the name and sign in their own way.
-        wants_signature=model.lower().removeprefix("models/").startswith("gemini-"),
-        gives_encrypted_reasoning=name.startswith("grok"),
+        max_tokens_field="max_completion_tokens" if row.reasons else row.max_tokens_field,
+        takes_sampling=not row.reasons,
+        takes_stop=not row.reasons,
+        takes_parallel_tool_calls=row.parallel_tool_calls,
+        efforts=row.efforts,
+        chat_efforts=row.efforts if row.chat_efforts is None else row.chat_efforts,
+        chat_tools=row.chat_tools,
+        description_max=_OPENAI_DESCRIPTION_MAX,
+        is_openai=True,
+        gives_encrypted_reasoning=row.reasons,
     )
 
 
+def _overridden(traits: ModelTraits, override: ModelOverride) -> ModelTraits:
+    if override.reasoning is True and not (traits.efforts and traits.is_openai):
+        newest = _by_name(_NEWEST)
+        traits = msgspec.structs.replace(
+            traits,
+            max_tokens_field="max_completion_tokens",
+            takes_sampling=False,
+            takes_stop=False,
+            efforts=newest.efforts,
+            chat_efforts=newest.chat_efforts,
+            gives_encrypted_reasoning=True,
+        )
+    elif override.reasoning is False:
+        traits = msgspec.structs.replace(
+            traits,
+            takes_sampling=True,
+            takes_stop=True,
+            efforts=(),
+            chat_efforts=(),
+            chat_tools="any",
+            gives_encrypted_reasoning=False,
+        )
+    if override.efforts is not None:
+        traits = msgspec.structs.replace(traits, efforts=override.efforts, chat_efforts=override.efforts)
+    single = {
+        "dialect": override.dialect,
+        "max_tokens_field": override.max_tokens_field,
+        "takes_sampling": override.sampling,
+        "takes_stop": override.stop,
+        "takes_parallel_tool_calls": override.parallel_tool_calls,
+        "description_max": override.description_max,
+    }
+    return msgspec.structs.replace(traits, **{name: value for name, value in single.items() if value is not None})
+
+
 _OPENAI_DESCRIPTION_MAX: Final = 1024
-
-_REASONING: Final = re.compile(r"(?P<o>o[1-9]\d?(?=$|-))|gpt-(?P<version>([5-9]|\d{2,})(\.\d+)?)(?=$|-)")
-_NOT_REASONING: Final = re.compile(r"gpt-[34]|chatgpt-")
-_MISTRAL: Final = re.compile(r"mi[sx]tral|ministral|magistral|codestral|devstral|pixtral|voxtral")
-
-_KIMI_THINKING: Final = re.compile(r"kimi-(k2[.]\d|k2-thinking|k[3-9]|thinking|for-coding|latest)")
-
-_ALL_EFFORTS: Final[dict[ReasoningEffort, ReasoningEffort]] = {
-    "none": "none",
-    "minimal": "minimal",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-}
-# The o-series always reasons; GPT-5 can be asked for the minimum, but not for none; its successors the other way round.
-_O_EFFORTS: Final = _ALL_EFFORTS | {"none": "low", "minimal": "low"}
-_GPT_5_EFFORTS: Final = _ALL_EFFORTS | {"none": "minimal"}
-_LATER_EFFORTS: Final = _ALL_EFFORTS | {"minimal": "low"}
+_NEWEST: Final = "gpt-99"

@@ -11,15 +11,18 @@ The SDK is not imported with this module.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from greenroom.backends.clouds import CloudOptions
-from greenroom.backends.openai_client import OPENAI_URL, StreamedAnswer, connection_to, host_of
+from greenroom.backends.clouds import CloudConnection, CloudOptions
+from greenroom.backends.model_facts import NO_OVERRIDES, current_model
+from greenroom.backends.openai_client import OpenAIConnection, StreamedAnswer, connection_to, is_openai_address
+from greenroom.backends.openai_models import traits_of
 from greenroom.backends.openai_responses_decoder import DIALECT, ResponsesDecoder
 from greenroom.backends.openai_responses_request import encode, notices
 from greenroom.backends.transport import ByteStream, open_stream
+from greenroom.config import ModelOverride
 from greenroom.errors import BackendRejected, BackendUnauthorized
 from greenroom.interfaces import BackendRequest, Notice
 from greenroom.limits import DEFAULT_LIMITS, Limits
@@ -32,16 +35,16 @@ _NO_REASONING: Final = re.compile(r"encrypted content .{0,200}could not be (veri
 class OpenAIResponsesBackend:
     """Asks a server for Responses. One instance serves any number of sessions over shared connections."""
 
-    dialect: str = DIALECT
-
     def __init__(
         self,
         *,
         api_key: str | None = None,
         base_url: str | None = None,
         cloud: CloudOptions | None = None,
-        model: str | None = "gpt-5",
+        model: str | None = None,
+        models: Mapping[str, ModelOverride] = NO_OVERRIDES,
         limits: Limits = DEFAULT_LIMITS,
+        connection: OpenAIConnection | CloudConnection | None = None,
     ) -> None:
         """Takes what is needed later; does nothing yet.
 
@@ -49,13 +52,27 @@ class OpenAIResponsesBackend:
             api_key: `None` reads `OPENAI_API_KEY` at the first request.
             base_url: `None` reads `OPENAI_BASE_URL` at the first request, else it is OpenAI's own.
             cloud: asks Azure instead; the other two are then left out.
-            model: the default one.
+            model: the default one; `None` for OpenAI's current one.
+            models: what models are like whose names do not tell.
             limits: bounds of an answer.
+            connection: asks by way of somebody else's; the first three are then left out.
         """
-        self.default_model = model
+        self._model = model
+        self._models = models
         self._limits = limits
-        self._connection = connection_to(api_key=api_key, base_url=base_url, cloud=cloud, limits=limits)
+        if connection is None:
+            connection = connection_to(api_key=api_key, base_url=base_url, cloud=cloud, limits=limits)
+        self._connection = connection
         self._may_have_summaries = True
+
+    @property
+    def default_model(self) -> str:
+        """What to ask when nobody named a model."""
+        return self._model or current_model("openai")
+
+    def dialect(self, _: BackendRequest) -> str:
+        """Returns the one dialect that it speaks."""
+        return DIALECT
 
     @asynccontextmanager
     async def stream(self, request: BackendRequest) -> AsyncIterator[AsyncIterator[Sequence[StreamItem]]]:
@@ -75,7 +92,7 @@ class OpenAIResponsesBackend:
 
     def notices(self, request: BackendRequest) -> Sequence[Notice]:
         """Returns which settings and files of the request its model will not be given."""
-        return notices(request)
+        return notices(request, traits=traits_of(request.model, self._models.get(request.model)))
 
     async def close(self) -> None:
         """Closes the connections. Idempotent."""
@@ -84,12 +101,18 @@ class OpenAIResponsesBackend:
     async def _opened(self, request: BackendRequest, opened: AsyncExitStack) -> ByteStream:
         client = self._connection.client()
         # Only OpenAI itself is known to take the key; it routes requests of one session to the same cache.
-        is_openai = host_of(client.endpoint.base_url) == host_of(OPENAI_URL)
-        cache_key = request.session_id if is_openai else ""
+        cache_key = request.session_id if is_openai_address(client.endpoint.base_url) else ""
+        traits = traits_of(request.model, self._models.get(request.model))
         with_reasoning = True
         while True:
             with_summary = self._may_have_summaries
-            body = encode(request, prompt_cache_key=cache_key, with_summary=with_summary, with_reasoning=with_reasoning)
+            body = encode(
+                request,
+                prompt_cache_key=cache_key,
+                with_summary=with_summary,
+                with_reasoning=with_reasoning,
+                traits=traits,
+            )
             try:
                 return await opened.enter_async_context(open_stream(client, "/responses", body))
             except BackendUnauthorized:

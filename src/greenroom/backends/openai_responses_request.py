@@ -19,7 +19,8 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.openai_models import ModelTraits, traits_of
+from greenroom.backends.model_facts import nearest_effort
+from greenroom.backends.openai_models import ModelTraits, effort_notice, traits_of
 from greenroom.backends.openai_responses_decoder import DIALECT
 from greenroom.backends.openai_tool_calls import is_json_object
 from greenroom.interfaces import BackendRequest, Notice
@@ -73,7 +74,12 @@ _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 def encode(
-    request: BackendRequest, *, prompt_cache_key: str = "", with_summary: bool = True, with_reasoning: bool = True
+    request: BackendRequest,
+    *,
+    prompt_cache_key: str = "",
+    with_summary: bool = True,
+    with_reasoning: bool = True,
+    traits: ModelTraits | None = None,
 ) -> dict[str, Any]:
     """Returns the JSON body of the request.
 
@@ -82,8 +88,9 @@ def encode(
         prompt_cache_key: for OpenAI itself; other servers may refuse it.
         with_summary: ask for summaries of the reasoning, where the model gives any.
         with_reasoning: send back the reasoning of before.
+        traits: of the model; `None` for what its name says.
     """
-    traits = traits_of(request.model)
+    traits = traits_of(request.model) if traits is None else traits
     body: dict[str, Any] = {"model": request.model, "stream": True, "store": False}
     if prompt_cache_key:
         body["prompt_cache_key"] = prompt_cache_key[:PROMPT_CACHE_KEY_MAX]
@@ -104,17 +111,20 @@ def encode(
             body["parallel_tool_calls"] = request.parallel_tool_calls
     if request.system:
         body["instructions"] = request.system
-    body["input"] = list(_input(request, with_reasoning=with_reasoning))
+    body["input"] = list(_input(request, traits, with_reasoning=with_reasoning))
     return body
 
 
-def notices(request: BackendRequest) -> Sequence[Notice]:
-    """Returns which settings of the request the model will not honour, and which file of the latest message it is not shown."""
-    traits, model = traits_of(request.model), request.model
+def notices(request: BackendRequest, *, traits: ModelTraits | None = None) -> Sequence[Notice]:
+    """Returns which settings of the request the model will not honour, and which file of the latest message it is not shown.
+
+    `traits` as for `encode`.
+    """
+    traits, model = traits_of(request.model) if traits is None else traits, request.model
     ignored = {
         "temperature": request.temperature is not None and not traits.takes_sampling,
         "top_p": request.top_p is not None and not traits.takes_sampling,
-        "reasoning_effort": request.reasoning_effort not in {None, "none"} and traits.efforts is None,
+        "reasoning_effort": request.reasoning_effort not in {None, "none"} and not traits.efforts,
         "parallel_tool_calls": bool(request.parallel_tool_calls) and not traits.takes_parallel_tool_calls,
     }
     given = [
@@ -128,10 +138,7 @@ def notices(request: BackendRequest) -> Sequence[Notice]:
         for name, is_set in never.items()
         if is_set
     ]
-    effort = request.reasoning_effort
-    if effort is not None and traits.efforts is not None and (sent := traits.efforts[effort]) != effort:
-        text = f"{model} does not take the reasoning effort {effort!r}: {sent!r} is sent instead"
-        given.append(Notice(code="reasoning_effort_changed", text=text))
+    given += effort_notice(request.reasoning_effort, traits.efforts, model)
     if request.max_tokens is not None and request.max_tokens < (least := _answer_tokens_min(traits)):
         text = f"{model} takes no max_tokens below {least}: {least} is sent instead"
         given.append(Notice(code="max_tokens_changed", text=text))
@@ -153,9 +160,9 @@ def _answer_tokens_min(traits: ModelTraits) -> int:
 
 def _reasoning(request: BackendRequest, traits: ModelTraits, *, with_summary: bool) -> dict[str, Any]:
     reasoning: dict[str, Any] = {}
-    if request.reasoning_effort is not None and traits.efforts is not None:
-        reasoning["effort"] = traits.efforts[request.reasoning_effort]
-    if with_summary and traits.is_openai and traits.efforts is not None:
+    if request.reasoning_effort is not None and traits.efforts:
+        reasoning["effort"] = nearest_effort(request.reasoning_effort, traits.efforts)
+    if with_summary and traits.is_openai and traits.efforts:
         reasoning["summary"] = "auto"
     return reasoning
 
@@ -169,7 +176,7 @@ def _tool(spec: ToolSpec) -> dict[str, Any]:
 # --- the input ----------------------------------------------------------------------------------------------------------
 
 
-def _input(request: BackendRequest, *, with_reasoning: bool) -> Iterator[Item]:
+def _input(request: BackendRequest, traits: ModelTraits, *, with_reasoning: bool) -> Iterator[Item]:
     # Content of user messages between which there is nothing that can be sent: templates of open models insist on alternation.
     waiting: list[dict[str, Any]] = []
     items: list[Item] = []
@@ -181,7 +188,7 @@ def _input(request: BackendRequest, *, with_reasoning: bool) -> Iterator[Item]:
                 waiting += [_user_part(part) for part in parts]
             case AssistantMessage(parts=parts):
                 yield from items
-                items = _assistant_items(parts, request.model, with_reasoning=with_reasoning)
+                items = _assistant_items(parts, request.model, traits, with_reasoning=with_reasoning)
                 if items and waiting:
                     yield _user(waiting)
                     waiting = []
@@ -264,11 +271,13 @@ class _Rendered(msgspec.Struct):
     is_kept: bool = True
 
 
-def _assistant_items(parts: Sequence[AssistantPart], model: str, *, with_reasoning: bool) -> list[Item]:
+def _assistant_items(
+    parts: Sequence[AssistantPart], model: str, traits: ModelTraits, *, with_reasoning: bool
+) -> list[Item]:
     rendered: list[_Rendered] = []
     is_reasoning_lost = False
     for part in parts:
-        own = _own(part, model)
+        own = _own(part, model, traits)
         match part:
             case ReasoningPart():
                 # Of several summaries, the last one has the item.
@@ -287,7 +296,7 @@ def _assistant_items(parts: Sequence[AssistantPart], model: str, *, with_reasoni
     return [each.item for each in rendered if each.is_kept]
 
 
-def _own(part: AssistantPart, model: str) -> Item | None:
+def _own(part: AssistantPart, model: str, traits: ModelTraits) -> Item | None:
     """Returns the item in a part's sidecar that this model made."""
     sidecar: Sidecar | None = None if isinstance(part, RefusalPart) else part.sidecar
     if sidecar is None or sidecar.backend != DIALECT or sidecar.model != model:
@@ -300,8 +309,10 @@ def _own(part: AssistantPart, model: str) -> Item | None:
     kind = item.get("type")
     if not isinstance(kind, str) or isinstance(part, ReasoningPart) != (kind == "reasoning"):
         return None
-    is_readable = kind != "reasoning" or item.get("encrypted_content") or item.get("content")
-    return item if is_readable else None
+    if kind != "reasoning" or item.get("encrypted_content"):
+        return item
+    # OpenAI looks up by its id what it cannot decrypt, and nothing was stored. Other servers read what their model thought.
+    return item if item.get("content") and not traits.is_openai else None
 
 
 def _add_text(rendered: list[_Rendered], text: str, own: Item | None) -> None:

@@ -213,7 +213,7 @@ class ScriptedBackend:
         Raises:
             InvalidArgument: the script is not one; says which step and why.
         """
-        self.dialect = dialect
+        self._dialect = dialect
         self._pace_s = pace_s
         self._notices = tuple(notices)
         self._requests: deque[BackendRequest] = deque(maxlen=REQUESTS_KEPT_MAX)
@@ -241,6 +241,10 @@ class ScriptedBackend:
     def is_closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
+
+    def dialect(self, _: BackendRequest) -> str:
+        """Returns the name that sidecars of this backend carry."""
+        return self._dialect
 
     @asynccontextmanager
     async def stream(self, request: BackendRequest) -> AsyncGenerator[AsyncIterator[Sequence[StreamItem]]]:

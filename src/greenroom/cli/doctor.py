@@ -24,7 +24,7 @@ from greenroom.cli.output import FAILURE, OK, is_terminal, on_one_line, print_js
 from greenroom.cli.place import Place
 from greenroom.cli.running import run, settings_of
 from greenroom.errors import GreenroomError
-from greenroom.interfaces import Store
+from greenroom.interfaces import BackendRequest, Store
 from greenroom.logs.version import store_version
 from greenroom.settings import FILE_NAME, Settings
 from greenroom.usable import Candidate, Choice, candidates, choose
@@ -210,9 +210,15 @@ def _default(choice: Choice, catalog: Catalog) -> tuple[Finding, str | None]:
     if not candidate.is_usable:
         remedy = f"set OPENAI_API_KEY or ANTHROPIC_API_KEY; or, without a key: {candidate.remedy}"
         return Finding(name="default", verdict="broken", text="nothing can answer here", remedy=remedy), model
-    asked = f" with {model}" if model else ""
+    asked = f" with {model} over {_dialect(catalog, candidate.backend, model)}" if model else ""
     text = f"{candidate.label} ({candidate.backend}{asked}): {choice.reason}"
     return Finding(name="default", verdict="ok", text=text), model
+
+
+def _dialect(catalog: Catalog, backend: str, model: str) -> str:
+    """Returns in which dialect the model is asked, for people."""
+    dialect = catalog.backend(backend).dialect(BackendRequest(model=model, system="", messages=()))
+    return _DIALECTS.get(dialect, f"the dialect {dialect}")
 
 
 def _without_password(url: str) -> str:
@@ -224,6 +230,12 @@ def _without_password(url: str) -> str:
         return url
     return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
 
+
+_DIALECTS: Final = {
+    "openai": "Chat Completions",
+    "openai-responses": "the Responses API",
+    "claude": "the Messages API",
+}
 
 # --- how it is shown ----------------------------------------------------------------------------------------------------
 

@@ -52,6 +52,7 @@ class UpdatePlan(msgspec.Struct, frozen=True, kw_only=True):
         config_version: that the session would have.
         changes: settings that would be others; none if nothing changes.
         losses: what would be lost.
+        dialect: the wire dialect in which the new model would be asked.
         history_tokens: how long the history is: as the last provider counted it, else estimated.
         context_window: of the new model in tokens, or `None` where nobody knows.
         fits: whether the history fits into it, or `None` where nobody knows.
@@ -68,6 +69,7 @@ class UpdatePlan(msgspec.Struct, frozen=True, kw_only=True):
     fits: bool | None
     cache_lost_tokens: int
     cache_lost_usd: float | None
+    dialect: str = ""
 
 
 def changes_between(before: SessionConfig, after: SessionConfig) -> tuple[Change, ...]:

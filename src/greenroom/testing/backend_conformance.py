@@ -196,7 +196,9 @@ class BackendConformance:
         async with self.stage(Says(reasoning="Hm.", text="Yes.", calls=(ROLL,))) as stage:
             parts, _ = put_together(await _answer(stage))
         sidecars = [part.ended.sidecar for part in parts if part.ended is not None and part.ended.sidecar is not None]
-        assert {(sidecar.backend, sidecar.model) for sidecar in sidecars} <= {(stage.backend.dialect, stage.model)}
+        assert {(sidecar.backend, sidecar.model) for sidecar in sidecars} <= {
+            (stage.backend.dialect(_request(stage)), stage.model)
+        }
 
     # --- leaving --------------------------------------------------------------------------------------------------------
 

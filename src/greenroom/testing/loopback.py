@@ -1,4 +1,4 @@
-"""What the doubles of providers have in common as servers: one path on the loopback interface, streamed answers, who came and left.
+"""What the doubles of providers have in common as servers: paths on the loopback interface, streamed answers, who came and left.
 
 Rule: knows no dialect. It listens on 127.0.0.1 only, on a port that is free.
 """
@@ -12,6 +12,9 @@ from typing import Any, Final
 from aiohttp import web
 
 __all__ = ["Broken", "Loopback"]
+
+Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
+"""Answers a request."""
 
 EVENT_STREAM: Final = {"content-type": "text/event-stream; charset=utf-8"}
 
@@ -29,16 +32,18 @@ class Loopback:
         left: set each time a client leaves in the middle of an answer.
     """
 
-    def __init__(self, path: str, serve: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> None:
-        """`serve` answers what is posted to `path`."""
+    def __init__(self) -> None:
         self.headers: list[Mapping[str, str]] = []
         self.connections = 0
         self.left = asyncio.Event()
-        self._path = path
-        self._serve = serve
+        self._routes: list[tuple[str, str, Serve]] = []
         self._peers: set[Any] = set()
         self._runner: web.AppRunner | None = None
         self._port = 0
+
+    def route(self, method: str, path: str, serve: Serve) -> None:
+        """Has `serve` answer requests to `path`. Before it starts."""
+        self._routes.append((method, path, serve))
 
     @property
     def url(self) -> str:
@@ -52,7 +57,8 @@ class Loopback:
             OSError: no port is free.
         """
         app = web.Application(client_max_size=0)
-        app.router.add_post(self._path, self._take)
+        for method, path, serve in self._routes:
+            app.router.add_route(method, path, self._taking(serve))
         # Leaving clients cancel their handler: that is how the server knows of them.
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -85,10 +91,13 @@ class Loopback:
             raise
         return response
 
-    async def _take(self, request: web.Request) -> web.StreamResponse:
-        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        if peer not in self._peers:
-            self._peers.add(peer)
-            self.connections += 1
-        self.headers.append({name.lower(): value for name, value in request.headers.items()})
-        return await self._serve(request)
+    def _taking(self, serve: Serve) -> Serve:
+        async def take(request: web.Request) -> web.StreamResponse:
+            peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+            if peer not in self._peers:
+                self._peers.add(peer)
+                self.connections += 1
+            self.headers.append({name.lower(): value for name, value in request.headers.items()})
+            return await serve(request)
+
+        return take

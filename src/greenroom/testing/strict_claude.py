@@ -128,7 +128,8 @@ class StrictClaude:
         self._cache = PromptCache() if counts_usage else None
         self.bodies: list[dict[str, Any]] = []
         self.refused: list[str] = []
-        self._loopback = Loopback("/v1/messages", self._serve)
+        self._loopback = Loopback()
+        self._loopback.route("POST", "/v1/messages", self._serve)
         self.headers = self._loopback.headers
         self.left = self._loopback.left
         self._script = script

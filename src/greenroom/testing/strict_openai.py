@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Self
 
@@ -27,7 +27,7 @@ from aiohttp import web
 
 from greenroom.testing.loopback import Broken, Loopback
 from greenroom.testing.prompt_cache import PromptCache, tokens
-from greenroom.testing.strict_openai_rules import refusals
+from greenroom.testing.strict_openai_rules import RESPONSES_ONLY, refusals
 
 __all__ = ["Refused", "Reply", "ReplyCall", "Step", "StrictOpenAI", "refusals"]
 
@@ -103,19 +103,34 @@ class StrictOpenAI:
         left: set each time a client leaves in the middle of an answer.
     """
 
-    def __init__(self, script: Script = (), *, key: str = "sk-strict-test-key", counts_usage: bool = False) -> None:
+    def __init__(
+        self,
+        script: Script = (),
+        *,
+        key: str = "sk-strict-test-key",
+        counts_usage: bool = False,
+        loopback: Loopback | None = None,
+        prefix: str = "/v1",
+        deployments: Mapping[str, str] | None = None,
+    ) -> None:
         """Takes the script.
 
         Args:
             script: played step by step, one per request; or it is asked for the step, with the request's body.
             key: see above.
             counts_usage: the input, and what of it was sent before, is counted in place of the replies' `usage`.
+            loopback: the server that it is a part of; `None` for one of its own.
+            prefix: what its paths begin with.
+            deployments: models under names of their users' own.
         """
         self.key = key
         self._cache = PromptCache() if counts_usage else None
         self.bodies: list[dict[str, Any]] = []
         self.refused: list[str] = []
-        self._loopback = Loopback("/v1/chat/completions", self._complete)
+        self._loopback = Loopback() if loopback is None else loopback
+        self._loopback.route("POST", f"{prefix}/chat/completions", self._complete)
+        self._prefix = prefix
+        self._deployments = dict(deployments or {})
         self.headers = self._loopback.headers
         self.left = self._loopback.left
         self._steps = deque(script) if not callable(script) else None
@@ -125,7 +140,7 @@ class StrictOpenAI:
     @property
     def base_url(self) -> str:
         """What a client's base URL is set to."""
-        return f"{self._loopback.url}/v1"
+        return f"{self._loopback.url}{self._prefix}"
 
     @property
     def connections(self) -> int:
@@ -143,9 +158,10 @@ class StrictOpenAI:
         body = await body_of(request, self.key)
         if isinstance(body, Refused):
             return refusal_of(body)
-        if broken := refusals(body):
+        if broken := refusals(self._meant(body)):
             self.refused += broken
-            return refusal_of(Refused(status=400, message=" ".join(broken), kind="invalid_request_error"))
+            status = HTTPStatus.NOT_FOUND if RESPONSES_ONLY in broken else HTTPStatus.BAD_REQUEST
+            return refusal_of(Refused(status=status, message=" ".join(broken), kind="invalid_request_error"))
         self.bodies.append(body)
         match self._next_step(body):
             case Refused() as refused:
@@ -155,6 +171,11 @@ class StrictOpenAI:
                     reply = msgspec.structs.replace(reply, usage=_counted(self._cache, body, reply))
                 headers = {"content-type": reply.content_type, "x-request-id": "req_strict"}
                 return await self._loopback.stream(request, self._played(reply, str(body["model"])), headers)
+
+    def _meant(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Returns the request with the name of its model in place of that of a deployment."""
+        model = self._deployments.get(str(body.get("model")))
+        return body if model is None else body | {"model": model}
 
     def _next_step(self, body: dict[str, Any]) -> Step:
         if self._script is not None:
@@ -225,16 +246,23 @@ def _pieces(text: str) -> Iterator[str]:
 
 async def body_of(request: web.Request, key: str) -> dict[str, Any] | Refused:
     """Returns the body of a request to OpenAI, or how a wrong key or no JSON is refused."""
-    said = request.headers.get("authorization", "")
-    if said != f"Bearer {key}":
-        said = said.removeprefix("Bearer ")
-        message = f"Incorrect API key provided: {said}. You can find your API key at https://platform.openai.com."
-        return Refused(status=401, message=message, kind="invalid_request_error", code="invalid_api_key")
+    if (refused := key_refusal(request, key)) is not None:
+        return refused
     try:
         return msgspec.json.decode(await request.read(), type=dict[str, Any])
     except msgspec.MsgspecError as error:
         message = f"We could not parse the JSON body of your request: {error}"
         return Refused(status=400, message=message, kind="invalid_request_error")
+
+
+def key_refusal(request: web.Request, key: str) -> Refused | None:
+    """Returns how a request without the key is refused; `None` if it has it."""
+    # Azure takes its keys in a header of its own.
+    said = request.headers.get("authorization", "").removeprefix("Bearer ") or request.headers.get("api-key", "")
+    if said == key:
+        return None
+    message = f"Incorrect API key provided: {said}. You can find your API key at https://platform.openai.com."
+    return Refused(status=401, message=message, kind="invalid_request_error", code="invalid_api_key")
 
 
 def refusal_of(refused: Refused) -> web.Response:

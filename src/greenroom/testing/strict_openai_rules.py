@@ -14,7 +14,7 @@ import binascii
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 MESSAGES_MAX: Final = 2048
@@ -23,6 +23,8 @@ DESCRIPTION_MAX: Final = 1024
 CALL_ID_MAX: Final = 40
 STOP_MAX: Final = 4
 PROMPT_CACHE_KEY_MAX: Final = 64
+EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+RESPONSES_ONLY: Final = "This model is only supported in v1/responses and not in v1/chat/completions."
 
 # The parameters of the API reference.
 FIELDS: Final = frozenset(
@@ -92,20 +94,87 @@ def refusals(body: dict[str, Any]) -> list[str]:
     return [*_request(body), *_settings(body), *_tools(body), *_messages(body), *_pairing(body)]
 
 
+class Reasoning(NamedTuple):
+    """What OpenAI says of a reasoning model.
+
+    Attributes:
+        efforts: what `reasoning.effort` of the Responses API may be.
+        chat_efforts: what `reasoning_effort` of Chat Completions may be.
+        chat_tools: with which effort Chat Completions takes function tools: `any`, only where none is given or it is `none`
+            (`no_effort`), only where it is `none` (`none`), or the model is not for Chat Completions with tools at all (`never`).
+        is_responses_only: Chat Completions does not have the model.
+    """
+
+    efforts: frozenset[str]
+    chat_efforts: frozenset[str]
+    chat_tools: str = "any"
+    is_responses_only: bool = False
+
+
+def reasoning_of(model: str) -> Reasoning | None:
+    """Returns what OpenAI says of the model, by its name; `None` if it is not one of its reasoning models.
+
+    Sources: OpenAI's reasoning guide and its pages on single models; `reasoning_options` of models.dev (all up to gpt-5.5);
+    the efforts that each model took when they were all tried in enricoros/big-AGI#1159 (all up to gpt-5.6), in
+    NousResearch/hermes-agent#90441 (gpt-5.5, gpt-5.6), in UKGovernmentBEIS/inspect_ai#5254 and BerriAI/litellm-docs#1173
+    (gpt-6-astra); the types `ChatModel` and `ResponsesModel` of OpenAI's SDK 3.54 (which models are for Responses only).
+    """
+    name = _bare(model)
+
+    def has(word: str) -> bool:
+        return re.search(rf"-{word}(-|:|$)", name) is not None
+
+    if re.match(r"o[1-9](-|:|$)", name):
+        if has("deep-research"):
+            return Reasoning(frozenset({"medium"}), frozenset(), "never", is_responses_only=True)
+        is_pro = has("pro")
+        return Reasoning(_UP_TO_HIGH, _UP_TO_HIGH, "never" if is_pro else "any", is_responses_only=is_pro)
+    if re.match(r"gpt-(oss|j|jt|neo|neox|neoxt|sw3|bigcode|image|audio|realtime|live)(-|:|$)", name):
+        return None  # open models, and models that answer in other ways
+    if (found := re.match(r"gpt-(?:(\d)(?:[.](\d+))?(?=-|:|$)|[a-z]+-)", name)) is None or has("chat"):
+        return None
+    # Names without a version (gpt-daybreak-blue-latest, gpt-rosalind-research) are of today's.
+    version = (int(found[1]), int(found[2] or 0)) if found[1] else (9, 0)
+    if version < (5, 0):
+        return None
+    if has("pro"):
+        # The page on gpt-5-pro: "defaults to (and only supports) high".
+        efforts = frozenset({"high"}) if version < (5, 2) else frozenset({"medium", "high", "xhigh"})
+        return Reasoning(efforts, frozenset(), "never", is_responses_only=True)
+    if has("codex"):
+        has_more = version >= (5, 2) or has("max")
+        return Reasoning(_UP_TO_HIGH | ({"xhigh"} if has_more else set()), frozenset(), "never", is_responses_only=True)
+    if has("(cyber|daybreak|rosalind)"):
+        return Reasoning(_ALL, frozenset(), "never", is_responses_only=True)
+    if has("astra"):
+        # genkit-ai/genkit#6303: tools are refused at every effort, and `none` is refused itself.
+        return Reasoning(_UP_TO_HIGH | {"xhigh", "max"}, _UP_TO_HIGH | {"xhigh"}, "never")
+    if version < (5, 1):
+        return Reasoning(_UP_TO_HIGH | {"minimal"}, _UP_TO_HIGH | {"minimal"})
+    if version < (5, 2):
+        return Reasoning(_UP_TO_HIGH | {"none"}, _UP_TO_HIGH | {"none"})
+    if version < (5, 6):
+        return Reasoning(_ALL - {"max"}, _ALL - {"max"}, "no_effort")
+    return Reasoning(_ALL, _ALL - {"max"}, "none")
+
+
 def is_reasoning_model(model: str) -> bool:
     """Returns whether OpenAI lists the model among its reasoning models (https://platform.openai.com/docs/models)."""
-    name = _bare(model)
-    return bool(re.match(r"o\d(-|:|$)|gpt-([5-9]|\d\d)", name)) and "-chat" not in name
+    return reasoning_of(model) is not None
 
 
 def is_openai_model(model: str) -> bool:
     """Returns whether the model is OpenAI's own, by its name."""
-    return bool(re.match(r"o\d(-|:|$)|gpt-\d|chatgpt-", _bare(model)))
+    return is_reasoning_model(model) or bool(re.match(r"gpt-\d|chatgpt-", _bare(model)))
 
 
 def _bare(model: str) -> str:
     """Returns the name without a gateway's prefix and the mark of a fine-tuned model."""
     return model.rsplit("/", 1)[-1].removeprefix("ft:")
+
+
+_UP_TO_HIGH: Final = frozenset({"low", "medium", "high"})
+_ALL: Final = _UP_TO_HIGH | {"none", "xhigh", "max"}
 
 
 def _request(body: dict[str, Any]) -> Iterator[str]:
@@ -131,7 +200,7 @@ def _request(body: dict[str, Any]) -> Iterator[str]:
 
 def _settings(body: dict[str, Any]) -> Iterator[str]:
     model = str(body.get("model", ""))
-    if is_reasoning_model(model):
+    if (reasoning := reasoning_of(model)) is not None:
         # OpenAI says "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
         # OpenAI says "Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1) value is supported."
         refused = ["max_tokens", "stop"]
@@ -141,7 +210,7 @@ def _settings(body: dict[str, Any]) -> Iterator[str]:
         for name in refused:
             if name in body:
                 yield f"Unsupported parameter: '{name}' is not supported with this model."
-        yield from _effort(body, _bare(model))
+        yield from _effort(body, reasoning, _bare(model))
     elif is_openai_model(model) and "reasoning_effort" in body:
         yield "Unrecognized request argument supplied: reasoning_effort"
     # OpenAI says "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
@@ -165,16 +234,33 @@ def _settings(body: dict[str, Any]) -> Iterator[str]:
         yield f"Invalid 'prompt_cache_key': string too long. Expected a string with maximum length {PROMPT_CACHE_KEY_MAX}"
 
 
-def _effort(body: dict[str, Any], name: str) -> Iterator[str]:
-    # OpenAI says "Unsupported value: 'reasoning_effort' does not support 'minimal' with this model." The reasoning guide has the table.
-    if re.match(r"o\d", name):
-        known = {"low", "medium", "high"}
-    elif re.match(r"gpt-5(-|$)", name):
-        known = {"minimal", "low", "medium", "high"}
-    else:
-        known = {"none", "low", "medium", "high", "xhigh", "max"}
-    if (effort := body.get("reasoning_effort", "medium")) not in known:
-        yield f"Unsupported value: 'reasoning_effort' does not support {effort!r} with this model."
+def _effort(body: dict[str, Any], model: Reasoning, name: str) -> Iterator[str]:
+    if model.is_responses_only:
+        # OpenAI says so, with 404.
+        yield RESPONSES_ONLY
+        return
+    effort = body.get("reasoning_effort")
+    # OpenAI says "Unsupported value: 'reasoning_effort' does not support 'minimal' with this model. Supported values are: ..."
+    if effort is not None and effort not in model.chat_efforts:
+        supported = ", ".join(repr(each) for each in EFFORTS if each in model.chat_efforts)
+        yield (
+            f"Unsupported value: 'reasoning_effort' does not support {effort!r} with this model. "
+            f"Supported values are: {supported}."
+        )
+    # livekit/agents#7169, BerriAI/litellm#34569 (gpt-5.6: also without an effort), pipecat-ai/pipecat#4043 (gpt-5.4: only with one).
+    refused = {
+        "any": False,
+        "no_effort": effort not in {None, "none"},
+        "none": effort != "none",
+        "never": True,
+    }
+    if body.get("tools") and refused[model.chat_tools]:
+        remedy = (
+            "Please use /v1/responses instead."
+            if model.chat_tools == "no_effort"
+            else "To use function tools, use /v1/responses or set reasoning_effort to 'none'."
+        )
+        yield f"Function tools with reasoning_effort are not supported for {name} in /v1/chat/completions. {remedy}"
 
 
 def _tools(body: dict[str, Any]) -> Iterator[str]:

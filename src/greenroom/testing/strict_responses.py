@@ -125,6 +125,9 @@ class StrictResponses:
         key: str = "sk-strict-test-key",
         gives_summaries: bool = True,
         counts_usage: bool = False,
+        loopback: Loopback | None = None,
+        prefix: str = "/v1",
+        deployments: Mapping[str, str] | None = None,
     ) -> None:
         """Takes the script.
 
@@ -133,12 +136,18 @@ class StrictResponses:
             key: see above.
             gives_summaries: see above.
             counts_usage: the input, and what of it was sent before, is counted; else every usage is the same.
+            loopback: the server that it is a part of; `None` for one of its own.
+            prefix: what its paths begin with.
+            deployments: models under names of their users' own.
         """
         self.key = key
         self.gives_summaries = gives_summaries
         self.bodies: list[dict[str, Any]] = []
         self.refused: list[str] = []
-        self._loopback = Loopback("/v1/responses", self._serve)
+        self._loopback = Loopback() if loopback is None else loopback
+        self._loopback.route("POST", f"{prefix}/responses", self._serve)
+        self._prefix = prefix
+        self._deployments = dict(deployments or {})
         self.headers = self._loopback.headers
         self.left = self._loopback.left
         self._cache = PromptCache() if counts_usage else None
@@ -150,7 +159,7 @@ class StrictResponses:
     @property
     def base_url(self) -> str:
         """What a client's base URL is set to."""
-        return f"{self._loopback.url}/v1"
+        return f"{self._loopback.url}{self._prefix}"
 
     @property
     def connections(self) -> int:
@@ -172,7 +181,7 @@ class StrictResponses:
         body = await body_of(request, self.key)
         if isinstance(body, Refused):
             return refusal_of(body)
-        if broken := refusals(body) or list(self._stale(body)):
+        if broken := refusals(self._meant(body)) or list(self._stale(body)):
             self.refused += broken
             return refusal_of(Refused(status=400, message=" ".join(broken), kind="invalid_request_error"))
         self.bodies.append(body)
@@ -180,6 +189,11 @@ class StrictResponses:
         if cues and isinstance(cues[0], Refused):
             return refusal_of(cues[0])
         return await self._loopback.stream(request, self._played(cues, body))
+
+    def _meant(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Returns the request with the name of its model in place of that of a deployment."""
+        model = self._deployments.get(str(body.get("model")))
+        return body if model is None else body | {"model": model}
 
     def _next(self, body: dict[str, Any]) -> Sequence[Cue]:
         answer: Answer

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from greenroom.testing.strict_openai_rules import is_openai_model, is_reasoning_model
+from greenroom.testing.strict_openai_rules import EFFORTS, Reasoning, is_openai_model, reasoning_of
 
 TOOLS_MAX: Final = 128
 DESCRIPTION_MAX: Final = 1024
@@ -164,12 +164,12 @@ def _settings(body: dict[str, Any]) -> Iterator[str]:
     for name in include if isinstance(include, list) else [include]:
         if name not in INCLUDABLE:
             yield f"Invalid value: {name!r}. Supported values are: {', '.join(sorted(INCLUDABLE))}."
-    if is_reasoning_model(model):
+    if (known := reasoning_of(model)) is not None:
         # OpenAI says "Unsupported parameter: 'temperature' is not supported with this model."
         for name in ("temperature", "top_p"):
             if body.get(name, 1) != 1:
                 yield f"Unsupported parameter: '{name}' is not supported with this model."
-        yield from _reasoning(reasoning, model)
+        yield from _reasoning(reasoning, model, known)
     elif is_openai_model(model):
         # OpenAI says "Unsupported parameter: 'reasoning.effort' is not supported with this model."
         if reasoning:
@@ -187,23 +187,17 @@ def _settings(body: dict[str, Any]) -> Iterator[str]:
         yield f"Invalid 'prompt_cache_key': string too long. Expected a string with maximum length {PROMPT_CACHE_KEY_MAX}"
 
 
-def _reasoning(reasoning: Any, model: str) -> Iterator[str]:
+def _reasoning(reasoning: Any, model: str, known: Reasoning) -> Iterator[str]:
     if reasoning is None:
         return
     # SDK: Reasoning. OpenAI says "Unknown parameter: 'reasoning.generate'."
     if not isinstance(reasoning, dict) or set(reasoning) - {"effort", "summary", "generate_summary"}:
         yield f"Invalid value for 'reasoning': {reasoning!r}."
         return
-    # The reasoning guide's table. OpenAI says "Unsupported value: 'minimal' is not supported with the 'o3' model."
-    name = model.rsplit("/", 1)[-1].removeprefix("ft:")
-    if re.match(r"o\d", name):
-        known = {"low", "medium", "high"}
-    elif re.match(r"gpt-5(-|$)", name):
-        known = {"minimal", "low", "medium", "high"}
-    else:
-        known = {"none", "low", "medium", "high", "xhigh", "max"}
-    if (effort := reasoning.get("effort", "medium")) not in known:
-        yield f"Unsupported value: {effort!r} is not supported with the {model!r} model."
+    # OpenAI says "Unsupported value: 'minimal' is not supported with the 'gpt-5.1' model. Supported values are: ..."
+    if (effort := reasoning.get("effort")) is not None and effort not in known.efforts:
+        supported = ", ".join(repr(each) for each in EFFORTS if each in known.efforts)
+        yield f"Unsupported value: {effort!r} is not supported with the {model!r} model. Supported values are: {supported}."
     if reasoning.get("summary", "auto") not in {"auto", "concise", "detailed"}:
         yield f"Invalid value for 'reasoning.summary': {reasoning['summary']!r}."
 

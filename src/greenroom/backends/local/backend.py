@@ -41,8 +41,6 @@ OTHER_CONTEXT_TOKENS: Final = 8192
 class LocalBackend:
     """Answers with a model on this machine: no key, no network."""
 
-    dialect = "local"
-
     def __init__(
         self,
         make_backend: MakeBackend,
@@ -69,6 +67,10 @@ class LocalBackend:
         self._server = server or LocalServer()
         self._model: ModelFile | None = None
         self._tools_in_file: bool | None = None
+
+    def dialect(self, _: BackendRequest) -> str:
+        """Returns the dialect that the child speaks."""
+        return "openai"
 
     @asynccontextmanager
     async def stream(self, request: BackendRequest) -> AsyncGenerator[AsyncIterator[Sequence[StreamItem]]]:

@@ -1,0 +1,241 @@
+"""What is known of models by their names, and which dialect each is asked in: the strict doubles, which have tables of their own, judge.
+
+Case P1 (livekit/agents#7169, BerriAI/litellm#34569, pipecat-ai/pipecat#4043, danny-avila/LibreChat#14231) and P23
+(promptfoo/promptfoo#6380).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from greenroom.backends import claude_request, openai_chat, openai_responses_request
+from greenroom.backends.claude_models import model_of
+from greenroom.backends.claude_settings import headers_of
+from greenroom.backends.model_facts import current_model, end_of, is_for_chat, nearest_effort
+from greenroom.backends.openai import OpenAIBackend
+from greenroom.backends.openai_models import traits_of
+from greenroom.config import EFFORTS, ModelOverride, ReasoningEffort
+from greenroom.interfaces import BackendRequest
+from greenroom.messages import TextPart, ToolSpec, UserMessage
+from greenroom.testing import strict_claude_rules, strict_openai_rules, strict_responses_rules
+
+TOOL = ToolSpec(name="roll", description="Rolls a die.", parameters={"type": "object", "properties": {}})
+
+# Every name of the types `ChatModel` and `ResponsesModel` of OpenAI's SDK 3.54 that chats, and names that nobody knows yet.
+OPENAI_MODELS = """
+gpt-6-astra gpt-6.2-astra gpt-6.1-sol gpt-6.2-sol gpt-6.1-terra gpt-6-sol gpt-6-luna gpt-5.6 gpt-5.6-sol gpt-5.6-terra gpt-5.6-luna
+gpt-5.5 gpt-5.5-2026-04-23 gpt-5.4 gpt-5.4-mini gpt-5.4-nano gpt-5.4-mini-2026-03-17 gpt-5.3-chat-latest gpt-5.2 gpt-5.2-2025-12-11
+gpt-5.2-chat-latest gpt-5.2-pro gpt-5.2-pro-2025-12-11 gpt-5.1 gpt-5.1-2025-11-13 gpt-5.1-codex gpt-5.1-codex-mini gpt-5 gpt-5-mini
+gpt-5-nano gpt-5-2025-08-07 gpt-5-chat-latest gpt-4.1 gpt-4.1-mini gpt-4.1-nano-2025-04-14 o4-mini o4-mini-2025-04-16 o3 o3-mini o1
+o1-2024-12-17 gpt-4o gpt-4o-2024-11-20 gpt-4o-mini chatgpt-4o-latest gpt-4-turbo gpt-4 gpt-4-0613 gpt-4-1106-preview gpt-3.5-turbo
+gpt-3.5-turbo-16k o1-pro o3-pro o3-pro-2025-06-10 o3-deep-research gpt-5.5-pro gpt-5-codex gpt-5-pro gpt-5.1-codex-max gpt-5.2-codex
+gpt-5.3-codex gpt-daybreak-blue-latest gpt-rosalind-research gpt-6-rosalind gpt-5.6-cyber gpt-6-cyber gpt-6.2-astra-law ft:gpt-4o:org::id
+gpt-7 gpt-7-sol gpt-7.3-vega-2027-05-05 gpt-8-pro gpt-7-codex gpt-7-astra gpt-nova-latest
+""".split()  # noqa: SIM905 - eighty names
+
+FOREIGN = [
+    "llama3.2",
+    "gpt-oss-120b",
+    "openai/gpt-oss-20b",
+    "gpt-neo",
+    "gpt2",
+    "o1js",
+    "qwen3",
+    "grok-4",
+    "mistral-large",
+    "my-deployment",
+]
+
+
+def asked(model: str, effort: ReasoningEffort | None = None, **settings: Any) -> BackendRequest:
+    hello = (UserMessage(parts=(TextPart(text="Hello"),)),)
+    settings = {"tools": (TOOL,), "max_tokens": 2048, "temperature": 0.5, "stop": ("x",), **settings}
+    return BackendRequest(model=model, system="Be kind.", messages=hello, reasoning_effort=effort, **settings)
+
+
+@pytest.mark.parametrize("model", OPENAI_MODELS)
+def test_every_model_of_openai_takes_what_it_is_asked(model: str) -> None:
+    """P1: with tools, at every effort, in the dialect that it is asked in at OpenAI's own address."""
+    backend = OpenAIBackend(api_key="k", base_url="https://api.openai.com/v1")
+    for effort in (None, *EFFORTS):
+        request = asked(model, effort)
+        if backend.dialect(request) == "openai":
+            refused = strict_openai_rules.refusals(openai_chat.encode(request))
+        else:
+            refused = strict_responses_rules.refusals(openai_responses_request.encode(request))
+        assert refused == [], effort
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "dialect"),
+    [
+        ("gpt-5.6-luna", None, "openai-responses"),
+        ("gpt-5.6-luna", "max", "openai-responses"),
+        ("gpt-5.6-luna", "none", "openai"),
+        ("gpt-7-sol", None, "openai-responses"),
+        ("gpt-6.2-astra", "none", "openai-responses"),  # it knows no `none`: genkit-ai/genkit#6303
+        ("gpt-5.4", None, "openai"),
+        ("gpt-5.4", "low", "openai-responses"),
+        ("gpt-5.4", "none", "openai"),
+        ("gpt-5.1", "high", "openai"),
+        ("gpt-5", "none", "openai"),
+        ("gpt-5-codex", None, "openai-responses"),
+        ("gpt-4o", "high", "openai"),
+        ("o3", "high", "openai"),
+        ("o3-pro", None, "openai-responses"),
+        ("gpt-rosalind-research", None, "openai-responses"),
+        ("llama3.2", "high", "openai"),
+    ],
+)
+def test_the_dialect_follows_from_model_and_effort(model: str, effort: ReasoningEffort | None, dialect: str) -> None:
+    for url in ("https://api.openai.com/v1", "https://eu.api.openai.com/v1", "https://me.openai.azure.com/openai/v1"):
+        backend = OpenAIBackend(api_key="k", base_url=url)
+        assert backend.dialect(asked(model, effort)) == dialect
+        assert backend.dialect(asked(model, effort, tools=())) == dialect, "tools come and go"
+    elsewhere = OpenAIBackend(api_key="k", base_url="https://gateway.example/v1")
+    assert elsewhere.dialect(asked(model, effort)) == "openai"
+    assert (
+        OpenAIBackend(api_key="k", base_url="https://api.openai.com.evil.example/v1").dialect(asked(model)) == "openai"
+    )
+
+
+@pytest.mark.parametrize("model", FOREIGN)
+def test_names_of_others_get_what_was_set(model: str) -> None:
+    for effort in EFFORTS:
+        body = openai_chat.encode(asked(model, effort))
+        assert (body["reasoning_effort"], body["max_tokens"], body["temperature"]) == (effort, 2048, 0.5)
+        assert strict_openai_rules.refusals(body) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "sent"),
+    [
+        ("gpt-5.6-sol", "minimal", "low"),
+        ("gpt-5.6-sol", "max", "max"),
+        ("gpt-5.5", "max", "xhigh"),
+        ("gpt-5.1", "xhigh", "high"),
+        ("gpt-5", "none", "minimal"),
+        ("gpt-5-pro", "low", "high"),
+        ("gpt-5.5-pro", "none", "medium"),
+        ("gpt-6-astra", "none", "low"),
+        ("o3", "max", "high"),
+        ("gpt-5.1-codex-max", "max", "xhigh"),
+    ],
+)
+def test_an_effort_that_is_not_known_is_mapped_with_a_notice(
+    model: str, effort: ReasoningEffort, sent: ReasoningEffort
+) -> None:
+    request = asked(model, effort, temperature=None, stop=())
+    assert openai_responses_request.encode(request)["reasoning"]["effort"] == sent
+    codes = [notice.code for notice in openai_responses_request.notices(request)]
+    assert codes == ([] if sent == effort else ["reasoning_effort_changed"])
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("model", strict_claude_rules.MODELS)
+def test_every_claude_takes_what_it_is_asked(model: str, effort: ReasoningEffort) -> None:
+    """P1: "Claude's efforts likewise": `xhigh` since 4.7, `max` since 4.6, none before opus-4-5."""
+    request = asked(model, effort, max_tokens=None)
+    body = claude_request.encode(request)
+    assert strict_claude_rules.refusals(body, headers=headers_of(body)) == []
+    facts = strict_claude_rules.MODELS[model]
+    if effort in facts.efforts:
+        assert body["output_config"]["effort"] == effort
+    elif effort != "none" and facts.efforts:
+        assert "reasoning_effort_changed" in [notice.code for notice in claude_request.notices(request)]
+
+
+def test_the_nearest_effort_thinks_rather_more() -> None:
+    assert nearest_effort("minimal", ("none", "low", "high")) == "low"
+    assert nearest_effort("none", ("high",)) == "high"
+
+
+# --- what an installation says (P23) --------------------------------------------------------------------------------------
+
+
+def test_a_deployment_is_like_a_model() -> None:
+    """P23 (promptfoo/promptfoo#6380): a reasoning model under a name of one's own."""
+    override = ModelOverride(like="gpt-5.4")
+    assert traits_of("prod-chat", override) == traits_of("gpt-5.4")
+    assert traits_of("prod-chat", ModelOverride(like="gpt-5.4", sampling=True)).takes_sampling
+
+
+def test_single_traits() -> None:
+    reasoning = traits_of("prod-chat", ModelOverride(reasoning=True))
+    assert (reasoning.max_tokens_field, reasoning.takes_sampling, reasoning.takes_stop) == (
+        "max_completion_tokens",
+        False,
+        False,
+    )
+    assert not traits_of("gpt-5", ModelOverride(reasoning=False)).efforts
+    few = traits_of("prod-chat", ModelOverride(reasoning=True, efforts=("low", "high")))
+    assert (few.efforts, few.chat_efforts) == (("low", "high"), ("low", "high"))
+    assert (
+        traits_of("x", ModelOverride(max_tokens_field="max_completion_tokens")).max_tokens_field
+        == "max_completion_tokens"
+    )
+    assert not traits_of("x", ModelOverride(parallel_tool_calls=False)).takes_parallel_tool_calls
+    assert traits_of("x", ModelOverride(description_max=9)).description_max == 9
+
+
+def test_the_dialect_can_be_said() -> None:
+    models = {"x": ModelOverride(dialect="responses"), "gpt-5.6-sol": ModelOverride(dialect="chat")}
+    here = OpenAIBackend(api_key="k", base_url="http://127.0.0.1:1/v1", models=models)
+    assert here.dialect(asked("x")) == "openai-responses"
+    own = OpenAIBackend(api_key="k", base_url="https://api.openai.com/v1", models=models)
+    assert own.dialect(asked("gpt-5.6-sol")) == "openai"
+
+
+def test_an_azure_name_without_points_is_known() -> None:
+    """P23: `gpt-35-turbo` is no reasoning model of version 35."""
+    for model in ("gpt-35-turbo", "gpt-35-turbo-16k", "azure/gpt-35-turbo"):
+        assert traits_of(model) == traits_of("gpt-3.5-turbo")
+        body = openai_chat.encode(asked(model, "high"))
+        assert strict_openai_rules.refusals(body) == []
+    assert traits_of("databricks/gpt-5-6-luna") == traits_of("gpt-5.6-luna")
+    assert traits_of("us.openai.gpt-6-luna-v1:0") == traits_of("gpt-6-luna")
+
+
+def test_a_claude_under_another_name() -> None:
+    override = ModelOverride(like="claude-opus-5-5")
+    assert model_of("our-claude", override) == model_of("claude-opus-5-5")
+    assert model_of("our-claude", ModelOverride(like="claude-opus-5-5", efforts=("low",))).efforts == ("low",)
+
+
+# --- models that end (P25), and what a list tells (P26) --------------------------------------------------------------------
+
+
+def test_what_is_current_has_no_end() -> None:
+    """P25: a default that ends is noticed here, before people notice it."""
+    assert [end_of(current_model("openai")), end_of(current_model("claude"))] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("model", "on", "successor"),
+    [
+        ("gpt-5", date(2026, 12, 11), "gpt-6.1-sol"),
+        ("gpt-5-2025-08-07", date(2026, 12, 11), "gpt-6.1-sol"),
+        ("openai/gpt-4o", date(2027, 1, 14), "gpt-6-luna"),
+        ("gpt-4o-2024-11-20", date(2027, 1, 14), "gpt-6-luna"),
+        ("gpt-4o-2024-05-13", date(2026, 10, 23), "gpt-5.6-sol"),
+        ("claude-sonnet-4-5-20250929", date(2026, 11, 30), "claude-sonnet-5-5"),
+    ],
+)
+def test_when_models_end(model: str, on: date, successor: str) -> None:
+    end = end_of(model)
+    assert end is not None
+    assert (end.on, end.successor) == (on, successor)
+    assert end_of(successor) is None, "no successor has an end itself"
+
+
+def test_what_lists_name_beside_models_to_talk_to() -> None:
+    """P26."""
+    for model in ("text-embedding-3-large", "whisper-1", "gpt-4o-mini-tts", "gpt-image-2", "gpt-realtime", "omni-moderation-latest",
+                  "all-minilm:latest", "bge-m3", "dall-e-3", "sora-2", "nomic-embed-text"):  # fmt: skip
+        assert not is_for_chat(model), model
+    for model in (*OPENAI_MODELS, *FOREIGN, "claude-opus-5-5"):
+        if "deep-research" not in model:
+            assert is_for_chat(model), model
