@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.config import DEFAULT_BACKEND, DEFAULT_MODEL, DEFAULT_PERSONA, ModelOverride, Patch, SessionConfig
+from greenroom.config import DEFAULT_MODEL, ModelOverride, SessionConfig
 from greenroom.errors import InvalidArgument, InvalidConfig, UnknownBackend, UnknownTool
 from greenroom.interfaces import Backend, Persona, Store, Tool, ToolSource
 from greenroom.logs import open_store
@@ -133,19 +133,22 @@ class Catalog:
             return persona
         return await asyncio.to_thread(self._personas.get, name)
 
-    async def initial_config(self, patch: Patch) -> SessionConfig:
-        """Returns what a new session is set to before `patch`: the persona's defaults before the backend's before ours.
+    def initial_config(self, persona: Persona, *, backend: str, model: str | None) -> SessionConfig:
+        """Returns what a new session is set to where its creator names nothing.
+
+        Args:
+            persona: of the session.
+            backend: who answers.
+            model: the model that answers; `None` for the backend's default.
 
         Raises:
-            UnknownPersona, UnknownBackend: the patch names one that does not exist.
+            UnknownBackend: there is none of that name; names those that exist.
         """
-        persona = await self.persona(patch.config.get("persona_name", DEFAULT_PERSONA))
-        backend_name = patch.config.get("backend") or persona.backend or DEFAULT_BACKEND
-        # A persona's model belongs to its backend, if it names one.
-        named_model = persona.llm_model if backend_name == (persona.backend or backend_name) else None
-        model = named_model or self.backend(backend_name).default_model or DEFAULT_MODEL
         return SessionConfig(
-            backend=backend_name, llm_model=model, additional_tools=persona.tools, overlap=self._settings.overlap
+            backend=backend,
+            llm_model=model or self.backend(backend).default_model or DEFAULT_MODEL,
+            additional_tools=persona.tools,
+            overlap=self._settings.overlap,
         )
 
     def check(self, config: SessionConfig) -> None:

@@ -22,6 +22,7 @@ from greenroom.config import (
     ESSENTIAL_TOOLS,
     LeftOut,
     Patch,
+    SessionConfig,
     SessionLabels,
     check_session_id,
     check_user_id,
@@ -40,6 +41,7 @@ from greenroom.runtime.tasks import finish
 from greenroom.session_data import SessionsInMemory, session_data
 from greenroom.settings import Settings
 from greenroom.toolsets.function import Toolset
+from greenroom.usable import Defaults
 
 _MODEL: Final = LeftOut(DEFAULT_MODEL)
 _BACKEND: Final = LeftOut(DEFAULT_BACKEND)
@@ -93,6 +95,9 @@ class AgentManager(Conversing):
                 personas=personas,
             )
         )
+        self._told_choices: set[str] = set()
+        self._defaults: Defaults | None = None
+        self._given_backends = tuple(backends or {})
         self.sessions: Mapping[str, dict[str, Any]] = SessionsInMemory(self._installation, self.get_session_data)
 
     async def __aenter__(self) -> Self:
@@ -114,6 +119,13 @@ class AgentManager(Conversing):
     def catalog(self) -> Catalog:
         """The backends, toolsets and personas that exist here."""
         return self._installation.catalog
+
+    @property
+    def defaults(self) -> Defaults:
+        """Who answers in sessions that name no backend."""
+        if self._defaults is None:
+            self._defaults = Defaults(self.settings, self._given_backends)
+        return self._defaults
 
     @property
     def running_turns(self) -> int:
@@ -140,7 +152,8 @@ class AgentManager(Conversing):
 
         Args:
             llm_model: model; left out, a new session takes the persona's or the backend's default.
-            backend: name of a backend.
+            backend: name of a backend. Left out, a new session takes the persona's, else the first that has the model, or without a
+                model the first that can answer here: OpenAI, Claude, an Ollama on this machine, the local model.
             persona_name: name of a persona.
             additional_tools: class names of toolsets beside the essential ones.
             existing_session_id: the session to update, or the id to create.
@@ -149,6 +162,7 @@ class AgentManager(Conversing):
         Raises:
             ValueError: malformed id; unknown backend, persona or tool (the error names those that exist); a value out of range.
             TypeError: a setting that does not exist (the error names those that do).
+            BackendUnavailable: no backend was named, and none can answer here, or none that has the model; says what is missing.
             EventLogError: the store failed.
         """
         given: dict[str, Any] = dict(kwargs)
@@ -164,7 +178,7 @@ class AgentManager(Conversing):
             session_id = check_session_id(existing_session_id)
         async with self._lock(session_id):
             if existing_session_id is None or await opened.store.index.get(session_id) is None:
-                config, labels = patch.applied(await self.catalog.initial_config(patch), SessionLabels())
+                config, labels = patch.applied(await self._initial_config(patch), SessionLabels())
                 self.catalog.check(config)
                 await self.catalog.check_prices(config)
                 user_id = patch.user_id or "default"
@@ -428,6 +442,23 @@ class AgentManager(Conversing):
         self.catalog.check(config)
         await self.catalog.check_prices(config)
         await opened.operations.update(session_id, patch)
+
+    async def _initial_config(self, patch: Patch) -> SessionConfig:
+        """Returns what a new session is set to where `patch` says nothing; says what was chosen, if it is not what the signature says."""
+        persona = await self.catalog.persona(patch.config.get("persona_name", DEFAULT_PERSONA))
+        settings = await self.defaults.applied(patch.config, persona)
+        backend = settings["backend"]
+        model = settings.get("llm_model") or (DEFAULT_MODEL if backend == DEFAULT_BACKEND else None)
+        config = self.catalog.initial_config(persona, backend=backend, model=model)
+        is_chosen = patch.config.get("backend") is None and persona.backend is None and backend != DEFAULT_BACKEND
+        if is_chosen and backend not in self._told_choices:
+            self._told_choices.add(backend)
+            self.logger.warning(
+                "no backend was named and OPENAI_API_KEY is not set: %s answers with %s; name a backend to choose another",
+                backend,
+                config.llm_model,
+            )
+        return config
 
     def _data(self, summary: SessionSummary) -> dict[str, Any]:
         agent = self._agents.get(summary.session_id)

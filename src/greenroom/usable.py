@@ -1,10 +1,10 @@
-"""What can answer on this machine, and which of it is the default.
+"""What can answer on this machine, and which of it answers where no backend is named.
 
-Whoever starts a conversation without naming a backend gets the first that can answer: OpenAI, Claude, an Ollama on this machine,
-the local model. What is looked at is cheap and stays here: variables, settings, one request to a loopback port, one file. Whether a
-provider accepts the key is for the provider to say, when it is asked.
+A conversation that names no backend gets the first that can answer: OpenAI, Claude, an Ollama on this machine, the local model. One that
+names a model gets the first that has it. The checks are cheap and stay on this machine: variables, settings, one request to a
+loopback port, one file. Whether a provider accepts the key is for the provider to say, when it is asked.
 
-Rule: nothing here raises because something is missing. What is missing is an answer, with what would help.
+Rule: a model that was asked for answers, or there is an error that says what is missing. Never another model in silence.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,14 +25,20 @@ from greenroom.backends.local.model import (
     Progress,
     find_model,
     list_models,
+    model_name,
     pull,
 )
 from greenroom.backends.ollama import find_ollama, ollama_url
-from greenroom.errors import BackendRejected
+from greenroom.errors import BackendRejected, BackendUnavailable, InvalidArgument
+from greenroom.interfaces import Persona
 from greenroom.settings import BackendKind, BackendSettings, NamedBackend, Settings
 
 _OPENAI_HOST: Final = "api.openai.com"
 _ANTHROPIC_HOST: Final = "api.anthropic.com"
+_OPENAI_MODELS: Final = ("gpt-*", "chatgpt-*", "o[1-9]*", "codex-*", "computer-use-*", "ft:*")
+_CLAUDE_MODELS: Final = ("claude-*",)
+_LOOK_AGAIN_S: Final = 30.0
+"""What can answer changes while a process runs: an Ollama is started, a model is fetched."""
 _NOT_FOR_CHAT: Final = re.compile(r"embed|minilm|\bbge\b|rerank", re.IGNORECASE)
 """Models that people have in their Ollama for search; Ollama's list does not tell them apart."""
 
@@ -79,6 +86,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         why: what was found, or what is missing.
         remedy: what makes it usable; empty if it is.
         model: what to ask for; `None` for the backend's own default.
+        models: names of the models that it has, or patterns of them (`gpt-*`); `None` where that cannot be told from here.
         is_demo: its answers are for demonstrations only.
     """
 
@@ -88,7 +96,12 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     remedy: str = ""
     model: str | None = None
+    models: tuple[str, ...] | None = None
     is_demo: bool = False
+
+    def has(self, model: str) -> bool:
+        """Returns whether it may have the model: `False` only where that is certain."""
+        return self.models is None or any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
 class LocalModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +126,101 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Defaults:
+    """Who answers in sessions that name no backend.
+
+    Args:
+        settings: of the installation.
+        given: names of the backends that were given in code: they need neither key nor address.
+    """
+
+    def __init__(self, settings: Settings, given: Collection[str] = ()) -> None:
+        self._settings = settings
+        self._given = frozenset(given)
+        self._keyless: Sequence[Candidate] = ()
+        self._looked_at_s = 0.0
+
+    async def candidate(self) -> Candidate:
+        """Returns the default, which may be one that cannot answer."""
+        if self._settings.default_backend is None:
+            if "openai" in self._given:
+                return Candidate(label="openai", backend="openai", is_usable=True, why="it was given in code")
+            if not any(candidate.is_usable for candidate in _with_keys(self._settings, os.environ)):
+                return _first_of(await self._without_keys(), self._settings).candidate
+        return (await choose(self._settings)).candidate
+
+    async def chosen(self, model: str | None = None) -> Candidate:
+        """Returns who answers.
+
+        Args:
+            model: the name of a model that has to be the one that answers; `None` leaves it to the candidate.
+
+        Raises:
+            BackendUnavailable: nothing can answer here, or not with this model; says what is missing.
+            InvalidArgument: no backend is known to have the model.
+        """
+        default = await self.candidate()
+        if model is None:
+            return _usable(default)
+        if self._settings.default_backend is not None or default.backend in self._given:
+            return default  # chosen by hand: whether it has the model, it says itself
+        having = [candidate for candidate in _with_keys(self._settings, os.environ) if candidate.has(model)]
+        if not any(candidate.is_usable for candidate in having):
+            named = await asyncio.to_thread(clouds, self._settings)
+            having += [candidate for candidate in await self._without_keys() if candidate.has(model)]
+            having += [candidate for candidate in named if candidate.model == model]
+        if not having:
+            raise InvalidArgument(
+                f"no backend is known to have a model {model!r}",
+                hint="name the backend as well; `greenroom doctor` says what can be asked here",
+            )
+        found = next((candidate for candidate in having if candidate.is_usable), having[0])
+        if not found.is_usable:
+            raise BackendUnavailable(
+                f"{model} is a model of {found.label}, which cannot be asked here: {found.why}",
+                hint=f"{found.remedy}; or leave the model out, and what can answer here is chosen",
+            )
+        return msgspec.structs.replace(found, model=model)
+
+    async def applied(self, given: Mapping[str, Any], persona: Persona) -> dict[str, Any]:
+        """Returns the settings of a new session with its backend and, unless that one's own default will do, its model.
+
+        Args:
+            given: what its creator names: goes before the persona, which goes before what is chosen.
+            persona: of the session.
+
+        Raises:
+            BackendUnavailable, InvalidArgument: as `chosen`.
+        """
+        settings = dict(given)
+        backend, model = settings.get("backend") or persona.backend, settings.get("llm_model")
+        if model is None and persona.backend in {None, backend}:  # a persona's model belongs to its backend
+            model = persona.llm_model
+        if backend is None:
+            found = await self.chosen(model)
+            backend, model = found.backend, found.model if model is None else model
+        settings["backend"] = backend
+        if model is not None:
+            settings["llm_model"] = model
+        return settings
+
+    async def _without_keys(self) -> Sequence[Candidate]:
+        now_s = asyncio.get_running_loop().time()
+        if not self._keyless or now_s - self._looked_at_s > _LOOK_AGAIN_S:
+            self._keyless = (await ollama(), await asyncio.to_thread(local, self._settings))
+            self._looked_at_s = now_s
+        return self._keyless
+
+
+def _usable(candidate: Candidate) -> Candidate:
+    if not candidate.is_usable:
+        raise BackendUnavailable(
+            "nothing can answer here: no key is set, no Ollama runs, and the local model is not complete",
+            hint=f"set OPENAI_API_KEY or ANTHROPIC_API_KEY; or, without a key: {candidate.remedy}",
+        )
+    return candidate
+
+
 async def choose(settings: Settings, environment: Mapping[str, str] = os.environ) -> Choice:
     """Returns the default: the one that the settings name, else the first that is usable, else the local model."""
     if settings.default_backend is not None:
@@ -126,12 +234,22 @@ async def choose(settings: Settings, environment: Mapping[str, str] = os.environ
             is_demo=settings.default_backend == "local" and await asyncio.to_thread(answers_for_show, settings),
         )
         return Choice(candidate=named, reason=why)
-    for candidate in (openai(settings, environment), claude(settings, environment)):
-        if candidate.is_usable:
-            return _chosen(candidate, settings)
-    # Asked last, because it costs a moment: only who has no key waits for it.
-    found = await ollama(environment)
-    return _chosen(found if found.is_usable else await asyncio.to_thread(local, settings), settings)
+    with_keys = _with_keys(settings, environment)
+    if any(candidate.is_usable for candidate in with_keys):
+        return _first_of(with_keys, settings)
+    # Looked at last, because it costs a moment: only those without a key wait for it.
+    return _first_of((await ollama(environment), await asyncio.to_thread(local, settings)), settings)
+
+
+def _with_keys(settings: Settings, environment: Mapping[str, str]) -> Sequence[Candidate]:
+    return openai(settings, environment), claude(settings, environment)
+
+
+def _first_of(candidates: Sequence[Candidate], settings: Settings) -> Choice:
+    """Returns the first that is usable, else the last, with the model that the configuration names."""
+    found = next((candidate for candidate in candidates if candidate.is_usable), candidates[-1])
+    model = settings.default_model or found.model
+    return Choice(candidate=msgspec.structs.replace(found, model=model), reason=found.why)
 
 
 async def candidates(settings: Settings, environment: Mapping[str, str] = os.environ) -> Sequence[Candidate]:
@@ -189,7 +307,8 @@ def openai(settings: Settings, environment: Mapping[str, str] = os.environ) -> C
     """Returns whether OpenAI, or a server that speaks its dialect, can be asked."""
     base_url = settings.openai.base_url or environment.get("OPENAI_BASE_URL", "")
     key = _key_source(settings.openai, environment, "OPENAI_API_KEY")
-    return _provider("OpenAI", "openai", key=key, base_url=base_url, official=_OPENAI_HOST, variable="OPENAI_API_KEY")
+    found = _provider("OpenAI", "openai", key=key, base_url=base_url, official=_OPENAI_HOST, variable="OPENAI_API_KEY")
+    return _of_family(found, base_url, _OPENAI_HOST, _OPENAI_MODELS)
 
 
 def openai_responses(settings: Settings, environment: Mapping[str, str] = os.environ) -> Candidate:
@@ -202,9 +321,10 @@ def claude(settings: Settings, environment: Mapping[str, str] = os.environ) -> C
     """Returns whether Claude can be asked."""
     base_url = settings.claude.base_url or environment.get("ANTHROPIC_BASE_URL", "")
     key = _key_source(settings.claude, environment, "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
-    return _provider(
+    found = _provider(
         "Claude", "claude", key=key, base_url=base_url, official=_ANTHROPIC_HOST, variable="ANTHROPIC_API_KEY"
     )
+    return _of_family(found, base_url, _ANTHROPIC_HOST, _CLAUDE_MODELS)
 
 
 async def ollama(environment: Mapping[str, str] = os.environ) -> Candidate:
@@ -226,6 +346,7 @@ async def ollama(environment: Mapping[str, str] = os.environ) -> Candidate:
         why=why,
         remedy=remedy,
         model=chat_models[0] if chat_models else None,
+        models=tuple(chat_models) + tuple(name.removesuffix(":latest") for name in chat_models),
     )
 
 
@@ -248,6 +369,7 @@ def local(settings: Settings) -> Candidate:
         is_usable=not missing,
         why=", and ".join(missing) if missing else f"{name} and its runtime are here",
         remedy=", then ".join(remedies),
+        models=(model_name(settings.local_model),),
         is_demo=answers_for_show(settings),
     )
 
@@ -294,11 +416,6 @@ def pull_local_model(settings: Settings, progress: Progress | None = None) -> Lo
     return next(model for model in local_models(settings) if model.file == path)
 
 
-def _chosen(candidate: Candidate, settings: Settings) -> Choice:
-    model = settings.default_model or candidate.model
-    return Choice(candidate=msgspec.structs.replace(candidate, model=model), reason=candidate.why)
-
-
 def _provider(label: str, backend: str, *, key: str, base_url: str, official: str, variable: str) -> Candidate:
     host = _host(base_url)
     at = f", and requests go to {host}" if host and host != official else ""
@@ -312,6 +429,11 @@ def _provider(label: str, backend: str, *, key: str, base_url: str, official: st
             label=label, backend=backend, is_usable=False, why=f"{variable} is not set", remedy=f"export {variable}=..."
         )
     return Candidate(label=label, backend=backend, is_usable=True, why=why)
+
+
+def _of_family(candidate: Candidate, base_url: str, official: str, models: tuple[str, ...]) -> Candidate:
+    """Returns the candidate with the models that it has; a server of one's own may have any."""
+    return msgspec.structs.replace(candidate, models=models if _host(base_url) in {"", official} else None)
 
 
 def _key_source(settings: BackendSettings, environment: Mapping[str, str], *variables: str) -> str:

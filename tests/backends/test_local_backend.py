@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import pytest
 
 from greenroom.backends.local.backend import LocalBackend
@@ -41,7 +42,12 @@ def user(text: str) -> UserMessage:
 
 
 def request(*messages: UserMessage | AssistantMessage, tools: Sequence[ToolSpec] = ()) -> BackendRequest:
-    return BackendRequest(model="gpt-4o", system="", messages=messages or (user("Hi"),), tools=tuple(tools))
+    return BackendRequest(
+        model="smollm2-135m-instruct",
+        system="",
+        messages=messages or (user("Hi"),),
+        tools=tuple(tools),
+    )
 
 
 async def answer(backend: Backend, asked: BackendRequest | None = None) -> str:
@@ -194,19 +200,19 @@ async def test_another_models_tools_are_expected_from_its_file_and_then_known(tm
         b"GGUF" + len(key).to_bytes(8, "little") + key + bytes([8, 0, 0, 0]) + len(text).to_bytes(8, "little") + text
     )
     stage = Stage(tmp_path, path)
-    asked = request(tools=[DICE])
+    asked = msgspec.structs.replace(request(tools=[DICE]), model="my-tools")
     expected = [notice.code for notice in stage.backend.notices(asked)]
-    assert expected == ["local_model_name"] + (["local_no_tools"] if "tools" not in template else [])
+    assert expected == ([] if "tools" in template else ["local_no_tools"])
     stage.steps = ["Hello"]
     await answer(stage.backend, asked)
-    assert [notice.code for notice in stage.backend.notices(asked)] == ["local_model_name"]
+    assert stage.backend.notices(asked) == ()
     assert stage.wires[0].requests[0].tools == (DICE,)
     await stage.backend.close()
 
 
 async def test_a_model_file_that_is_not_there_or_not_one_is_said(tmp_path: Path) -> None:
     missing = Stage(tmp_path, tmp_path / "none.gguf")
-    assert [notice.code for notice in missing.backend.notices(request())] == ["local_model_name"]
+    assert missing.backend.notices(request()) == ()
     with pytest.raises(BackendRejected, match="there is no model file none"):
         await answer(missing.backend)
     path = tmp_path / "text.gguf"
@@ -266,3 +272,14 @@ def played(answer: Answer) -> Step:
         *([Gate()] if answer.holds else ()),
         *([Cut()] if answer.breaks else ()),
     ]
+
+
+async def test_it_answers_for_no_model_but_its_own(stage: Stage) -> None:
+    # Case N1: a session that asked for gpt-4o was answered by the embedded model, and named gpt-4o for ever.
+    stage.steps = ["Hello"]
+    asked = msgspec.structs.replace(request(), model="gpt-4o")
+    with pytest.raises(BackendRejected, match="runs smollm2-135m-instruct, not gpt-4o") as caught:
+        await answer(stage.backend, asked)
+    assert caught.value.hint is not None
+    assert "llm_model to 'smollm2-135m-instruct'" in caught.value.hint
+    assert stage.wires == []

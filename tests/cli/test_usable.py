@@ -10,8 +10,11 @@ import pytest
 from cli.conftest import NO_OLLAMA, Run
 from cli.provider import Say, provider
 from greenroom.backends.local.model import EMBEDDED
+from greenroom.errors import BackendUnavailable, InvalidArgument
+from greenroom.interfaces import Persona
+from greenroom.manager import AgentManager
 from greenroom.settings import BackendSettings, Settings
-from greenroom.usable import Candidate, answers_for_show, choose, claude, local, local_models, ollama, openai
+from greenroom.usable import Candidate, Defaults, answers_for_show, choose, claude, local, local_models, ollama, openai
 
 NO_KEYS = {"OLLAMA_HOST": NO_OLLAMA}
 
@@ -154,3 +157,115 @@ def test_nothing_can_answer(run: Run) -> None:
     assert ran.err.splitlines()[0].startswith("error: nothing can answer here")
     assert ran.err.splitlines()[1].endswith("without a key: greenroom model pull")
     assert run("sessions", "list").rows == []
+
+
+# --- a model that was asked for (cases N1 and N6) -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", NO_OLLAMA)
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize(
+    ("model", "provider_of_it", "missing"),
+    [
+        ("gpt-4o", "OpenAI", "OPENAI_API_KEY is not set"),
+        ("o3-mini", "OpenAI", "OPENAI_API_KEY is not set"),
+        ("gpt-7-terra", "OpenAI", "OPENAI_API_KEY is not set"),
+        ("claude-sonnet-5", "Claude", "ANTHROPIC_API_KEY is not set"),
+    ],
+)
+async def test_a_model_whose_provider_cannot_be_asked_is_an_error(
+    home: Path, model: str, provider_of_it: str, missing: str
+) -> None:
+    put_model(home)
+    with pytest.raises(BackendUnavailable) as caught:
+        await Defaults(settings(home)).chosen(model)
+    assert caught.value.message == f"{model} is a model of {provider_of_it}, which cannot be asked here: {missing}"
+    assert f"export {missing.split(maxsplit=1)[0]}=..." in str(caught.value.hint)
+
+
+@pytest.mark.usefixtures("bare")
+async def test_a_model_that_no_backend_is_known_to_have(home: Path) -> None:
+    with pytest.raises(InvalidArgument, match="no backend is known to have a model 'tea-pot-7b'"):
+        await Defaults(settings(home)).chosen("tea-pot-7b")
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize(
+    ("environment", "model", "backend"),
+    [
+        ({"OPENAI_API_KEY": "a", "ANTHROPIC_API_KEY": "b"}, "claude-sonnet-5", "claude"),
+        ({"ANTHROPIC_API_KEY": "b"}, None, "claude"),
+        ({"OPENAI_API_KEY": "a"}, "o4-mini", "openai"),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "tea-pot-7b", "openai"),
+        ({}, EMBEDDED.name, "local"),
+    ],
+)
+async def test_the_first_backend_that_has_the_model_is_taken(
+    home: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], model: str | None, backend: str
+) -> None:
+    put_model(home)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = await Defaults(settings(home)).chosen(model)
+    assert (found.backend, found.model) == (backend, model)
+
+
+async def test_ollama_has_the_models_that_it_lists(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with provider(lambda _: [Say("x")]) as running:
+        running.models = ["llama3.2:latest", "qwen3:8b"]
+        monkeypatch.setenv("OLLAMA_HOST", running.base_url.removesuffix("/v1"))
+        defaults = Defaults(settings(home))
+        for model in ("llama3.2", "llama3.2:latest", "qwen3:8b"):
+            assert (await defaults.chosen(model)).backend == "ollama"
+        with pytest.raises(InvalidArgument):
+            await defaults.chosen("llama4")
+
+
+@pytest.mark.usefixtures("bare")
+async def test_a_persona_s_model_is_a_model_that_was_asked_for(home: Path) -> None:
+    put_model(home)
+    with pytest.raises(BackendUnavailable, match="gpt-4o is a model of OpenAI"):
+        await Defaults(settings(home)).applied({}, Persona(name="sage", text="You are wise.", llm_model="gpt-4o"))
+
+
+def test_the_command_line_says_what_the_model_needs(run: Run) -> None:
+    ran = run("chat", "--model", "gpt-4o", "-m", "hi", "--json")
+    assert ran.code == 1
+    assert "gpt-4o is a model of OpenAI, which cannot be asked here: OPENAI_API_KEY is not set" in ran.err
+    assert run("sessions", "list").out == ""
+
+
+@pytest.mark.usefixtures("bare")
+async def test_python_chooses_as_the_command_line_does(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put_model(home)
+    async with AgentManager("memory://", home=home) as manager:
+        for _ in range(2):
+            session_id = await manager.create_session()
+        data = manager.get_session_data(session_id)
+    assert data is not None
+    assert (data["backend"], data["llm_model"]) == ("local", EMBEDDED.name)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no backend was named and OPENAI_API_KEY is not set: local answers with {EMBEDDED.name}; name a backend to choose another"
+    ]
+
+
+async def test_python_takes_gpt_4o_where_openai_has_a_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a")
+    async with AgentManager("memory://", home=home) as manager:
+        data = manager.get_session_data(await manager.create_session())
+    assert data is not None
+    assert (data["backend"], data["llm_model"]) == ("openai", "gpt-4o")
+
+
+@pytest.mark.usefixtures("bare")
+async def test_python_says_that_nothing_can_answer(home: Path) -> None:
+    async with AgentManager("memory://", home=home) as manager:
+        with pytest.raises(BackendUnavailable, match="nothing can answer here"):
+            await manager.create_session()
+        with pytest.raises(BackendUnavailable, match="gpt-4o is a model of OpenAI"):
+            await manager.create_session(llm_model="gpt-4o")
+        assert (await manager.list_sessions()).sessions == ()

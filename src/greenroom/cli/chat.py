@@ -16,10 +16,10 @@ from greenroom.cli.place import Place
 from greenroom.cli.running import managing, run_fast, settings_of
 from greenroom.cli.turn import ask
 from greenroom.config import DEFAULT_PERSONA
-from greenroom.errors import BackendRejected, InvalidArgument, LimitExceeded
+from greenroom.errors import InvalidArgument, LimitExceeded
 from greenroom.manager import AgentManager
 from greenroom.settings import Settings
-from greenroom.usable import Candidate, answers_for_show, choose
+from greenroom.usable import answers_for_show
 
 DEMO_NOTICE: Final = "local_demo_model"
 """Code of the notice that says what the introduction has said already."""
@@ -78,11 +78,11 @@ def chat(place: Place, wish: Wish, *, message: str | None, as_json: bool) -> int
     return run_fast(_one_message(settings, wish, message, as_json=as_json, plain=is_piped))
 
 
-async def open_session(manager: AgentManager, wish: Wish, default: Candidate | None) -> Opened:
+async def open_session(manager: AgentManager, wish: Wish) -> Opened:
     """Returns the session that was wished for: made, or found and changed as far as the wish says.
 
     Raises:
-        BackendRejected: nothing can answer here.
+        BackendUnavailable: nothing can answer here, or not with the model that was asked for.
         ValueError, EventLogError: as `AgentManager.create_session`.
     """
     existing = await manager.fetch_session_data(wish.session_id) if wish.session_id is not None else None
@@ -91,7 +91,10 @@ async def open_session(manager: AgentManager, wish: Wish, default: Candidate | N
     if wish.tools:
         changes["additional_tools"] = wish.tools
     if existing is None:
-        changes |= await _initial(manager, wish, default)
+        persona = await manager.catalog.persona(wish.persona or DEFAULT_PERSONA)
+        changes = await manager.defaults.applied(changes, persona)
+        if "llm_model" not in changes and (model := default_model(manager, changes["backend"])) is not None:
+            changes["llm_model"] = model
     elif wish.backend not in {None, existing["backend"]} and wish.model is None:
         # The model that it has means nothing to another backend.
         changes["llm_model"] = default_model(manager, str(wish.backend)) or existing["llm_model"]
@@ -123,28 +126,9 @@ async def introduction(session: dict[str, Any], settings: Settings) -> tuple[str
     return " · ".join(parts), f"{session['llm_model']} is {_REAL_MODEL}" if is_demo else ""
 
 
-async def _initial(manager: AgentManager, wish: Wish, default: Candidate | None) -> dict[str, Any]:
-    """Returns what a new session takes where the wish says nothing: from the persona, else the default."""
-    persona = await manager.catalog.persona(wish.persona or DEFAULT_PERSONA)
-    if wish.backend is not None or persona.backend is not None:
-        return {}
-    assert default is not None, "it is looked for unless a backend is named"
-    if not default.is_usable:
-        raise BackendRejected(
-            "nothing can answer here: no key is set, no Ollama runs, and the local model is not complete",
-            hint=f"set OPENAI_API_KEY or ANTHROPIC_API_KEY; or, without a key: {default.remedy}",
-        )
-    model = None if wish.model is not None or persona.llm_model is not None else default.model
-    return {"backend": default.backend} | ({"llm_model": model} if model is not None else {})
-
-
 async def _one_message(settings: Settings, wish: Wish, message: str, *, as_json: bool, plain: bool) -> int:
-    default = None
-    if wish.backend is None:
-        choice = await choose(settings)
-        default = choice.candidate
     async with managing(settings) as manager:
-        opened = await open_session(manager, wish, default)
+        opened = await open_session(manager, wish)
         if as_json:
             conversation = await ask(manager, opened.session_id, message, None)
             print_json(_document(opened, conversation))

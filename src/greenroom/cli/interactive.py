@@ -23,7 +23,6 @@ from greenroom.core.view import Message
 from greenroom.errors import GreenroomError, SessionNotFound
 from greenroom.manager import AgentManager
 from greenroom.settings import Settings
-from greenroom.usable import Candidate, choose
 
 _MESSAGES_SHOWN: Final = 6
 """Of a session that is gone on with: enough to see where one was."""
@@ -35,13 +34,9 @@ async def converse(settings: Settings, wish: Wish) -> int:
     Raises:
         GreenroomError: the session cannot be opened.
     """
-    default = None
-    if wish.backend is None:
-        choice = await choose(settings)
-        default = choice.candidate
     async with managing(settings) as manager:
-        opened = await open_session(manager, wish, default)
-        chat = Chat(manager, settings, opened.session, default)
+        opened = await open_session(manager, wish)
+        chat = Chat(manager, settings, opened.session)
         try:
             await chat.introduce()
             await chat.show_past()
@@ -62,14 +57,11 @@ class Chat:
         persona_names: for completion.
     """
 
-    def __init__(
-        self, manager: AgentManager, settings: Settings, session: dict[str, Any], default: Candidate | None
-    ) -> None:
+    def __init__(self, manager: AgentManager, settings: Settings, session: dict[str, Any]) -> None:
         self.manager: AgentManager = manager
         self.session: dict[str, Any] = session
         self.persona_names: Sequence[str] = ()
         self._settings = settings
-        self._default = default
         self._console = terminal()
         self._painter = TerminalPainter(known_notices={DEMO_NOTICE}, console=self._console)
         self._keyboard: Keyboard | None = None

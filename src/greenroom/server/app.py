@@ -148,12 +148,12 @@ class App:
         operation, path = self._found(scope)
         told["route"] = operation.path
         if operation.is_public:
-            sessions = Sessions(self._manager, "", self.place.defaults)
+            sessions = Sessions(self._manager, "")
         else:
             principal = await self._access.principal(headers, address_of(scope))
             self._gate.check_forgery(scope, headers, principal)
             self.place.quotas.count_request(principal.user_id)
-            sessions = Sessions(self._manager, principal.user_id, self.place.defaults)
+            sessions = Sessions(self._manager, principal.user_id)
             told["user_id"] = principal.user_id
         if "session_id" in path:
             told["session_id"] = path["session_id"]

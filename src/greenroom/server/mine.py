@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from greenroom.config import Overlap, check_session_id
+from greenroom.config import DEFAULT_MODEL, DEFAULT_PERSONA, Overlap, check_session_id
 from greenroom.core.cursor import parse_cursor
 from greenroom.core.overlap import find_accepted
 from greenroom.core.owned import OwnedId
@@ -24,7 +24,6 @@ from greenroom.manager import AgentManager
 from greenroom.message_input import AttachmentInput, accepted_message
 from greenroom.protocols.projection import ProtocolName
 from greenroom.runtime.exchange import Receipt
-from greenroom.server.defaults import Defaults
 from greenroom.session_data import session_data, user_usage_data
 from greenroom.streams import Frame
 
@@ -42,10 +41,9 @@ class Sessions:
         user_id: the user.
     """
 
-    def __init__(self, manager: AgentManager, user_id: str, defaults: Defaults) -> None:
+    def __init__(self, manager: AgentManager, user_id: str) -> None:
         self.user_id = user_id
         self._manager = manager
-        self._defaults = defaults
 
     async def check(self, session_id: str) -> OwnedId:
         """Accepts the id of a session of this user; returns it so that it opens no other user's session, also later.
@@ -85,7 +83,10 @@ class Sessions:
         is_new = session_id is None or not await self.exists(session_id)
         given = dict(settings)
         if is_new:
-            given = await self._defaults.applied(self._manager, given)
+            persona = await self._manager.catalog.persona(given.get("persona_name", DEFAULT_PERSONA))
+            given = await self._manager.defaults.applied(given, persona)
+            if "llm_model" not in given:
+                given["llm_model"] = self._manager.catalog.backend(given["backend"]).default_model or DEFAULT_MODEL
         try:
             # With the user in it, the manager decides under its lock whose the session is.
             made = await self._manager.create_session(

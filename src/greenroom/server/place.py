@@ -14,7 +14,6 @@ from greenroom.errors import GreenroomError
 from greenroom.manager import AgentManager
 from greenroom.runtime.clock import SystemClock
 from greenroom.runtime.tasks import Tasks
-from greenroom.server.defaults import Defaults
 from greenroom.server.metrics import Metrics
 from greenroom.server.missed import Missed
 from greenroom.server.quotas import Quotas
@@ -44,7 +43,7 @@ class Place:
     def __init__(self, manager: AgentManager, *, dropped_log_lines: Callable[[], int]) -> None:
         self._manager = manager
         self.settings: Settings = manager.settings
-        self.defaults = Defaults(self.settings)
+        self.defaults = manager.defaults
         self.quotas = Quotas(self.settings.limits)
         self.runs = Runs()
         self.missed = Missed(since_ms=SystemClock().now_ms())

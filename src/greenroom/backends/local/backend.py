@@ -16,9 +16,9 @@ from typing import Final
 import msgspec
 
 from greenroom.backends.local.fitting import Profile, fit, notices
-from greenroom.backends.local.model import EMBEDDED, ModelFile, find_model, has_tools
+from greenroom.backends.local.model import ModelFile, find_model, has_tools, model_name
 from greenroom.backends.local.server import Child, LocalServer, Orders
-from greenroom.errors import BackendGarbled, BackendUnavailable, ContextTooLong
+from greenroom.errors import BackendGarbled, BackendRejected, BackendUnavailable, ContextTooLong
 from greenroom.interfaces import Backend, BackendRequest, Notice
 from greenroom.messages import StreamItem
 
@@ -59,7 +59,7 @@ class LocalBackend:
             context_tokens: of one conversation with another model, prompt and answer together.
             server: what runs the child.
         """
-        self.default_model: str = EMBEDDED.name if model_path is None else model_path.stem
+        self.default_model: str = model_name(model_path)
         self._make_backend = make_backend
         self._home = home
         self._model_path = model_path
@@ -80,12 +80,18 @@ class LocalBackend:
 
         Raises:
             BackendUnavailable: the child does not start, or died.
-            BackendRejected: the model or the package that runs it is missing; says how to get it.
+            BackendRejected: the model or the package that runs it is missing, or the request names another model; says what to do.
             ContextTooLong: the last turn alone does not fit.
             BackendGarbled: the child's answer is not one.
         """
         child = await self._server.start(self._orders)
         assert child.report is not None
+        assert self._model is not None, "it was looked at for the child"
+        if request.model not in {self.default_model, self._model.name}:
+            raise BackendRejected(
+                f"the local backend runs {self._model.name}, not {request.model}",
+                hint=f"set llm_model to {self.default_model!r}, or choose a backend that has {request.model}",
+            )
         # One for each stream: llama.cpp closes a connection after its stream without having said so, and a backend that keeps it
         # for the next request would lose that request.
         wire = self._make_backend(child.report.base_url, child.orders.api_key)

@@ -126,11 +126,6 @@ def notices(request: BackendRequest, profile: Profile) -> Iterator[Notice]:
             text=f"{profile.name} is a very small model for demonstrations: expect wrong answers. For real work set "
             "OPENAI_API_KEY or ANTHROPIC_API_KEY, run Ollama, or name a larger GGUF file in GREENROOM_LOCAL_MODEL.",
         )
-    elif request.model != profile.name:
-        yield Notice(
-            code="local_model_name",
-            text=f"The session asks for {request.model}; the local backend answers with {profile.name}.",
-        )
     if request.tools and not profile.tools:
         yield Notice(
             code="local_no_tools",

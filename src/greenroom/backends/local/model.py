@@ -87,6 +87,11 @@ def list_models(home: Path, *, published: PublishedModel = EMBEDDED) -> Sequence
     return sorted(found, key=lambda model: model.name)
 
 
+def model_name(path: Path | None) -> str:
+    """Returns what the model at `path` is called by those who ask for it; `None` is the embedded one."""
+    return EMBEDDED.name if path is None else path.stem
+
+
 def find_model(home: Path, path: Path | None = None, *, published: PublishedModel = EMBEDDED) -> ModelFile:
     """Returns the model at `path`, else the embedded one.
 
