@@ -42,7 +42,7 @@ AUTHORING = "toolsets.function"
 
 BELOW_MANAGER = (
     *(*SEAMS, "core", "protocols", "runtime"),
-    *("settings", "message_input", "bundles", "streams", "prices", "catalog", "installation", "usable"),
+    *("settings", "trust", "message_input", "bundles", "streams", "prices", "catalog", "installation", "usable"),
 )
 
 ONE_LAYER = {"agent": "manager", "conversing": "manager", "planning": "manager", "session_data": "manager"}
@@ -66,7 +66,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "logs": SEAMS,
     "personas": SEAMS,
     "runtime": (*SEAMS, "core"),
-    "settings": ("errors", "limits", "messages", "config"),
+    "trust": ("errors",),
+    "settings": ("errors", "limits", "messages", "config", "trust"),
     "prices": ("errors", "limits", "messages"),
     "message_input": (*SEAMS, "runtime"),
     "bundles": (*SEAMS, "core"),

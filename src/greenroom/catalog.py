@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +27,7 @@ from greenroom.logs import open_store
 from greenroom.messages import Usage
 from greenroom.personas.catalogue import ScannedPersonas
 from greenroom.prices import PriceTable
-from greenroom.runtime.foreign import Escape, foreign, trace_of
+from greenroom.runtime.foreign import foreign, trace_of
 from greenroom.runtime.tasks import Expired, stoppable
 from greenroom.settings import BackendKind, NamedBackend, Settings
 from greenroom.toolsets.contained import Workspace
@@ -421,13 +423,46 @@ def _itself(toolset: ToolSource) -> ToolSource:
     return toolset
 
 
-def _imported(path: str) -> type[Toolset]:
-    module_name, _, class_name = path.partition(":")
+def _imported(entry: str) -> type[Toolset]:
+    """Returns the toolset class that `module:Class` or `/folder/file.py:Class` names.
+
+    Raises:
+        InvalidConfig: it cannot be imported, for whatever reason its module has, or is no toolset.
+    """
+    place, _, class_name = entry.rpartition(":")
     try:
         with foreign():  # a script may end the process when it is imported
-            kind = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError, Escape) as error:
-        raise InvalidConfig(f"toolsets: {path!r} cannot be imported: {error}", hint="write module:Class") from error
+            module = _module_at(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+            kind = getattr(module, class_name)
+    except Exception as error:  # broad: the module is foreign code; whatever it raises is said to whoever named it
+        why = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+        raise InvalidConfig(
+            f"toolsets: {entry!r} cannot be imported: {why}",
+            hint="write module:Class or file.py:Class; a module is looked for beside the configuration file and on Python's path",
+        ) from error
     if not (isinstance(kind, type) and issubclass(kind, Toolset)):
-        raise InvalidConfig(f"toolsets: {path!r} is not a subclass of greenroom.Toolset")
+        raise InvalidConfig(
+            f"toolsets: {entry!r} is not a subclass of greenroom.Toolset",
+            hint="derive it from greenroom.Toolset, and mark its tools with @tool",
+        )
     return kind
+
+
+def _module_at(file: Path) -> ModuleType:
+    """Imports a file under the name that it has from its topmost package, as if Python had been started beside that."""
+    name, folder = ("" if file.name == "__init__.py" else file.stem), file.parent
+    while (folder / "__init__.py").is_file():
+        name, folder = f"{folder.name}.{name}".rstrip("."), folder.parent
+    if not file.is_file():
+        raise ImportError(f"there is no file {file}")
+    # First while it is imported, so that it finds its neighbours; last from then on, so that they hide nobody else's modules.
+    sys.path.insert(0, str(folder))
+    try:
+        module = importlib.import_module(name)
+    finally:
+        sys.path.remove(str(folder))
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+    if (found := getattr(module, "__file__", None)) is None or not Path(found).samefile(file):
+        raise ImportError(f"there is another module {name!r}, from {found}: rename the file")
+    return module

@@ -1,5 +1,7 @@
 """Where an installation's settings come from: a file, then the environment, then arguments; the later wins.
 
+Paths in a file are relative to the file; those of the environment and of arguments, to the working folder.
+
 Rule: a key exists here or nowhere. An unknown one is an error that names those that exist; nothing is ignored.
 """
 
@@ -16,6 +18,7 @@ import msgspec
 from greenroom.config import ModelOverride, Overlap, UserBudget
 from greenroom.errors import InvalidConfig
 from greenroom.limits import Limits
+from greenroom.trust import UntrustedConfig, is_trusted, needing_trust
 
 FILE_NAME: Final = "greenroom.toml"
 
@@ -133,13 +136,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes:
         home: folder of the database, the workspaces, the personas and the models.
         store: URL of the store; `None` for the database in `home`.
+        port: where the server listens; 0 for any that is free, `None` for 8765 or, where that is taken, the next that is free.
         default_backend, default_model: what the command line takes when nobody says anything; `None` looks for what is usable.
         local_model: a GGUF file for the backend `local`; `None` for the embedded model.
         personas: folder of the user's personas; `None` for `personas` in `home`.
         overlap: what new sessions do with a message that arrives while they answer.
         prices: a file of prices that go before the shipped ones.
         user_budget: what each user may use; `None` bounds nothing.
-        toolsets: toolset classes to import, each as `module:Class`.
+        toolsets: toolset classes to import, each as `module:Class` or `file.py:Class`. A module that lies beside the configuration
+            file is found there.
         backends: further backends by their names.
         models: what models are like whose names do not tell, by `backend:model`.
     """
@@ -147,7 +152,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     home: Path
     store: str | None = None
     host: str = "127.0.0.1"
-    port: int = 8765
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
     token: str | None = None
     log_level: LogLevel = "warning"
     default_backend: str | None = None
@@ -222,41 +227,96 @@ def load_settings(
     """Returns the settings of this installation.
 
     Args:
-        file: a configuration file, or its contents; `None` for `$GREENROOM_CONFIG`, else `greenroom.toml` in the working folder
-            if there is one.
+        file: a configuration file, or its contents; `None` for `configuration_file`.
         environment: `None` for the process's.
         arguments: what was given by hand; `None` values are left out.
 
     Raises:
         InvalidConfig: the file cannot be read, is not TOML, or has a key or value that does not exist.
+        UntrustedConfig: the file was found in the working folder, sets what needs trust, and nobody has said that it is trusted.
     """
     environment = os.environ if environment is None else environment
-    values = dict(file) if isinstance(file, Mapping) else _read(file, environment)
+    if isinstance(file, Mapping):
+        in_file = dict(file)
+    elif (path := Path(file) if file is not None else configuration_file(environment)) is not None:
+        in_file = read_file(path)
+    else:
+        in_file, path = {}, None
+    values = dict(in_file)
+    if not isinstance(file, Mapping) and path is not None:
+        _place_beside(values, path)
     values |= {name: environment[variable] for variable, name in _VARIABLES.items() if environment.get(variable)}
     values |= {name: value for name, value in (arguments or {}).items() if value is not None}
     home = values.get("home")
     values["home"] = str(Path(home).expanduser().absolute() if home else default_home())
-    for name in ("personas", "local_model", "prices"):
+    for name in _PATHS:
         if isinstance(values.get(name), str | Path):
             values[name] = str(Path(values[name]).expanduser().absolute())
     try:
         # Not strict: what comes from the environment is text, a port among it.
-        return msgspec.convert(values, Settings, strict=False, dec_hook=_decoded)
+        settings = msgspec.convert(values, Settings, strict=False, dec_hook=_decoded)
     except msgspec.ValidationError as error:
         raise InvalidConfig(f"configuration: {error}", hint=f"the keys are {', '.join(_keys(str(error)))}") from error
+    if file is None and path is not None and not environment.get("GREENROOM_CONFIG"):
+        needs = needing_trust(in_file)
+        if needs and not is_trusted(path, needs, users_home(environment)):
+            raise UntrustedConfig(path.absolute(), needs)
+    return settings
 
 
-def _read(file: str | Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
-    named = file or environment.get("GREENROOM_CONFIG")
-    path = Path(named) if named else Path(FILE_NAME)
-    if not named and not path.is_file():
-        return {}
+def configuration_file(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Returns the file that is read where none is named: `$GREENROOM_CONFIG`, else `greenroom.toml` in the working folder."""
+    if named := environment.get("GREENROOM_CONFIG"):
+        return Path(named)
+    here = Path(FILE_NAME)
+    return here if here.is_file() else None
+
+
+def users_home(environment: Mapping[str, str] = os.environ) -> Path:
+    """Returns the home folder that the user chose: the environment's, else the platform's; never one that a file names."""
+    named = environment.get("GREENROOM_HOME")
+    return Path(named).expanduser().absolute() if named else default_home()
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Returns what a configuration file sets.
+
+    Raises:
+        InvalidConfig: it cannot be read, or is not TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"the configuration file {path.name!r} cannot be read: {type(error).__name__}") from error
     except tomllib.TOMLDecodeError as error:
         raise InvalidConfig(f"the configuration file {path.name!r} is not TOML: {error}") from error
+
+
+_PATHS: Final = ("personas", "local_model", "prices")
+
+
+def _place_beside(values: dict[str, Any], path: Path) -> None:
+    """Makes what a file says of places independent of the working folder."""
+    folder = path.absolute().parent
+    for name in ("home", *_PATHS):
+        if isinstance(values.get(name), str):
+            values[name] = str(folder / Path(values[name]).expanduser())
+    if isinstance(toolsets := values.get("toolsets"), list):
+        values["toolsets"] = [_found_beside(entry, folder) for entry in toolsets]
+
+
+def _found_beside(entry: object, folder: Path) -> object:
+    """Returns a toolset's entry as `/folder/file.py:Class`, if its module lies in the folder; else as it is."""
+    if not isinstance(entry, str):
+        return entry  # refused later, by its type
+    module, _, name = entry.rpartition(":")
+    if module.endswith(".py"):
+        return f"{folder / Path(module).expanduser()}:{name}"
+    place = folder.joinpath(*module.split("."))
+    for file in (place.with_name(f"{place.name}.py"), place / "__init__.py"):
+        if module and file.is_file():
+            return f"{file}:{name}"
+    return entry
 
 
 def _decoded(kind: type, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -13,6 +14,8 @@ import pytest
 
 from contract.stage import CheckedBackend
 from greenroom import AgentManager, GreenroomError, InvalidConfig
+from greenroom.settings import load_settings, read_file, users_home
+from greenroom.trust import UntrustedConfig, distrust, needing_trust, trust
 
 pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
 
@@ -22,6 +25,15 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     folder = tmp_path / "working-folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
+
+
+def write_trusted(text: str) -> Path:
+    """Writes the file of the working folder, and says that it is one's own."""
+    path = Path("greenroom.toml")
+    path.write_text(text)
+    with contextlib.suppress(InvalidConfig):  # not TOML: nothing to trust
+        trust(path, needing_trust(read_file(path)), users_home())
+    return path
 
 
 async def where_it_keeps(manager: AgentManager, tmp_path: Path) -> set[str]:
@@ -49,7 +61,9 @@ async def test_the_home_of_the_environment(tmp_path: Path, monkeypatch: pytest.M
 
 async def test_a_file_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GREENROOM_HOME")
-    Path("greenroom.toml").write_text(f'home = "{tmp_path / "from-file"}"\n')
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "users"))
+    monkeypatch.setenv("HOME", str(tmp_path / "users"))
+    await asyncio.to_thread(write_trusted, f'home = "{tmp_path / "from-file"}"\n')
     assert await where_it_keeps(made(), tmp_path) == {"from-file/greenroom.db"}
 
 
@@ -67,7 +81,7 @@ async def test_the_file_of_the_environment_wins_over_the_working_folder(
 async def test_environment_wins_over_file_and_argument_over_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("greenroom.toml").write_text(f'store = "sqlite:///{tmp_path / "file.db"}"\n')
+    await asyncio.to_thread(write_trusted, f'store = "sqlite:///{tmp_path / "file.db"}"\n')
     assert await where_it_keeps(made(), tmp_path) == {"file.db"}
     monkeypatch.setenv("GREENROOM_STORE", f"sqlite:///{tmp_path / 'environment.db'}")
     assert await where_it_keeps(made(), tmp_path) == {"file.db", "environment.db"}
@@ -121,7 +135,7 @@ WRONG: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("text", "named"), WRONG)
 async def test_a_wrong_file_is_refused_by_name(text: str, named: str) -> None:
-    Path("greenroom.toml").write_text(text)
+    await asyncio.to_thread(write_trusted, text)
     with pytest.raises(InvalidConfig, match=named) as refused:
         await made().create_session(backend="scripted")
     assert isinstance(refused.value, ValueError)
@@ -160,6 +174,188 @@ async def test_a_secret_is_never_in_an_error() -> None:
     with pytest.raises(InvalidConfig) as refused:
         await made().list_sessions()
     assert "hunter2" not in str(refused.value)
+
+
+# --- a file that came with a folder (case S13) --------------------------------------------------------------------------
+
+EVIL = "[openai]\nbase_url = 'http://127.0.0.1:9/v1'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (EVIL, "openai.base_url"),
+        ("[openai]\napi_key = 'sk-theirs-00000000'", "openai.api_key"),
+        ("[claude]\nbase_url = 'http://127.0.0.1:9'", "claude.base_url"),
+        ("[backends.work]\nkind = 'openai'\nbase_url = 'http://127.0.0.1:9'", "backends.work"),
+        ("toolsets = ['shop:Shop']", "toolsets"),
+        ("store = 'sqlite:///theirs.db'", "store"),
+        ("home = '.'", "home"),
+        ("token = 'a-token-that-they-know'", "token"),
+        ("host = '0.0.0.0'", "host"),
+        ("personas = '.'", "personas"),
+        ("[[server.api_keys]]\nkey = 'a-key-that-they-know'\nuser = 'default'", "server.api_keys"),
+        ("[server]\norigins = ['https://their.example']", "server.origins"),
+    ],
+)
+async def test_a_file_that_came_with_a_folder_decides_nothing_that_matters(text: str, named: str) -> None:
+    path = Path("greenroom.toml")
+    path.write_text(text)
+    with pytest.raises(UntrustedConfig, match=f"sets {named}, and this file is not trusted yet") as refused:
+        await made().create_session(backend="scripted")
+    assert refused.value.code == "untrusted_config"
+    assert "greenroom trust" in str(refused.value.hint)
+    assert not list(Path().glob("*.db"))
+    await asyncio.to_thread(write_trusted, text)
+    assert await asyncio.to_thread(load_settings) is not None
+
+
+def test_harmless_settings_need_no_trust() -> None:
+    Path("greenroom.toml").write_text(
+        "port = 9000\nlog_level = 'info'\ndefault_backend = 'local'\ndefault_model = 'm'\noverlap = 'reject'\n"
+        "prices = 'prices.toml'\n[user_budget]\nusd = 1.0\n[limits]\nqueue_max = 3\n"
+    )
+    assert load_settings().limits.queue_max == 3
+
+
+def test_what_was_trusted_is_what_the_file_set_then() -> None:
+    path = write_trusted(EVIL)
+    path.write_text(f"port = 9000\n{EVIL}")
+    assert load_settings().port == 9000
+    path.write_text(EVIL.replace(":9/", ":10/"))
+    with pytest.raises(UntrustedConfig):
+        load_settings()
+    path.write_text(EVIL)
+    assert load_settings().openai.base_url == "http://127.0.0.1:9/v1"
+    assert distrust(path, users_home())
+    with pytest.raises(UntrustedConfig):
+        load_settings()
+
+
+def test_a_copy_in_another_folder_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = write_trusted(EVIL).read_text()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    Path("greenroom.toml").write_text(text)
+    with pytest.raises(UntrustedConfig):
+        load_settings()
+
+
+def test_a_file_named_by_hand_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path("greenroom.toml")
+    path.write_text(EVIL)
+    assert load_settings(file=path).openai.base_url
+    monkeypatch.setenv("GREENROOM_CONFIG", "greenroom.toml")
+    assert load_settings().openai.base_url
+
+
+def test_the_home_that_a_file_names_is_not_where_trust_is_looked_for(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    path = Path("greenroom.toml")
+    path.write_text(f"home = '{theirs}'\n{EVIL}")
+    trust(path, needing_trust(read_file(path)), theirs)
+    with pytest.raises(UntrustedConfig):
+        load_settings()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b'{"x": 1}', b"\xff"])
+def test_a_damaged_list_trusts_nothing(damage: bytes) -> None:
+    write_trusted(EVIL)
+    (users_home() / "trusted.json").write_bytes(damage)
+    with pytest.raises(UntrustedConfig):
+        load_settings()
+
+
+# --- places beside the file, and toolsets among them (case N4) ----------------------------------------------------------
+
+SHOP = '''
+from greenroom import Toolset, tool
+from {stock} import count
+
+class {name}(Toolset):
+    """A shop."""
+
+    @tool(effect="pure")
+    async def stock(self) -> str:
+        """What there is."""
+        return str(count)
+'''
+
+
+def put_shop(folder: Path, stem: str, class_name: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{stem}_stock.py").write_text("count = 7\n")
+    (folder / f"{stem}.py").write_text(SHOP.format(name=class_name, stock=f"{stem}_stock"))
+
+
+@pytest.mark.parametrize("entry", ["{stem}:{name}", "{stem}.py:{name}"])
+async def test_a_toolset_is_found_beside_the_file(tmp_path: Path, home: Path, entry: str) -> None:
+    stem, name = f"shop_{len(entry)}", f"Shop{len(entry)}"
+    put_shop(tmp_path / "project", stem, name)
+    config = tmp_path / "project" / "greenroom.toml"
+    config.write_text(f"toolsets = ['{entry.format(stem=stem, name=name)}']\n")
+    async with AgentManager("memory://", home=home, config=config) as manager:
+        session_id = await manager.create_session(backend="scripted", additional_tools=[name])
+        data = manager.get_session_data(session_id)
+    assert data is not None
+    assert data["tools"][-1] == name
+
+
+async def test_a_toolset_in_a_package_beside_the_file(tmp_path: Path, home: Path) -> None:
+    package = tmp_path / "project" / "bakery_of_tests"
+    put_shop(package, "bread", "Bread")
+    (package / "__init__.py").write_text("")
+    (package / "bread.py").write_text(SHOP.format(name="Bread", stock=".bread_stock"))
+    config = tmp_path / "project" / "greenroom.toml"
+    config.write_text("toolsets = ['bakery_of_tests.bread:Bread']\n")
+    async with AgentManager("memory://", home=home, config=config) as manager:
+        await manager.create_session(backend="scripted", additional_tools=["Bread"])
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("def broken(:", "SyntaxError"),
+        ("nothing_of_this_name", "NameError"),
+        ("raise SystemError('no')", "SystemError: no"),
+        ("import no_such_module_here", "no_such_module_here"),
+        ("x = 1", "has no attribute 'Shop'"),
+        ("Shop = int", "is not a subclass of greenroom.Toolset"),
+    ],
+)
+async def test_a_toolset_that_cannot_be_imported_is_a_clear_error(
+    tmp_path: Path, home: Path, source: str, why: str
+) -> None:
+    stem = f"broken_{abs(hash(source))}"
+    (tmp_path / f"{stem}.py").write_text(source)
+    config = tmp_path / "greenroom.toml"
+    config.write_text(f"toolsets = ['{stem}:Shop']\n")
+    with pytest.raises(InvalidConfig, match=why) as refused:
+        await AgentManager("memory://", home=home, config=config).create_session(backend="scripted")
+    assert stem in refused.value.message
+
+
+async def test_a_file_named_like_another_module_is_told(tmp_path: Path, home: Path) -> None:
+    put_shop(tmp_path, "json", "Shop")
+    config = tmp_path / "greenroom.toml"
+    config.write_text("toolsets = ['json:Shop']\n")
+    with pytest.raises(InvalidConfig, match="another module 'json'"):
+        await AgentManager("memory://", home=home, config=config).create_session(backend="scripted")
+
+
+def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
+    config = tmp_path / "greenroom.toml"
+    config.write_text("home = 'data'\npersonas = 'who'\nprices = 'prices.toml'\nlocal_model = 'm.gguf'\n")
+    settings = load_settings(file=config, environment={})
+    assert settings.home == tmp_path / "data"
+    assert (settings.personas, settings.prices, settings.local_model) == (
+        tmp_path / "who",
+        tmp_path / "prices.toml",
+        tmp_path / "m.gguf",
+    )
+    here = Path.cwd()
+    by_hand = load_settings(file=config, environment={"GREENROOM_PRICES": "p.toml"}, arguments={"home": "h"})
+    assert (by_hand.home, by_hand.prices) == (here / "h", here / "p.toml")
 
 
 # --- a home that cannot be used -----------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +24,7 @@ from contract.stage import becomes
 from greenroom.limits import LOG_LINE_CHARACTERS_MAX, Limits
 from greenroom.server.connection import bounded
 from greenroom.server.logs import JsonLines, Lines, LogWriter, Redaction, log_to
+from greenroom.server.serving import DEFAULT_PORT, with_port
 from greenroom.settings import load_settings
 from server.process import TOKEN, free_port, running
 
@@ -204,6 +207,46 @@ async def test_a_port_that_is_taken(home: Path) -> None:
         assert done.returncode in {1, 2}
         assert f"cannot listen at 127.0.0.1:{server.port}" in done.stderr
     assert free_port()
+
+
+def test_where_no_port_was_chosen_the_next_free_one_is_taken(home: Path) -> None:
+    # Case N9: the second `make run` ended with "make: *** Error 2" and a hint at an option that `make run` has not.
+    settings = load_settings(file={"home": str(home)}, environment={})
+    first = with_port(settings).port
+    assert first is not None
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", first))
+        other.listen()
+        second = with_port(settings).port
+        assert second is not None
+        assert first < second < DEFAULT_PORT + 20
+        chosen = load_settings(file={"home": str(home), "port": first}, environment={})
+        assert with_port(chosen).port == first, "a port that was chosen is used, or it is an error"
+
+
+async def test_the_command_takes_the_next_free_port_and_says_so(home: Path) -> None:
+    command = [sys.executable, "-m", "greenroom", "serve", "--home", str(home)]
+    addresses, notes = [], []
+    servers = []
+    try:
+        for _ in range(2):
+            server = await asyncio.create_subprocess_exec(
+                *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
+            servers.append(server)
+            assert server.stdout is not None
+            assert server.stderr is not None
+            addresses.append((await server.stdout.readline()).decode())
+            notes.append((await server.stderr.readline()).decode())
+    finally:
+        for server in servers:
+            server.send_signal(signal.SIGTERM)
+        codes = [await server.wait() for server in servers]
+    ports = [int(address.split(":")[2].split("/")[0]) for address in addresses]
+    assert ports[0] != ports[1]
+    assert notes[1] == f"port {DEFAULT_PORT} is taken: this server listens at {ports[1]}\n"
+    assert codes == [0, 0]
 
 
 # --- the log ------------------------------------------------------------------------------------------------------------

@@ -323,6 +323,22 @@ def migrate(place: Place, *, as_json: Json = False) -> int:
     return migrate(place, as_json=as_json)
 
 
+@_command(app, "trust")
+def trust(
+    place: Place,  # noqa: ARG001 - every command has its options; this one needs none of them
+    folder: Annotated[
+        str | None, typer.Argument(metavar="FOLDER", help="Where the greenroom.toml is. [the working folder]")
+    ] = None,
+    *,
+    forget: Annotated[bool, typer.Option("--forget", help="Trust it no longer.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Trust the greenroom.toml in a folder: it may name servers, tools and places from then on."""
+    from greenroom.cli.trust import trust_file
+
+    return trust_file(folder, forget=forget, as_json=as_json)
+
+
 @_command(model, "pull")
 def model_pull(place: Place, *, as_json: Json = False) -> int:
     """Fetch the embedded model (93 MB), unless it is here."""

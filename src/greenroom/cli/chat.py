@@ -13,7 +13,7 @@ from greenroom.cli.conversation import Conversation
 from greenroom.cli.output import FAILURE, OK, is_terminal, print_error, print_json, print_note
 from greenroom.cli.painter import Painter, PipePainter, TerminalPainter
 from greenroom.cli.place import Place
-from greenroom.cli.running import managing, run_fast, settings_of
+from greenroom.cli.running import managing, run_fast, settings_of, tell_configuration
 from greenroom.cli.turn import ask
 from greenroom.config import DEFAULT_PERSONA
 from greenroom.errors import InvalidArgument, LimitExceeded
@@ -63,6 +63,7 @@ def chat(place: Place, wish: Wish, *, message: str | None, as_json: bool) -> int
         GreenroomError: whatever keeps it from being done.
     """
     settings = settings_of(place)
+    tell_configuration(place)
     is_piped = message is None and not is_terminal(sys.stdin)
     if is_piped:
         message = _read_stdin(settings.limits.message_bytes_max)

@@ -26,7 +26,7 @@ from greenroom.cli.running import run, settings_of
 from greenroom.errors import GreenroomError
 from greenroom.interfaces import BackendRequest, Store
 from greenroom.logs.version import store_version
-from greenroom.settings import FILE_NAME, Settings
+from greenroom.settings import Settings, configuration_file
 from greenroom.usable import Candidate, Choice, candidates, choose
 
 Verdict = Literal["ok", "missing", "broken"]
@@ -112,9 +112,8 @@ def _version() -> Finding:
 
 
 def _configuration(place: Place) -> Finding:
-    named = place.config or os.environ.get("GREENROOM_CONFIG")
-    here = Path(FILE_NAME).is_file()
-    text = f"read from {named or Path(FILE_NAME).absolute()}" if named or here else "no file; the defaults are used"
+    path = place.config or configuration_file()
+    text = f"read from {Path(path).absolute()}" if path is not None else "no file; the defaults are used"
     return Finding(name="configuration", verdict="ok", text=text)
 
 

@@ -9,16 +9,18 @@ import asyncio
 import importlib.util
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from greenroom.cli.output import is_terminal, print_note
 from greenroom.cli.place import Place
 from greenroom.manager import AgentManager
-from greenroom.settings import LogLevel, Settings, load_settings
+from greenroom.settings import LogLevel, Settings, configuration_file, load_settings, users_home
+from greenroom.trust import UntrustedConfig, trust
 
 T = TypeVar("T")
 
@@ -32,11 +34,52 @@ def settings_of(place: Place, **given: Any) -> Settings:
 
     Raises:
         InvalidConfig: the configuration file, a variable or an option is wrong.
+        UntrustedConfig: the file in the working folder is not trusted, and the person said no or cannot be asked.
     """
     arguments = {"home": place.home, "store": place.store, "log_level": place.log_level, **given}
-    settings = load_settings(file=place.config, arguments=arguments)
+    try:
+        settings = load_settings(file=place.config, arguments=arguments)
+    except UntrustedConfig as error:
+        if not (is_terminal(sys.stdin) and is_terminal(sys.stderr) and asks_for_trust(error)):
+            raise
+        settings = load_settings(file=place.config, arguments=arguments)
     _log_to_stderr(settings.log_level)
     return settings
+
+
+def asks_for_trust(error: UntrustedConfig) -> bool:
+    """Shows what an untrusted file sets, and asks; returns whether it is trusted now.
+
+    Raises:
+        InvalidConfig: the answer cannot be kept.
+    """
+    print_note(f"{error.path} is not trusted yet. It sets:")
+    for line in shown(error.needs):
+        print_note(f"  {line}")
+    sys.stderr.write("Trust this file? It can decide where your key and your data go, and bring code. [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        return False
+    trust(error.path, error.needs, users_home())
+    return True
+
+
+def shown(needs: Mapping[str, Any]) -> Iterator[str]:
+    """Yields settings as lines for people; secrets are not shown."""
+    for name, value in needs.items():
+        if isinstance(value, Mapping):
+            yield from (f"{name}.{line}" for line in shown(value))
+        else:
+            yield f"{name} = {'***' if name in _SECRETS else msgspec.json.encode(value, enc_hook=str).decode()}"
+
+
+def tell_configuration(place: Place) -> None:
+    """Says which configuration file is used, where it was not named by hand."""
+    if place.config is None and (path := configuration_file()) is not None:
+        print_note(f"configuration: {path.absolute()}")
+
+
+_SECRETS: Final = frozenset({"api_key", "key", "secret", "token"})
 
 
 @asynccontextmanager

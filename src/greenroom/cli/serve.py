@@ -10,9 +10,9 @@ import sys
 import webbrowser
 from typing import TYPE_CHECKING
 
-from greenroom.cli.output import OK, note
+from greenroom.cli.output import OK, note, print_note
 from greenroom.cli.place import Place
-from greenroom.cli.running import managing, run_fast, settings_of
+from greenroom.cli.running import managing, run_fast, settings_of, tell_configuration
 from greenroom.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,10 +26,15 @@ def serve(place: Place, *, host: str | None, port: int | None, opens: bool) -> i
         GreenroomError: whatever keeps it from being done.
     """
     settings = settings_of(place, host=host, port=port)
+    tell_configuration(place)
     from greenroom.server.logs import LogWriter, log_to_stderr
-    from greenroom.server.serving import token_of
+    from greenroom.server.serving import DEFAULT_PORT, token_of, with_port
 
     token = token_of(settings)
+    is_chosen = settings.port is not None
+    settings = with_port(settings)
+    if not is_chosen and settings.port != DEFAULT_PORT:
+        print_note(f"port {DEFAULT_PORT} is taken: this server listens at {settings.port}")
     log = log_to_stderr(settings, token)
     output = LogWriter(sys.stdout, waiting_bytes_max=settings.limits.log_waiting_bytes_max)
     try:

@@ -6,6 +6,7 @@ Rule: whoever stops the server with SIGTERM or Ctrl-C stops no turn that can be 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import secrets
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+import msgspec
 import uvicorn
 
 from greenroom.errors import InvalidConfig
@@ -33,6 +35,8 @@ from greenroom.settings import Settings
 logger: Final = logging.getLogger("greenroom")
 
 TOKEN_FILE: Final = "server-token"  # noqa: S105 - the name of the file
+DEFAULT_PORT: Final = 8765
+_PORTS_TRIED: Final = 20
 _STREAMS_END_S_MAX: Final = 5
 _BACKLOG: Final = 1024
 
@@ -163,6 +167,26 @@ def _is_many_clients(address: str) -> bool:
     return not address or is_loopback(address)
 
 
+def with_port(settings: Settings) -> Settings:
+    """Returns the settings with the port to listen at: the one that was chosen, else the first of ours that is free.
+
+    Raises:
+        InvalidConfig: none of ours is free, or the host is not an address of this machine.
+    """
+    if settings.port is not None:
+        return settings
+    for port in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
+        candidate = msgspec.structs.replace(settings, port=port)
+        try:
+            _bound(candidate).close()
+        except _Taken:
+            continue
+        return candidate
+    raise InvalidConfig(
+        f"the ports {DEFAULT_PORT} to {DEFAULT_PORT + _PORTS_TRIED - 1} are taken", hint="choose another with --port"
+    )
+
+
 def _looked_at(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (failure := task.exception()) is not None:
         logger.error("the process could not be set up for serving", exc_info=failure)
@@ -191,6 +215,10 @@ def _read(path: Path) -> str:
     return token
 
 
+class _Taken(InvalidConfig):
+    """Another program listens there."""
+
+
 def _bound(settings: Settings) -> socket.socket:
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -198,10 +226,15 @@ def _bound(settings: Settings) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         if sys.platform != "win32":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        try:
+            listening.bind(address)
+        except BaseException:
+            listening.close()
+            raise
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise InvalidConfig(
+        refused = _Taken if getattr(error, "errno", None) == errno.EADDRINUSE else InvalidConfig
+        raise refused(
             f"cannot listen at {settings.host}:{settings.port}: {why}", hint="choose another with --port or --host"
         ) from error
     return listening
