@@ -56,6 +56,7 @@ def user_usage_data(found: UserUsage) -> dict[str, Any]:
         "days": found.days,
         "usage": _usage(found.usage),
         "unpriced_tokens": found.unpriced_tokens,
+        "estimated_tokens": found.estimated_tokens,
         "budget": msgspec.to_builtins(found.budget),
     }
 
@@ -86,13 +87,15 @@ class SessionsInMemory(Mapping[str, dict[str, Any]]):
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
-    return {
+    figures = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "cached_input_tokens": usage.cached_input_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
         "cost_usd": usage.cost_usd,
     }
+    # The document names the keys of what was counted; what was not says so.
+    return figures | ({"estimated": True} if usage.estimated else {})
 
 
 def _iso(at_ms: int) -> str:

@@ -190,23 +190,30 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         usage: all of it; its cost is that of the tokens whose price is known.
         unpriced_tokens: how many of them have no known price.
+        estimated_tokens: how many of them are in usage of which a part was estimated.
     """
 
     usage: Usage = Usage(cost_usd=0.0)
     unpriced_tokens: int = 0
+    estimated_tokens: int = 0
 
     @classmethod
     def of(cls, usage: Usage) -> Spent:
         """Returns what steps have used whose usage this is."""
+        tokens = usage.input_tokens + usage.output_tokens
+        estimated = tokens if usage.estimated else 0
         if usage.cost_usd is not None:
-            return cls(usage=usage)
-        return cls(
-            usage=msgspec.structs.replace(usage, cost_usd=0.0), unpriced_tokens=usage.input_tokens + usage.output_tokens
-        )
+            return cls(usage=usage, estimated_tokens=estimated)
+        priced = msgspec.structs.replace(usage, cost_usd=0.0)
+        return cls(usage=priced, unpriced_tokens=tokens, estimated_tokens=estimated)
 
     def plus(self, more: Spent) -> Spent:
         """Returns the sum."""
-        return Spent(usage=self.usage.plus(more.usage), unpriced_tokens=self.unpriced_tokens + more.unpriced_tokens)
+        return Spent(
+            usage=self.usage.plus(more.usage),
+            unpriced_tokens=self.unpriced_tokens + more.unpriced_tokens,
+            estimated_tokens=self.estimated_tokens + more.estimated_tokens,
+        )
 
 
 class Ledger(Protocol):

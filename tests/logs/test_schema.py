@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from greenroom.codec import decode_record
@@ -139,6 +140,8 @@ async def test_a_database_of_every_version_is_read_and_written(tmp_path: Path, n
     assert await store.notes.get("ann", "preference", "lang") == note("lang", "de", kind="preference")
     assert len(await store.notes.search("ann", "memory", "rex", limit=9)) == 1
     assert await store.ledger.spent("bob") == (Spent(usage=STEP) if number > 1 else Spent())
+    estimated = Spent(usage=msgspec.structs.replace(STEP, estimated=True), estimated_tokens=30)
+    assert await store.ledger.spent("zoe") == (estimated if number > 3 else Spent())
     kept = [login("a", user_agent="Grüße")] if number > 2 else []
     assert list(await store.logins.page("ann", limit=9)) == kept
     assert await store.logins.take_code(code("x").digest, now_ms=0) == (code("x") if number > 2 else None)

@@ -260,7 +260,8 @@ def _pipe_row(summary: SessionSummary) -> tuple[str, ...]:
 
 def _facts(session: dict[str, Any]) -> list[tuple[str, str]]:
     usage = session["usage"]
-    cost = "" if usage["cost_usd"] is None else f", {usage['cost_usd']:.4f} USD"
+    estimated = " (partly estimated)" if usage.get("estimated") else ""
+    cost = "cost not known" if usage["cost_usd"] is None else f"{usage['cost_usd']:.4f} USD"
     return [
         ("session", session["session_id"]),
         ("title", session["title"]),
@@ -270,7 +271,7 @@ def _facts(session: dict[str, Any]) -> list[tuple[str, str]]:
         ("tools", ", ".join(session["tools"])),
         ("status", session["status"]),
         ("turns", str(session["turn_count"])),
-        ("tokens", f"{usage['input_tokens']} in, {usage['output_tokens']} out{cost}"),
+        ("tokens", f"{usage['input_tokens']} in, {usage['output_tokens']} out{estimated}, {cost}"),
         ("created", session["created_at"]),
         ("changed", session["updated_at"]),
     ]

@@ -32,13 +32,16 @@ def show_usage(place: Place, user: str, *, days: int | None, as_json: bool) -> i
 
 def _facts(found: UserUsage) -> Sequence[tuple[str, str]]:
     usage, budget = found.usage, found.budget
-    cost = f"{usage.cost_usd or 0.0:.4f} USD"
-    if found.unpriced_tokens:
+    cost = "not known" if usage.cost_usd is None else f"{usage.cost_usd:.4f} USD"
+    if usage.cost_usd is not None and found.unpriced_tokens:
         cost += f", and {found.unpriced_tokens} tokens whose price is not known"
     facts = [
         ("user", found.user_id),
         ("days", str(found.days)),
-        ("tokens", f"{usage.input_tokens} in, {usage.output_tokens} out"),
+        (
+            "tokens",
+            f"{usage.input_tokens} in, {usage.output_tokens} out{' (partly estimated)' if usage.estimated else ''}",
+        ),
         ("cost", cost),
     ]
     if budget is not None:

@@ -15,10 +15,27 @@ import msgspec
 
 from greenroom.config import SessionConfig, UserBudget
 from greenroom.core.turn import FinishTurn
-from greenroom.messages import Usage
+from greenroom.messages import (
+    AssistantMessage,
+    AssistantPart,
+    FilePart,
+    OpaquePart,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    ToolCallPart,
+    ToolMessage,
+    ToolSpec,
+    TranscriptMessage,
+    Usage,
+    UserMessage,
+)
 
 CHARACTERS_PER_TOKEN: Final = 4
 """The usual rule of thumb, for what a provider has not counted yet."""
+
+_FILE_TOKENS_MAX: Final = 1600
+"""What a picture costs at most, about: its bytes are not what a model reads. Anthropic's vision guide has 1,568."""
 
 _HINT: Final = "raise the budget with update_session, or begin a new session"
 
@@ -105,23 +122,53 @@ def needs_prices(config: SessionConfig) -> bool:
     return not (config.budget_usd is None and config.turn_budget_usd is None)
 
 
-def running_usage(*, told: Usage | None, sent_characters: int, said_characters: int, prices: Prices) -> Usage:
+def usage_so_far(*, told: Usage | None, sent_characters: int, uncounted_characters: int, prices: Prices) -> Usage:
     """Returns what a step has used so far: what its provider has counted, and an estimate of what it has not.
 
     Args:
         told: the provider's count, or `None` if it has not said anything yet.
-        sent_characters: of the request.
-        said_characters: of the answer so far.
-        prices: of the model.
+        sent_characters: of the request; they count where the provider has counted no input.
+        uncounted_characters: of the answer, since the provider last counted.
+        prices: of the model, for a count without a price.
     """
-    input_tokens = told.input_tokens if told is not None else sent_characters // CHARACTERS_PER_TOKEN
-    output_tokens = max(told.output_tokens if told is not None else 0, said_characters // CHARACTERS_PER_TOKEN)
-    cost_usd = None
-    if prices.input_usd is not None and prices.output_usd is not None:
+    counted = told if told is not None else Usage()
+    input_tokens = counted.input_tokens or sent_characters // CHARACTERS_PER_TOKEN
+    output_tokens = counted.output_tokens + uncounted_characters // CHARACTERS_PER_TOKEN
+    if (input_tokens, output_tokens) == (counted.input_tokens, counted.output_tokens):
+        usage = counted
+    else:
+        usage = msgspec.structs.replace(counted, input_tokens=input_tokens, output_tokens=output_tokens, estimated=True)
+    if usage.cost_usd is None and prices.input_usd is not None and prices.output_usd is not None:
         cost_usd = input_tokens * prices.input_usd + output_tokens * prices.output_usd
-    return Usage(
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        cached_input_tokens=told.cached_input_tokens if told is not None else 0,
-        cost_usd=cost_usd,
-    )
+        return msgspec.structs.replace(usage, cost_usd=cost_usd)
+    return usage
+
+
+def characters_sent(*, system: str, messages: Iterable[TranscriptMessage], tools: Iterable[ToolSpec]) -> int:
+    """Returns how long a request is, for an estimate of its tokens."""
+    count = len(system) + sum(len(msgspec.json.encode(tool)) for tool in tools)
+    for message in messages:
+        match message:
+            case UserMessage(parts=parts):
+                count += sum(_file_characters(part) if isinstance(part, FilePart) else len(part.text) for part in parts)
+            case AssistantMessage(parts=answered):
+                count += sum(characters_of(part) for part in answered)
+            case ToolMessage(results=results):
+                count += sum(len(result.content) for result in results)
+    return count
+
+
+def characters_of(part: AssistantPart) -> int:
+    """Returns how long a part of an answer is, for an estimate of its tokens."""
+    match part:
+        case TextPart() | ReasoningPart() | RefusalPart():
+            return len(part.text)
+        case ToolCallPart():
+            return len(part.name) + len(part.arguments)
+        case OpaquePart():
+            return 0
+
+
+def _file_characters(part: FilePart) -> int:
+    is_text = part.media_type.startswith("text/")
+    return len(part.data) if is_text else min(len(part.data), _FILE_TOKENS_MAX * CHARACTERS_PER_TOKEN)

@@ -19,7 +19,9 @@ from __future__ import annotations
 from typing import Final
 
 from greenroom.config import SessionConfig
+from greenroom.core.budget import Prices, characters_of, characters_sent, usage_so_far
 from greenroom.core.session import SessionState
+from greenroom.core.transcript import render
 from greenroom.core.turn import Turn, TurnState
 from greenroom.events import ApprovalRequested, Event, SessionRewound, StepFailed, ToolReturned, ToolStarted, TurnEnded
 from greenroom.messages import ToolCallPart, Usage
@@ -53,6 +55,23 @@ def recovery_events(state: SessionState, *, spent: Usage | None = None) -> list[
         for intent in turn.intents()
         if intent.effect == "once" and intent.call_id not in asked and not turn.calls.is_denied(intent.call_id)
     ]
+
+
+def usage_cut_off(state: SessionState) -> Usage:
+    """Returns what the step has used in whose middle its owner was lost: as its provider has counted, and estimated where not.
+
+    What was sent with the conversation (the system prompt, tools) is not in the log, and not estimated.
+    """
+    turn = state.turn
+    if turn is None or turn.state is not TurnState.STREAMING or turn.assembly.is_empty():
+        return turn.usage if turn is not None else Usage()
+    said = sum(characters_of(part) for _, part in turn.assembly.numbered())
+    return usage_so_far(
+        told=turn.usage,
+        sent_characters=0 if turn.usage.input_tokens else characters_sent(system="", messages=render(state), tools=()),
+        uncounted_characters=0 if turn.usage.output_tokens else said,
+        prices=Prices(),
+    )
 
 
 def unknown_outcome(

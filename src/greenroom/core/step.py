@@ -74,6 +74,7 @@ class Intake:
         self.ended: StreamEnded | None = None
         self.usage: Usage | None = None
         self.model = ""
+        self._counted_bytes = 0
         self._seq = seq
         self._used = used_call_ids
         self._mine: set[str] = set()
@@ -87,6 +88,16 @@ class Intake:
     def size(self) -> int:
         """How much was said so far, in characters."""
         return self._bytes
+
+    @property
+    def uncounted(self) -> int:
+        """How much was said since the provider last counted, in characters."""
+        return self._bytes - self._counted_bytes
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether anything has come from the provider: it has taken the request, and bills it."""
+        return self.ended is not None or self.usage is not None or bool(self._open or self._closed)
 
     def take(self, items: Iterable[StreamItem]) -> list[PartItem]:
         """Returns the items that may be shown and logged.
@@ -111,14 +122,23 @@ class Intake:
                     self._closed.add(item.part)
                     taken.append(item)
                 case UsageCounted():
-                    self.usage, self.model = item.usage, item.model or self.model
+                    self._count(item.usage)
+                    self.model = item.model or self.model
                 case StreamEnded():
                     if self._open:
                         raise BackendGarbled("the backend ended its stream in the middle of a part")
                     self.ended = item
-                    self.usage = self.usage if item.usage in {None, Usage()} else item.usage
+                    if item.usage is not None and item.usage != self.usage:  # the same again is no new count
+                        self._count(item.usage)
                     self.model = item.model or self.model
         return taken
+
+    def _count(self, usage: Usage) -> None:
+        if usage == Usage():
+            return  # it counts nothing, and takes nothing back
+        self.usage = usage
+        if usage.output_tokens:
+            self._counted_bytes = self._bytes
 
     def _check_delta(self, item: PartDelta) -> None:
         kind = self._open.get(item.part)

@@ -414,4 +414,5 @@ def _token_usage(usage: Usage, backend: str, model: str) -> dict[str, Any]:
         "cachedInputTokens": usage.cached_input_tokens,
         "cacheWriteInputTokens": usage.cache_write_input_tokens,
     }
-    return tokens | {name: count for name, count in parts.items() if count}
+    estimated = {"estimated": True} if usage.estimated else {}
+    return tokens | {name: count for name, count in parts.items() if count} | estimated

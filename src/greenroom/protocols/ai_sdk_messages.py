@@ -74,6 +74,8 @@ def ended_metadata(ended: TurnEnded, *, seq: int, usage: Usage) -> dict[str, Any
         "reasoningTokens": usage.reasoning_tokens,
     }
     cost = {} if usage.cost_usd is None else {"costUsd": usage.cost_usd}
+    if usage.estimated:
+        tokens["estimated"] = True
     metadata: dict[str, Any] = {"seq": seq, "outcome": ended.outcome, "usage": tokens | cost}
     if ended.code:
         hint = {"hint": ended.hint} if ended.hint else {}

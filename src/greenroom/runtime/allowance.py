@@ -30,8 +30,10 @@ class UserUsage(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         days: in how many days of UTC, today included.
-        usage: in all sessions, also in those that were deleted; its cost is that of the tokens whose price is known.
+        usage: in all sessions, also in those that were deleted; its cost is that of the tokens whose price is known, and `None` where
+            no price is.
         unpriced_tokens: how many of them have no known price.
+        estimated_tokens: how many of them are in usage of which a part was estimated.
         budget: what the user may use; `None` bounds nothing. It may count other days.
     """
 
@@ -39,6 +41,7 @@ class UserUsage(msgspec.Struct, frozen=True, kw_only=True):
     days: int
     usage: Usage
     unpriced_tokens: int
+    estimated_tokens: int
     budget: UserBudget | None
 
 
@@ -139,8 +142,16 @@ class Allowances:
         if not 1 <= days <= DAYS_MAX:
             raise InvalidArgument(f"days={days} is out of range", hint=f"a whole number from 1 to {DAYS_MAX}")
         spent = await self._ledger.spent(user_id, from_day=first_day(days, self._clock.now_ms()))
+        usage = spent.usage
+        if 0 < usage.input_tokens + usage.output_tokens <= spent.unpriced_tokens:
+            usage = msgspec.structs.replace(usage, cost_usd=None)
         return UserUsage(
-            user_id=user_id, days=days, usage=spent.usage, unpriced_tokens=spent.unpriced_tokens, budget=self._bound
+            user_id=user_id,
+            days=days,
+            usage=usage,
+            unpriced_tokens=spent.unpriced_tokens,
+            estimated_tokens=spent.estimated_tokens,
+            budget=self._bound,
         )
 
 

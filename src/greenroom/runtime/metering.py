@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
-
-from greenroom.core.budget import Budget, Prices, exceeded, running_usage
+from greenroom.core.budget import Budget, Prices, characters_sent, exceeded, usage_so_far
 from greenroom.core.session import SessionState
 from greenroom.core.step import Intake
 from greenroom.errors import BudgetExceeded
@@ -21,13 +19,22 @@ from greenroom.runtime.families import Families
 _SAMPLE_TOKENS = 1000
 
 
+def usage_of(intake: Intake, request: BackendRequest) -> Usage:
+    """Returns what a step has used that is over, with an estimate of what its provider has not counted."""
+    told = intake.usage
+    is_input_told = told is not None and told.input_tokens
+    sent = (
+        0 if is_input_told else characters_sent(system=request.system, messages=request.messages, tools=request.tools)
+    )
+    return usage_so_far(told=told, sent_characters=sent, uncounted_characters=intake.uncounted, prices=Prices())
+
+
 class Meter:
     """Measures one step.
 
     Args:
         state: of the session.
         intake: of the step.
-        request: what was asked.
         prices: of the model.
         account: of the user.
     """
@@ -36,27 +43,13 @@ class Meter:
         self,
         state: SessionState,
         intake: Intake,
-        request: BackendRequest,
         prices: Prices,
         account: Account,
     ) -> None:
         self._state = state
         self._intake = intake
-        self._sent = len(request.system) + len(msgspec.json.encode((request.messages, request.tools)))
         self._prices = prices
         self._account = account
-
-    def usage(self) -> Usage:
-        """Returns what the step has used so far, with an estimate of what the provider has not counted."""
-        return self._running(self._sent)
-
-    def _running(self, sent_characters: int) -> Usage:
-        return running_usage(
-            told=self._intake.usage,
-            sent_characters=sent_characters,
-            said_characters=self._intake.size,
-            prices=self._prices,
-        )
 
     def check(self) -> None:
         """Accepts a step that may go on. What was sent is paid for whether it goes on or not: it counts once it was counted.
@@ -64,7 +57,10 @@ class Meter:
         Raises:
             BudgetExceeded: a budget is used up.
         """
-        running = self._running(0)
+        intake = self._intake
+        running = usage_so_far(
+            told=intake.usage, sent_characters=0, uncounted_characters=intake.uncounted, prices=self._prices
+        )
         self._account.run(self._state.session_id, running)
         check_budgets([*self._state.budgets(running), self._account.budget()])
 

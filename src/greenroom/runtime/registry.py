@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from greenroom.config import UserBudget
 from greenroom.core.owned import check_owner
-from greenroom.core.recovery import recovery_events
+from greenroom.core.recovery import recovery_events, usage_cut_off
 from greenroom.core.session import SessionState, replayed
 from greenroom.errors import Conflict, Corrupted, EventLogError, ManagerClosed, NewerFormat, SessionNotFound
 from greenroom.interfaces import Store
@@ -262,9 +262,9 @@ class Registry:
 
     async def _take_over(self, live: LiveSession) -> None:
         state, spent = live.state, None
-        if state.turn is not None and state.turn.usage != Usage():
+        if (used := usage_cut_off(state)) != Usage():
             step = state.turns[-1].steps[-1]
-            spent = await self.families.priced(state.turn.usage, backend=step.backend, model=step.model)
+            spent = await self.families.priced(used, backend=step.backend, model=step.model)
         await live.take_over(lambda state: recovery_events(state, spent=spent))
         logger.info(
             "session %s: recovered a turn that its owner left open",

@@ -20,7 +20,7 @@ from greenroom.core.session import JoinMessages, SessionState, StartTurn
 from greenroom.core.step import Intake
 from greenroom.core.transcript import render
 from greenroom.core.turn import AskBackend, FinishTurn, RunTools, Suspend, TurnState
-from greenroom.errors import BackendGarbled, BackendUnavailable, BudgetExceeded, EventLogError, GreenroomError
+from greenroom.errors import BackendGarbled, BackendUnavailable, EventLogError, GreenroomError
 from greenroom.events import (
     Event,
     MessageAccepted,
@@ -44,7 +44,7 @@ from greenroom.runtime.clock import Clock, backoff_s, date_of
 from greenroom.runtime.families import Families
 from greenroom.runtime.foreign import foreign
 from greenroom.runtime.live import LiveSession
-from greenroom.runtime.metering import Meter, check_budgets, prices_of
+from greenroom.runtime.metering import Meter, check_budgets, prices_of, usage_of
 from greenroom.runtime.tasks import Tasks, stoppable
 from greenroom.runtime.tool_calls import effect_of, run_call, specs_of, verdict
 from greenroom.runtime.workspace import Workspaces
@@ -82,6 +82,8 @@ class Runner:
         self._allowances = allowances
         self._turn: asyncio.Task[None] | None = None
         self._intake: Intake | None = None
+        self._asked: BackendRequest | None = None
+        """What the provider has taken: it is billed, whether or not anything comes of it."""
 
     async def run(self) -> None:
         """Performs actions until the session is idle, waits for a person, or is another process's: one that was idle may be taken.
@@ -143,7 +145,7 @@ class Runner:
 
     async def _end(self, outcome: TurnOutcome, *, code: str = "", message: str = "", hint: str = "") -> None:
         usage = await self._spent()
-        self._intake = None
+        self._intake = self._asked = None
 
         def ends(state: SessionState) -> Sequence[Event]:
             turn = state.turn
@@ -231,7 +233,7 @@ class Runner:
         live = self._live
         step = live.state.turns[-1].steps[-1]
         self._intake = intake = Intake(seq=step.seq, used_call_ids=live.state.call_ids, limits=self._limits)
-        meter: Meter | None = None
+        self._asked = None
         try:
             backend = self._families.backend(backend_name)
             request = await self._request(step.model)
@@ -255,23 +257,25 @@ class Runner:
                 message=error.message,
                 hint=error.hint or "",
                 retry_after_s=retry_after_s,
-                usage=await self._spent(meter if isinstance(error, BudgetExceeded) else None),
+                usage=await self._spent() if intake.has_answered else Usage(),
             )
             await live.write(failed)
-            self._intake = None
+            self._intake = self._asked = None
             return
         ended = intake.ended
         usage = await self._spent()
         await live.write(
             StepFinished(reason=ended.reason, raw_reason=ended.raw_reason, usage=usage, response_id=ended.response_id)
         )
-        self._intake = None
+        self._intake = self._asked = None
 
     async def _pump(self, backend: Backend, request: BackendRequest, intake: Intake, meter: Meter | None) -> None:
         """Shows what the backend yields, as long as its step is the one that runs."""
         live = self._live
         counted: Usage | None = None
         async with backend.stream(request) as batches:
+            if self._intake is intake:
+                self._asked = request
             async for items in batches:
                 if self._intake is not intake:
                     return  # it was stopped, and left behind
@@ -293,18 +297,16 @@ class Runner:
         prices = Prices()
         if needs_prices(state.config) or account.needs_prices:
             prices = await prices_of(self._families, backend=backend_name, model=request.model)
-        return Meter(state, intake, request, prices, account)
+        return Meter(state, intake, prices, account)
 
-    async def _spent(self, meter: Meter | None = None) -> Usage:
-        """Returns what the running step has used, as far as its provider told, with its price.
-
-        Args:
-            meter: adds its estimate of what the provider has not told.
-        """
-        if self._intake is None or (usage := meter.usage() if meter is not None else self._intake.usage) is None:
+    async def _spent(self) -> Usage:
+        """Returns what the running step has used, with its price: as its provider has counted, and estimated where it has not."""
+        intake, asked = self._intake, self._asked
+        if intake is None or asked is None:
             return Usage()
         step = self._live.state.turns[-1].steps[-1]
-        return await self._families.priced(usage, backend=step.backend, model=self._intake.model or step.model)
+        usage = usage_of(intake, asked)
+        return await self._families.priced(usage, backend=step.backend, model=intake.model or step.model)
 
     async def _run_tools(self, action: RunTools) -> None:
         config = self._live.state.config

@@ -163,13 +163,14 @@ class Error(Struct, kw_only=True):
 
 
 class UsageData(Struct, kw_only=True):
-    """What was used."""
+    """What was used. `cost_usd` is null where it is not known; `estimated` is there, and true, where a provider has not counted all."""
 
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int
     reasoning_tokens: int
     cost_usd: float | None
+    estimated: bool = False
 
 
 class UserUsageData(Struct, kw_only=True):
@@ -179,6 +180,7 @@ class UserUsageData(Struct, kw_only=True):
     days: int
     usage: UsageData
     unpriced_tokens: int
+    estimated_tokens: int
     budget: UserBudget | None
 
 

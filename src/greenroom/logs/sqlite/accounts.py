@@ -25,7 +25,7 @@ def spend(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
             *(account.user_id, account.day),
             *(spent.usage.input_tokens, spent.usage.output_tokens),
             *(spent.usage.cached_input_tokens, spent.usage.cache_write_input_tokens, spent.usage.reasoning_tokens),
-            *(spent.usage.cost_usd, spent.unpriced_tokens),
+            *(spent.usage.cost_usd, spent.unpriced_tokens, spent.estimated_tokens),
         )
         for account, spent in spending(writes).items()
     ]
@@ -36,7 +36,7 @@ def sum_up(connection: sqlite3.Connection, user_id: str, from_day: int) -> Spent
     """Returns what the user has used since the beginning of that day."""
     question = (user_id, min(max(from_day, 0), _DAY_MAX))
     row = connection.execute(statements.load("ledger")["spent"], question).fetchone()
-    sent, said, cached, cache_write, reasoning, cost_usd, unpriced = row
+    sent, said, cached, cache_write, reasoning, cost_usd, unpriced, estimated = row
     usage = Usage(
         input_tokens=sent,
         output_tokens=said,
@@ -44,5 +44,6 @@ def sum_up(connection: sqlite3.Connection, user_id: str, from_day: int) -> Spent
         cache_write_input_tokens=cache_write,
         reasoning_tokens=reasoning,
         cost_usd=cost_usd,
+        estimated=estimated > 0,
     )
-    return Spent(usage=usage, unpriced_tokens=unpriced)
+    return Spent(usage=usage, unpriced_tokens=unpriced, estimated_tokens=estimated)

@@ -74,6 +74,15 @@ class Spending(StoreSuite):
             spent = await store.ledger.spent("ann")
             assert (spent.usage.input_tokens, spent.usage.cost_usd, spent.unpriced_tokens) == (20, 0.25, 30)
 
+    async def test_what_is_estimated_is_said_to_be(self) -> None:
+        async with self.open_store() as store:
+            author = Author(store, "s")
+            await spend(author, STEP)
+            assert not (await store.ledger.spent("ann")).usage.estimated
+            await spend(author, msgspec.structs.replace(STEP, estimated=True))
+            spent = await store.ledger.spent("ann")
+            assert (spent.usage.input_tokens, spent.usage.estimated, spent.estimated_tokens) == (20, True, 30)
+
     async def test_a_repeated_append_counts_once_and_a_conflict_never(self) -> None:
         async with self.open_store() as store:
             author = Author(store, "s")
