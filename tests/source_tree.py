@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "greenroom"
@@ -94,3 +97,24 @@ def dotted(node: ast.expr) -> str:
             return f"{front}.{attr}" if (front := dotted(value)) else ""
         case _:
             return ""
+
+
+def over(items: Iterable[T]) -> Callable[[Callable[[T], None]], Callable[[], None]]:
+    """Makes one test of a check over many items, which lists all that is wrong at once."""
+
+    def made(check: Callable[[T], None]) -> Callable[[], None]:
+        def test() -> None:
+            found: list[str] = []
+            for item in items:
+                try:
+                    check(item)
+                except AssertionError as error:
+                    found.append(str(error))
+            assert not found, "\n" + "\n".join(found)
+
+        test.__name__ = check.__name__
+        test.__doc__ = check.__doc__
+        test.__module__ = check.__module__
+        return test
+
+    return made

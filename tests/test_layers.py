@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from source_tree import called_name, dotted, imports_of, package_modules, parsed, place
+from source_tree import called_name, dotted, imports_of, over, package_modules, parsed, place
 
 SEAMS = (
     *(
@@ -223,22 +223,22 @@ def task_violations(name: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
 def report(path: Path, violations: Iterator[tuple[int, str]]) -> None:
     """Fails with one line for each violation."""
     if lines := [f"{place(path, line)}: {message}" for line, message in violations]:
-        pytest.fail("\n".join(dict.fromkeys(lines)), pytrace=False)
+        raise AssertionError("\n".join(dict.fromkeys(lines)))
 
 
-@pytest.mark.parametrize("name", MODULES)
+@over(MODULES)
 def test_imports_follow_the_table(name: str) -> None:
     path = MODULES[name]
     report(path, import_violations(name, parsed(path), is_package=path.name == "__init__.py"))
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if layer_of(name) in PURE])
+@over([name for name in MODULES if layer_of(name) in PURE])
 def test_pure_modules_only_compute(name: str) -> None:
     path = MODULES[name]
     report(path, purity_violations(name, parsed(path), is_package=path.name == "__init__.py"))
 
 
-@pytest.mark.parametrize("name", MODULES)
+@over(MODULES)
 def test_tasks_are_started_in_one_place(name: str) -> None:
     report(MODULES[name], task_violations(name, parsed(MODULES[name])))
 

@@ -22,6 +22,7 @@ from source_tree import (
     dotted,
     imports_of,
     module_name,
+    over,
     package_modules,
     parsed,
     place,
@@ -48,17 +49,13 @@ def check(path: Path, findings: Iterator[Finding]) -> None:
     """Fails with one line for each finding."""
     lines = [f"{place(path, line)}: {message}" for line, message in findings]
     if lines:
-        pytest.fail("\n".join(lines), pytrace=False)
-
-
-def by_file(paths: Sequence[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", paths, ids=[str(path.relative_to(ROOT)) for path in paths])
+        raise AssertionError("\n".join(lines))
 
 
 # --- modules, functions, names ------------------------------------------------------------------------------------------
 
 
-@by_file(SOURCES)
+@over(SOURCES)
 def test_a_module_says_what_it_is_for_and_its_rule(path: Path) -> None:
     docstring = ast.get_docstring(parsed(path))
     assert docstring, f"{place(path)}: begin with a docstring: what the module is for"
@@ -66,7 +63,7 @@ def test_a_module_says_what_it_is_for_and_its_rule(path: Path) -> None:
         assert "Rule:" in docstring, f"{place(path)}: the docstring ends with the rule of the file: `Rule: ...`"
 
 
-@by_file([*SOURCES, *TESTS])
+@over([*SOURCES, *TESTS])
 def test_class_names_say_what_a_thing_is(path: Path) -> None:
     check(path, class_name_findings(parsed(path)))
 
@@ -77,7 +74,7 @@ def class_name_findings(tree: ast.Module) -> Iterator[Finding]:
             yield node.lineno, f"class {node.name}: name the thing, not its place in a hierarchy (no Base*, *Impl, ...)"
 
 
-@by_file(SOURCES)
+@over(SOURCES)
 def test_all_is_sorted_and_complete(path: Path) -> None:
     check(path, all_findings(parsed(path)))
 
@@ -100,7 +97,7 @@ def all_findings(tree: ast.Module) -> Iterator[Finding]:
 # --- what is not done ---------------------------------------------------------------------------------------------------
 
 
-@by_file([*SOURCES, *TESTS])
+@over([*SOURCES, *TESTS])
 def test_no_error_is_swallowed(path: Path) -> None:
     source = path.read_text(encoding="utf-8").splitlines()
     check(path, broad_findings(parsed(path), source))
@@ -131,7 +128,7 @@ def _raises(handler: ast.ExceptHandler) -> bool:
     return any(isinstance(statement, ast.Raise) for statement in handler.body)
 
 
-@by_file([*SOURCES, *TESTS])
+@over([*SOURCES, *TESTS])
 def test_no_mocks(path: Path) -> None:
     findings = (
         (line, f"{target}: write a double that behaves, or use one of greenroom.testing")
@@ -141,7 +138,7 @@ def test_no_mocks(path: Path) -> None:
     check(path, findings)
 
 
-@by_file([path for path in TESTS if str(path.relative_to(ROOT)) not in REAL_TIME_TESTS])
+@over([path for path in TESTS if str(path.relative_to(ROOT)) not in REAL_TIME_TESTS])
 def test_tests_do_not_sleep(path: Path) -> None:
     check(path, sleep_findings(parsed(path), path.read_text(encoding="utf-8").splitlines()))
 
@@ -170,7 +167,7 @@ def sleep_findings(tree: ast.Module, source: Sequence[str]) -> Iterator[Finding]
             yield node.lineno, _NO_SLEEP
 
 
-@by_file(python_files("src"))
+@over(python_files("src"))
 def test_only_the_command_line_prints(path: Path) -> None:
     if PACKAGE / "cli" in path.parents:
         return
@@ -204,7 +201,7 @@ RECORDED: Final = ("recordings", "golden")
 """Folders of data that came from elsewhere, byte for byte."""
 
 
-@by_file([path for path in TEXT_FILES if not set(RECORDED) & set(path.parts)])
+@over([path for path in TEXT_FILES if not set(RECORDED) & set(path.parts)])
 def test_words(path: Path) -> None:
     check(path, word_findings(path.read_text(encoding="utf-8")))
 
@@ -231,7 +228,7 @@ def test_every_decision_has_a_number_of_its_own() -> None:
     assert not twice, f"docs/decisions: the numbers {sorted(twice)} are given twice"
 
 
-@by_file(DECISIONS)
+@over(DECISIONS)
 def test_a_decision_tells_what_was_rejected_and_what_it_costs(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert re.fullmatch(r"\d{4}-[a-z0-9]+(-[a-z0-9]+)*\.md", path.name), f"{place(path)}: name it `NNNN-some-words.md`"
