@@ -38,7 +38,11 @@ secret, a system prompt or a path of the server in its message: messages reach c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+Refused = Literal["tools", "reasoning_effort", "attachment", "content", "size", "length", "request"]
+"""What of a request a provider did not take: tools, a reasoning effort together with tools, an attachment, a text (its content policy), so
+many bytes, so many tokens, or something that it does not name (`request`)."""
 
 
 class GreenroomError(Exception):
@@ -193,9 +197,18 @@ class BackendUnavailable(BackendError):
 
 
 class BackendRejected(BackendError):
-    """The provider understood the request and declined it; repeating it does not help."""
+    """The provider understood the request and declined it; repeating it does not help.
+
+    Attributes:
+        refused: what of the request it did not take: later requests are sent without that, so that the session goes on. `None` where
+            the request was not the reason: a missing setting, an account without credit, an unknown model.
+    """
 
     code = "backend_rejected"
+
+    def __init__(self, message: str, *, hint: str | None = None, refused: Refused | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.refused: Refused | None = refused
 
 
 class BackendUnauthorized(BackendRejected):
@@ -203,11 +216,22 @@ class BackendUnauthorized(BackendRejected):
 
     code = "backend_unauthorized"
 
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+
 
 class ContextTooLong(BackendError):
-    """The transcript does not fit the model's context window."""
+    """The transcript does not fit the model's context window, or the request what the provider takes at once.
+
+    Attributes:
+        refused: `length` for tokens, `size` for bytes.
+    """
 
     code = "context_too_long"
+
+    def __init__(self, message: str, *, hint: str | None = None, refused: Refused = "length") -> None:
+        super().__init__(message, hint=hint)
+        self.refused: Refused = refused
 
 
 class BackendGarbled(BackendError):

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from greenroom.config import Overlap, SessionConfig, SessionLabels
+from greenroom.errors import Refused
 from greenroom.messages import FinishReason, Outcome, PartItem, Usage, UserPart
 
 FORMAT = 1
@@ -25,6 +26,8 @@ Effect = Literal["pure", "idempotent", "once"]
 Question = Literal["run", "run_again"]
 """What a person is asked about a call: may it run; or, when nobody knows whether it took effect, shall it run once more."""
 Decision = Literal["approve", "deny"]
+Feature = Literal["tools", "reasoning_effort"]
+"""What a request can do without: `tools` are then told as text, `reasoning_effort` is `none`."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type", omit_defaults=True):
@@ -36,6 +39,25 @@ class Parent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     session_id: str
     seq: int
+
+
+class StepRef(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A step of a turn: what the model said there, and the results of its calls."""
+
+    turn_id: str
+    step: int
+
+
+class FileRef(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An attachment of a message.
+
+    Attributes:
+        turn_id: of the message.
+        part: its place among the parts of the message, counted from 0.
+    """
+
+    turn_id: str
+    part: int
 
 
 class SessionCreated(_Event, frozen=True, kw_only=True, tag="session_created"):
@@ -192,6 +214,7 @@ class StepFailed(_Event, frozen=True, kw_only=True, tag="step_failed"):
         code, message, hint: of the error, as on the wire.
         retry_after_s: seconds that the provider asked us to wait.
         usage: what the provider said the attempt has cost, if it did.
+        refused: what of the request the provider did not take; `None` if that was not the reason.
     """
 
     code: str
@@ -199,6 +222,34 @@ class StepFailed(_Event, frozen=True, kw_only=True, tag="step_failed"):
     hint: str = ""
     retry_after_s: float | None = None
     usage: Usage = Usage()
+    refused: Refused | None = None
+
+
+class RequestAdapted(_Event, frozen=True, kw_only=True, tag="request_adapted"):
+    """The provider refused the step: from here on requests to this backend and model leave something out, in addition to what was left
+    out before. An update of the configuration ends that: then everything is tried again.
+
+    Attributes:
+        refused: what the provider did not take.
+        asks_again: the step is asked again at once, without it; else the turn fails, or goes on at a fallback.
+        without: features that are not used.
+        messages: turn ids of messages that are left out; a line of text stands in their place.
+        steps: of which only the calls stay, without arguments and results.
+        files: attachments that a line of text stands for.
+        contexts: turn ids of messages of which only what was told beside them (preferences, memories) is left out.
+        since_seq: turns that started before this record are left out; 0 for none. Replaces what was said before.
+    """
+
+    backend: str
+    model: str
+    refused: Refused
+    asks_again: bool = False
+    without: tuple[Feature, ...] = ()
+    messages: tuple[str, ...] = ()
+    steps: tuple[StepRef, ...] = ()
+    files: tuple[FileRef, ...] = ()
+    contexts: tuple[str, ...] = ()
+    since_seq: int = 0
 
 
 class ToolStarted(_Event, frozen=True, kw_only=True, tag="tool_started"):
@@ -275,7 +326,10 @@ class CancelRequested(_Event, frozen=True, kw_only=True, tag="cancel_requested")
 
 
 class NoticeGiven(_Event, frozen=True, kw_only=True, tag="notice_given"):
-    """Something that a person should know about how the session is answered; said once per code, never sent to a model."""
+    """Something that a person should know about how the session is answered; never sent to a model.
+
+    Said once per code, but what a provider refused is said each time.
+    """
 
     code: str
     text: str
@@ -313,6 +367,7 @@ Event = (
     | StepProgress
     | StepFinished
     | StepFailed
+    | RequestAdapted
     | ToolStarted
     | ToolReturned
     | ApprovalRequested

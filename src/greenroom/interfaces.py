@@ -129,7 +129,8 @@ class Backend(Protocol):
         Leaving the context closes the connection, also in the middle. Nothing is retried here.
 
         Raises (on entering or while iterating):
-            BackendUnavailable, BackendRejected, BackendUnauthorized, ContextTooLong, BackendGarbled.
+            BackendUnavailable, BackendRejected, BackendUnauthorized, ContextTooLong, BackendGarbled. A rejection names in `refused`
+                what of the request was refused (`request` where nobody knows), so that the session can go on without it.
             LimitExceeded: the answer is larger than `limits` allow.
         """
         ...

@@ -13,6 +13,7 @@ from greenroom.events import (
     ApprovalRequested,
     CancelRequested,
     Event,
+    RequestAdapted,
     StepFailed,
     StepFinished,
     StepProgress,
@@ -50,6 +51,7 @@ ASKED_A = ApprovalRequested(approval_id="a.1", call_id="a", name="look")
 ASKED_B = ApprovalRequested(approval_id="b.1", call_id="b", name="look")
 YES_B = ApprovalDecided(approval_id="b.1", call_id="b", decision="approve")
 WAITS = TurnSuspended(turn_id="t")
+ADAPTED = RequestAdapted(backend="openai", model="gpt-4o", refused="tools", asks_again=True, without=("tools",))
 STOP = CancelRequested(turn_id="t")
 END = TurnEnded(turn_id="t", outcome="completed")
 
@@ -63,10 +65,10 @@ ROADS: dict[TurnState, list[Event]] = {
     TurnState.ENDED: [STARTED, END],
 }
 ONE_OF_EACH: list[Event] = [
-    STARTED, STEP, MORE, DONE, WEATHER, INTENT, RESULT, ASKED_A, YES_B, WAITS, STOP, END
+    STARTED, STEP, MORE, DONE, WEATHER, ADAPTED, INTENT, RESULT, ASKED_A, YES_B, WAITS, STOP, END
 ]  # fmt: skip
-FIRST: dict[Event, Event] = {WAITS: ASKED_A}
-"""What has to come before an event within its state: a turn waits only when nothing else is left to do."""
+FIRST: dict[Event, list[Event]] = {WAITS: [ASKED_A], ADAPTED: [STEP, REFUSED]}
+"""What has to come before an event within its state: a turn waits only when nothing else is left to do; a request is adapted when it failed."""
 
 
 def turn_after(*events: Event) -> Turn:
@@ -90,9 +92,10 @@ def test_the_roads_lead_to_every_state_and_the_samples_are_every_event() -> None
 @pytest.mark.parametrize("event", ONE_OF_EACH, ids=lambda event: type(event).__name__)
 def test_every_event_in_every_state(state: TurnState, event: Event) -> None:
     turn = turn_after(*ROADS[state])
-    if event in FIRST and state is TurnState.SETTLING:
+    if event in FIRST and type(event) in TRANSITIONS[state]:
         assert not turn.allows(event)
-        turn.apply(FIRST[event])
+        for before in FIRST[event]:
+            turn.apply(before)
     assert turn.allows(event) == (type(event) in TRANSITIONS[state])
     if turn.allows(event):
         turn.apply(event)
@@ -189,6 +192,23 @@ def test_a_killed_process_is_not_the_providers_fault() -> None:
     assert turn.next_action(CONFIG) == FinishTurn(
         outcome="interrupted", code="interrupted", message="the process ended"
     )
+
+
+def test_a_refused_step_is_asked_again_when_its_request_was_adapted_and_at_once() -> None:
+    turn = turn_after(STARTED, STEP, REFUSED, ADAPTED)
+    expected = AskBackend(step=1, attempt=2, backend="openai", model="gpt-4o")
+    assert turn.next_action(SessionConfig(fallbacks=("claude:c",))) == expected
+    turn.apply(again(2))
+    turn.apply(REFUSED)
+    assert isinstance(turn.next_action(CONFIG), FinishTurn), "each adaptation has one try"
+
+
+def test_a_request_is_adapted_only_behind_a_failure_of_the_one_that_was_asked() -> None:
+    assert not turn_after(STARTED).allows(ADAPTED)
+    other = RequestAdapted(backend="claude", model="gpt-4o", refused="tools")
+    assert not turn_after(STARTED, STEP, REFUSED).allows(other)
+    turn = turn_after(STARTED, STEP, REFUSED, RequestAdapted(backend="openai", model="gpt-4o", refused="content"))
+    assert turn.next_action(CONFIG) == FinishTurn(outcome="failed", code="backend_rejected", message="no such model")
 
 
 def test_fallbacks_are_tried_in_order_each_with_a_clean_sheet() -> None:

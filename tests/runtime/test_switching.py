@@ -113,7 +113,13 @@ async def test_failures_and_cuts_in_between_do_not_brick_it(home: Path) -> None:
         [Say("better")],
         [ErrorEvent("invalid_request_error")],
     ]
-    more = [Refused(status=500), Reply(text="cut off here", cut_after=3), Reply(text="whole"), Refused(status=400)]
+    more = [
+        Refused(status=500),
+        Reply(text="cut off here", cut_after=3),
+        Reply(text="whole"),
+        Refused(status=400),
+        Refused(status=400),
+    ]
     async with StrictOpenAI(more) as openai, StrictClaude(troubles) as claude, StrictOpenAI(openai_step) as local:
         async with manager_over(home, openai, claude, local) as manager:
             session_id = await manager.create_session(

@@ -25,6 +25,7 @@ from greenroom.errors import (
     BackendUnauthorized,
     BackendUnavailable,
     ContextTooLong,
+    Refused,
 )
 
 WORDS_MAX: Final = 500
@@ -113,7 +114,9 @@ def classified(fault: Fault, endpoint: Endpoint, headers: Mapping[str, str] | No
     message = f"{what}: {said}" if said else what
     words = fault.words.lower()
     marks = {fault.kind, fault.code}
-    if marks & _CONTEXT_MARKS or fault.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _CONTEXT_WORDS.search(words):
+    if fault.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and not _CONTEXT_WORDS.search(words):
+        return ContextTooLong(message, hint="send less at once: fewer or smaller attachments", refused="size")
+    if marks & _CONTEXT_MARKS or _CONTEXT_WORDS.search(words):
         return ContextTooLong(message, hint="shorten the conversation, or choose a model with a larger context window")
     if marks & _MONEY_MARKS or fault.status == HTTPStatus.PAYMENT_REQUIRED or _MONEY_WORDS.search(words):
         return BackendRejected(message, hint="check the plan and the credit of the account that the key belongs to")
@@ -129,7 +132,7 @@ def classified(fault: Fault, endpoint: Endpoint, headers: Mapping[str, str] | No
         )
     if _is_weather(fault, marks, headers or {}):
         return BackendUnavailable(message, retry_after_s=retry_after_s(headers or {}))
-    return BackendRejected(message, hint=_rejection_hint(fault, endpoint))
+    return BackendRejected(message, hint=_rejection_hint(fault, endpoint), refused=_refused(fault, marks, words))
 
 
 def missing_key(endpoint: Endpoint) -> BackendUnauthorized:
@@ -204,6 +207,17 @@ def _is_weather(fault: Fault, marks: set[str], headers: Mapping[str, str]) -> bo
     return not any(mark.startswith(_BLAME) for mark in marks)
 
 
+def _refused(fault: Fault, marks: set[str], words: str) -> Refused | None:
+    """Returns what of the request was refused."""
+    if _TOOL_WORDS.search(words):
+        return "tools"
+    if marks & _FILTER_MARKS or _FILTER_WORDS.search(words):
+        return "content"
+    if marks & _SETTING_MARKS or fault.status not in _OF_CONTENT:
+        return None
+    return "attachment" if _FILE_WORDS.search(words) else "request"
+
+
 def _rejection_hint(fault: Fault, endpoint: Endpoint) -> str | None:
     if fault.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
         return f"check the model's name, and that {endpoint.shown_url} is the address of the API ({endpoint.base_url_variable})"
@@ -244,6 +258,19 @@ _MONEY_MARKS: Final = frozenset(
 )
 _MONEY_WORDS: Final = re.compile(
     r"credit balance is too low|insufficient (balance|credit|fund)|exceeded your current quota"
+)
+_OF_CONTENT: Final = frozenset({0, 400, 413, 415, 422})
+_SETTING_MARKS: Final = frozenset({"unsupported_parameter", "unknown_parameter", "model_not_found", "invalid_model"})
+_FILTER_MARKS: Final = frozenset({"content_policy_violation", "content_filter", "data_inspection_failed", "1301"})
+_FILTER_WORDS: Final = re.compile(
+    r"content (management )?policy|content filter|inappropriate content|sensitive content"
+)
+_TOOL_WORDS: Final = re.compile(
+    r"does not support tools|tool use is not supported|support tool use|tool choice requires --enable-auto-tool-choice"
+    r"|does not support (function|tool) calling|function calling is not (enabled|supported)"
+)
+_FILE_WORDS: Final = re.compile(
+    r"\b(images?|image_url|pdf|documents?|audio|media[ _]type|multimodal|mime type|files?|attachments?)\b"
 )
 _MODEL_OUTPUT_MARKS: Final = frozenset({"tool_use_failed", "output_parse_failed"})
 _KEY_MARKS: Final = frozenset({"invalid_api_key", "authentication_error", "invalid_authentication", "unauthorized"})

@@ -108,6 +108,11 @@ def news(context: str, standing: Standing) -> tuple[str, Standing]:
     return "\n\n".join(blocks), Standing(prose=said or standing.prose, preferences=preferences, memories=known)
 
 
+def quotes_user(context: str) -> bool:
+    """Returns whether a turn's context holds anything that people or models wrote: not only the date."""
+    return _PREFERENCES in context or _MEMORIES in context
+
+
 def framed(context: str) -> ContextPart:
     """Returns the part that tells a model what is new of a turn's context."""
     return ContextPart(text=_FRAME.format(unframed(context)))

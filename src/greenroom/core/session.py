@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.config import Overlap, SessionConfig
+from greenroom.core.adaptation import UNADAPTED, Adaptation
 from greenroom.core.budget import Budget, budgets_of, exceeded
 from greenroom.core.prompt import NOTHING, Standing, news
 from greenroom.core.step import Assembly
@@ -36,8 +37,10 @@ from greenroom.events import (
     NoticeGiven,
     Parent,
     Record,
+    RequestAdapted,
     SessionCreated,
     SessionRewound,
+    SessionUpdated,
     StepFailed,
     StepFinished,
     StepProgress,
@@ -52,6 +55,7 @@ from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import PartStarted, Usage
 
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+_NO_ADAPTATIONS: Final[Mapping[tuple[str, str], Adaptation]] = MappingProxyType({})
 
 
 class StartTurn(msgspec.Struct, frozen=True, kw_only=True):
@@ -228,6 +232,7 @@ class SessionState:
     """
 
     __slots__ = (
+        "_adaptations",
         "_limits",
         "_runs",
         "call_ids",
@@ -258,6 +263,7 @@ class SessionState:
         self.rewound_seq = 0
         self.rewound_turn_id = ""
         self.weight = 0
+        self._adaptations = _NO_ADAPTATIONS
         self._runs: dict[str, str] = {}
         self._limits = limits
 
@@ -370,6 +376,10 @@ class SessionState:
         tally.usage = self.tally.usage.plus(spent)
         return tally.summary(), spent
 
+    def adaptation(self, backend: str, model: str) -> Adaptation:
+        """Returns what requests to a backend and model leave out."""
+        return self._adaptations.get((backend, model), UNADAPTED)
+
     def turn_of_run(self, run_id: str) -> str | None:
         """Returns the turn of that id, or with a run of that id; `None` if there never was one.
 
@@ -409,6 +419,8 @@ class SessionState:
                 turn.joined.append(Joined(accepted=self._taken(event.turn_id), after_step=after_step))
             case NoticeGiven() as event:
                 self.notices[event.code] = None
+            case SessionUpdated() if self._adaptations:
+                self._adaptations = {asked: adapted.lifted() for asked, adapted in self._adaptations.items()}
             case _:
                 pass  # the tally has it
 
@@ -432,11 +444,17 @@ class SessionState:
                 started = (item for item in event.items if isinstance(item, PartStarted) and item.call_id)
                 self.call_ids.update(dict.fromkeys(item.call_id for item in started))
             case StepFinished():
-                history.steps[-1].finished = event
+                step = history.steps[-1]
+                step.finished = event
+                if (asked := (step.backend, step.model)) in self._adaptations:
+                    self._adaptations = {**self._adaptations, asked: self._adaptations[asked].accepted()}
                 history.usage = history.usage.plus(event.usage)
             case StepFailed():
                 history.steps[-1].failed = event
                 history.usage = history.usage.plus(event.usage)
+            case RequestAdapted():
+                adapted = self.adaptation(event.backend, event.model).after(event)
+                self._adaptations = {**self._adaptations, (event.backend, event.model): adapted}
             case ToolReturned() | ApprovalRequested() | ApprovalDecided():
                 history.steps[-1].apply(event)
                 if isinstance(event, ApprovalDecided) and event.run_id:

@@ -85,6 +85,11 @@ class Intake:
         self._bytes = 0
 
     @property
+    def has_begun(self) -> bool:
+        """Whether anything of the answer was taken."""
+        return bool(self._open or self._closed)
+
+    @property
     def size(self) -> int:
         """How much was said so far, in characters."""
         return self._bytes

@@ -22,6 +22,7 @@ from greenroom.events import (
     MessageWithdrawn,
     NoticeGiven,
     Record,
+    RequestAdapted,
     SessionClaimed,
     SessionCreated,
     SessionLabelled,
@@ -46,6 +47,7 @@ TurnEvent = (
     | StepProgress
     | StepFinished
     | StepFailed
+    | RequestAdapted
     | ToolStarted
     | ToolReturned
     | ApprovalRequested
@@ -137,7 +139,7 @@ class Tally:
                 self._spend(event.usage)
                 self.is_open = self.is_waiting = False
                 self.answer_count += self._said
-            case StepStarted() | ToolStarted() | ApprovalRequested():
+            case StepStarted() | RequestAdapted() | ToolStarted() | ApprovalRequested():
                 pass
 
     def _spend(self, told: Usage) -> None:

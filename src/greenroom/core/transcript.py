@@ -5,7 +5,8 @@ or a cancel at any point, the transcript satisfies: it begins with a user messag
 call has exactly one result, directly after the message that made it and in its order; ids are unique, names and ids are well
 formed; no text is empty. Sidecars are kept: the backend knows its own.
 
-Rule: a pure function of state; and what was once sent stays, byte for byte, the beginning of what is sent later.
+Rule: a pure function of state; and what was once sent stays, byte for byte, the beginning of what is sent later, as long as the
+provider takes it (`core.adaptation`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
+from greenroom.core.adaptation import UNADAPTED, Adaptation
 from greenroom.core.prompt import framed, unframed, unframed_part
 from greenroom.core.session import SessionState, StepState, TurnHistory
-from greenroom.events import MessageAccepted
+from greenroom.events import FileRef, MessageAccepted, StepRef
 from greenroom.limits import NAME_PATTERN
 from greenroom.messages import (
     AssistantMessage,
@@ -32,6 +36,7 @@ from greenroom.messages import (
     ToolResult,
     TranscriptMessage,
     UserMessage,
+    UserPart,
 )
 
 _NAME: Final = re.compile(NAME_PATTERN)
@@ -41,19 +46,61 @@ _NO_RESULT: Final = "[The turn ended before this call had a result. Whether it t
 _NEVER_RUN: Final = "[This call was not run: the turn was ended before.]"
 _CHANGED: Final = "[A person changed the arguments before this call was run. It ran with: {arguments}]"
 _EMPTY: Final = "[no output]"
+_NO_HISTORY: Final = "[What was said before stood here. It was refused, and is left out.]"
+_NO_MESSAGE: Final = "[A message of the user stood here. It was refused, and is left out.]"
+_NO_ANSWER: Final = "[An answer stood here. It was refused, and is left out.]"
+_NO_FILE: Final = "[{name} ({media_type}, {size} bytes) was attached here. It was refused, and cannot be shown.]"
+_NO_OUTPUT: Final = "[This call has a result (outcome: {outcome}). It was refused, and is left out.]"
+_CALL: Final = "[The tool {name} was called with {arguments}]"
+_RESULT: Final = "[Result of the tool {name}]\n{content}"
 
 
-def render(state: SessionState) -> tuple[TranscriptMessage, ...]:
-    """Returns the transcript of all that was said, up to the next step of the open turn."""
+def render(state: SessionState, *, adaptation: Adaptation = UNADAPTED) -> tuple[TranscriptMessage, ...]:
+    """Returns the transcript of all that was said, up to the next step of the open turn.
+
+    Args:
+        state: of the session.
+        adaptation: what the backend and model that are asked do not take.
+    """
+    turns = [turn for turn in state.turns if turn.seq >= adaptation.since_seq]
     messages: list[TranscriptMessage] = []
-    for turn in state.turns:
-        for message in _turn(turn):
-            last = messages[-1] if messages else None
-            if isinstance(message, UserMessage) and isinstance(last, UserMessage):
-                messages[-1] = UserMessage(parts=last.parts + message.parts)
-            else:
-                messages.append(message)
+    if len(turns) < len(state.turns):
+        messages.append(UserMessage(parts=(TextPart(text=_NO_HISTORY),)))
+    for turn in turns:
+        for message in _turn(turn, adaptation):
+            _add(messages, message)
+    if "tools" in adaptation.without:
+        return _without_calls(messages)
     return tuple(messages)
+
+
+def _add(messages: list[TranscriptMessage], message: TranscriptMessage) -> None:
+    last = messages[-1] if messages else None
+    if isinstance(message, UserMessage) and isinstance(last, UserMessage):
+        messages[-1] = UserMessage(parts=last.parts + message.parts)
+    else:
+        messages.append(message)
+
+
+def _without_calls(messages: Sequence[TranscriptMessage]) -> tuple[TranscriptMessage, ...]:
+    """Returns the transcript for a model that knows no tools: calls and results are told as text."""
+    told: list[TranscriptMessage] = []
+    for message in messages:
+        match message:
+            case AssistantMessage(parts=parts):
+                told.append(AssistantMessage(parts=tuple(_told_call(part) for part in parts)))
+            case ToolMessage(results=results):
+                lines = (_RESULT.format(name=result.name, content=result.content) for result in results)
+                _add(told, UserMessage(parts=tuple(TextPart(text=line) for line in lines)))
+            case UserMessage():
+                _add(told, message)
+    return tuple(told)
+
+
+def _told_call(part: AssistantPart) -> AssistantPart:
+    if not isinstance(part, ToolCallPart):
+        return part
+    return TextPart(text=_CALL.format(name=part.name, arguments=part.arguments or "{}"))
 
 
 def tool_name(name: str) -> str:
@@ -61,33 +108,83 @@ def tool_name(name: str) -> str:
     return name if _NAME.fullmatch(name) else _NOT_IN_A_NAME.sub("_", name)[:64] or "unnamed"
 
 
-def _turn(turn: TurnHistory) -> Sequence[TranscriptMessage]:
-    if turn.ended is None:
-        return _rendered(turn)
+def _turn(turn: TurnHistory, adaptation: Adaptation) -> Sequence[TranscriptMessage]:
+    if turn.ended is None or _concerns(adaptation, turn):
+        return _rendered(turn, adaptation)
     if turn.rendered is None:
-        turn.rendered = _rendered(turn)
+        turn.rendered = _rendered(turn, UNADAPTED)
     assert isinstance(turn.rendered, tuple)
     return turn.rendered
 
 
-def _rendered(turn: TurnHistory) -> tuple[TranscriptMessage, ...]:
-    messages: list[TranscriptMessage] = [_user(turn.message, context=turn.context), *_joined(turn, 0)]
+def _concerns(adaptation: Adaptation, turn: TurnHistory) -> bool:
+    """Returns whether anything of the turn is left out."""
+    out = adaptation.out
+    if not out:
+        return False
+    ids = {accepted.message.turn_id for accepted in turn.all_accepted}
+    return not (out.messages | out.contexts).isdisjoint(ids) or any(
+        ref.turn_id in ids for refs in (out.steps, out.files) for ref in refs
+    )
+
+
+def _rendered(turn: TurnHistory, adaptation: Adaptation) -> tuple[TranscriptMessage, ...]:
+    messages: list[TranscriptMessage] = [
+        _user(turn.message, adaptation, context=turn.context),
+        *_joined(turn, 0, adaptation),
+    ]
     for step in turn.steps:
         if step.finished is None and turn.ended is None:
             break  # the step that is running, or is asked again
-        messages.extend(_step(step))
-        messages.extend(_joined(turn, step.number))
+        said = _step(step)
+        is_out = StepRef(turn_id=turn.turn_id, step=step.number) in adaptation.out.steps
+        messages.extend(map(_emptied, said) if is_out else said)
+        messages.extend(_joined(turn, step.number, adaptation))
     return tuple(messages)
 
 
-def _user(message: MessageAccepted, *, context: str = "") -> UserMessage:
-    parts = tuple(unframed_part(part) for part in message.parts if isinstance(part, FilePart) or part.text)
-    told: tuple[ContextPart, ...] = (framed(context),) if context else ()
+def _user(message: MessageAccepted, adaptation: Adaptation, *, context: str = "") -> UserMessage:
+    out = adaptation.out
+    told: tuple[ContextPart, ...] = (framed(context),) if context and message.turn_id not in out.contexts else ()
+    if message.turn_id in out.messages:
+        return UserMessage(parts=(*told, TextPart(text=_NO_MESSAGE)))
+    parts = tuple(
+        unframed_part(_named(part) if FileRef(turn_id=message.turn_id, part=number) in out.files else part)
+        for number, part in enumerate(message.parts)
+        if isinstance(part, FilePart) or part.text
+    )
     return UserMessage(parts=(*told, *(parts or (TextPart(text=_EMPTY),))))
 
 
-def _joined(turn: TurnHistory, after_step: int) -> Sequence[UserMessage]:
-    return [_user(joined.accepted.message) for joined in turn.joined if joined.after_step == after_step]
+def _named(part: UserPart) -> UserPart:
+    if not isinstance(part, FilePart):
+        return part
+    return TextPart(text=_NO_FILE.format(name=part.name or "A file", media_type=part.media_type, size=len(part.data)))
+
+
+def _joined(turn: TurnHistory, after_step: int, adaptation: Adaptation) -> Sequence[UserMessage]:
+    return [_user(joined.accepted.message, adaptation) for joined in turn.joined if joined.after_step == after_step]
+
+
+def _emptied(message: TranscriptMessage) -> TranscriptMessage:
+    """Returns a message of a step that is left out: which tools were called stays, so that nothing is done twice."""
+    match message:
+        case AssistantMessage(parts=parts):
+            calls = [
+                ToolCallPart(call_id=part.call_id, name=part.name, arguments="{}")
+                for part in parts
+                if isinstance(part, ToolCallPart)
+            ]
+            return AssistantMessage(parts=(TextPart(text=_NO_ANSWER), *calls))
+        case ToolMessage(results=results):
+            return ToolMessage(
+                results=tuple(
+                    msgspec.structs.replace(result, content=_NO_OUTPUT.format(outcome=result.outcome))
+                    for result in results
+                )
+            )
+        case UserMessage():
+            return message
 
 
 def _step(step: StepState) -> Sequence[TranscriptMessage]:

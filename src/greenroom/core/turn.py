@@ -35,6 +35,7 @@ from greenroom.events import (
     ApprovalRequested,
     CancelRequested,
     Event,
+    RequestAdapted,
     StepFailed,
     StepFinished,
     StepProgress,
@@ -66,7 +67,12 @@ _ALWAYS: Final[dict[type[Event], TurnState]] = {TurnEnded: TurnState.ENDED}
 
 TRANSITIONS: Final[dict[TurnState, dict[type[Event], TurnState]]] = {
     TurnState.IDLE: {TurnStarted: TurnState.READY},
-    TurnState.READY: {StepStarted: TurnState.STREAMING, CancelRequested: TurnState.READY, **_ALWAYS},
+    TurnState.READY: {
+        StepStarted: TurnState.STREAMING,
+        RequestAdapted: TurnState.READY,
+        CancelRequested: TurnState.READY,
+        **_ALWAYS,
+    },
     TurnState.STREAMING: {
         StepProgress: TurnState.STREAMING,
         StepFinished: TurnState.SETTLING,
@@ -175,6 +181,7 @@ class Turn:
         self._limits = limits
         self._reason: FinishReason = "stop"
         self._failure: StepFailed | None = None
+        self._is_adapted = False
         self._asked = ("", "")
         self._quiet_failures = 0
         self._seen_failures = 0
@@ -191,6 +198,8 @@ class Turn:
         match event:
             case StepStarted():
                 return (event.step, event.attempt) == self._next_attempt()
+            case RequestAdapted():
+                return self._failure is not None and (event.backend, event.model) == self._asked
             case ToolStarted() | ToolReturned() | ApprovalRequested() | ApprovalDecided():
                 return self.calls.allows(event)
             case TurnSuspended():
@@ -217,6 +226,8 @@ class Turn:
             case StepFailed():
                 self.usage = Usage()
                 self._count(event)
+            case RequestAdapted():
+                self._is_adapted = event.asks_again
             case ToolStarted() | ToolReturned() | ApprovalRequested() | ApprovalDecided():
                 self.calls.apply(event)
             case CancelRequested():
@@ -269,8 +280,8 @@ class Turn:
         return (self.step + 1, 1) if self._failure is None else (self.step, self.attempt + 1)
 
     def _begin(self, event: StepStarted) -> None:
-        # Failures are counted for each candidate of a step: a fallback starts with a clean sheet.
-        if event.attempt == 1 or (event.backend, event.model) != self._asked:
+        # Failures are counted for each candidate of a step: a fallback starts with a clean sheet, and so does another request.
+        if event.attempt == 1 or (event.backend, event.model) != self._asked or self._is_adapted:
             self._quiet_failures = self._seen_failures = 0
         self._asked = (event.backend, event.model)
         self.step, self.attempt = event.step, event.attempt
@@ -278,6 +289,7 @@ class Turn:
         self.calls = Calls()
         self.usage = Usage()
         self._failure = None
+        self._is_adapted = False
 
     def _count(self, failure: StepFailed) -> None:
         self._failure = failure
@@ -303,7 +315,7 @@ class Turn:
         if candidate is None:
             outcome: TurnOutcome = "interrupted" if failure.code == "interrupted" else "failed"
             return FinishTurn(outcome=outcome, code=failure.code, message=failure.message, hint=failure.hint)
-        same = candidate == self._asked and failure.code != "interrupted"
+        same = candidate == self._asked and failure.code != "interrupted" and not self._is_adapted
         return AskBackend(
             step=self.step,
             attempt=self.attempt + 1,
@@ -315,6 +327,8 @@ class Turn:
 
     def _candidate_after(self, config: SessionConfig, failure: StepFailed) -> tuple[str, str] | None:
         """Returns who is asked next: the same again, the next of the fallbacks, or nobody."""
+        if self._is_adapted:
+            return self._asked
         if self._is_quiet(failure):
             may_repeat = self._quiet_failures <= self._limits.retries_max
         else:

@@ -16,11 +16,19 @@ from typing import Final
 from greenroom.core.budget import Prices, budgets_of, exceeded, has_budget, needs_prices
 from greenroom.core.prompt import system_prompt, turn_context
 from greenroom.core.recovery import ending, unknown_outcome
-from greenroom.core.session import JoinMessages, SessionState, StartTurn
+from greenroom.core.refusals import adapting, answered
+from greenroom.core.session import JoinMessages, SessionState, StartTurn, StepState
 from greenroom.core.step import Intake
 from greenroom.core.transcript import render
 from greenroom.core.turn import AskBackend, FinishTurn, RunTools, Suspend, TurnState
-from greenroom.errors import BackendGarbled, BackendUnavailable, EventLogError, GreenroomError
+from greenroom.errors import (
+    BackendGarbled,
+    BackendRejected,
+    BackendUnavailable,
+    ContextTooLong,
+    EventLogError,
+    GreenroomError,
+)
 from greenroom.events import (
     Event,
     MessageAccepted,
@@ -236,7 +244,7 @@ class Runner:
         self._asked = None
         try:
             backend = self._families.backend(backend_name)
-            request = await self._request(step.model)
+            request = await self._request(step)
             known = live.state.notices
             with foreign():
                 told = backend.notices(request)
@@ -258,15 +266,17 @@ class Runner:
                 hint=error.hint or "",
                 retry_after_s=retry_after_s,
                 usage=await self._spent() if intake.has_answered else Usage(),
+                refused=error.refused if isinstance(error, BackendRejected | ContextTooLong) else None,
             )
-            await live.write(failed)
+            await live.change(lambda state: adapting(state, failed, has_begun=intake.has_begun))
             self._intake = self._asked = None
             return
         ended = intake.ended
         usage = await self._spent()
-        await live.write(
-            StepFinished(reason=ended.reason, raw_reason=ended.raw_reason, usage=usage, response_id=ended.response_id)
+        finished = StepFinished(
+            reason=ended.reason, raw_reason=ended.raw_reason, usage=usage, response_id=ended.response_id
         )
+        await live.write(*answered(live.state, finished))
         self._intake = self._asked = None
 
     async def _pump(self, backend: Backend, request: BackendRequest, intake: Intake, meter: Meter | None) -> None:
@@ -353,27 +363,28 @@ class Runner:
 
     # --- what actions need ----------------------------------------------------------------------------------------------
 
-    async def _request(self, model: str) -> BackendRequest:
+    async def _request(self, step: StepState) -> BackendRequest:
         state = self._live.state
+        adaptation = state.adaptation(step.backend, step.model)
         config, turn = state.config, state.turns[-1]
         persona_text = ""
         if turn.message.custom_prompt is None and not config.custom_persona_text:
             persona_text = (await self._families.persona(config.persona_name)).text
         return BackendRequest(
-            model=model,
+            model=step.model,
             system=system_prompt(
                 persona_text=persona_text,
                 custom_persona_text=config.custom_persona_text,
                 custom_prompt=turn.message.custom_prompt,
             ),
-            messages=render(state),
-            tools=specs_of(self._families.tools(config.tools)),
+            messages=render(state, adaptation=adaptation),
+            tools=specs_of(self._families.tools(config.tools)) if "tools" not in adaptation.without else (),
             session_id=state.session_id,
             temperature=config.temperature,
             top_p=config.top_p,
             max_tokens=config.max_tokens,
             stop=config.stop,
-            reasoning_effort=config.reasoning_effort,
+            reasoning_effort=config.reasoning_effort if "reasoning_effort" not in adaptation.without else "none",
             thinking_budget_tokens=config.thinking_budget_tokens,
             parallel_tool_calls=config.parallel_tool_calls,
         )
