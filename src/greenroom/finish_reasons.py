@@ -22,6 +22,9 @@ Ending = Literal["whole", "length", "filtered", "refused", "paused", "broken", "
 of the provider, or declined. `paused`: the provider wants to be asked again, with what it said so far. `broken`: the provider
 failed; `garbled`: what the model wrote cannot be read by its provider. Both are asked again. `unknown`: no table has the word."""
 
+Finish = Literal["stop", "length", "content_filter", "refusal", "other"]
+"""How a completed answer ended, as people and programs are told. `stop` is the only one that is whole."""
+
 RAW_REASON_MAX: Final = 100
 """Characters of a provider's word that are kept."""
 
@@ -129,3 +132,35 @@ def cut_off_by(reason: FinishReason, raw_reason: str) -> str:
     if reason == "refusal":
         return "the provider's content filter" if ending_of(raw_reason) == "filtered" else "a refusal"
     return f"its provider ({raw_reason!r})" if raw_reason else "its provider"
+
+
+def finish_of(reason: FinishReason, raw_reason: str) -> Finish:
+    """Returns how an answer ended whose last step ended so."""
+    if reason == "refusal":
+        return "content_filter" if ending_of(raw_reason) == "filtered" else "refusal"
+    if reason in {"length", "other"}:
+        return "length" if reason == "length" else "other"
+    return "stop" if is_normal(reason, raw_reason) else "other"
+
+
+def finish_text(finish: Finish, *, raw_reason: str, output_tokens: int) -> str:
+    """Returns what a person is told about an answer that is not whole; nothing about one that is.
+
+    Args:
+        finish: how it ended.
+        raw_reason: the provider's word.
+        output_tokens: of the step that ended so; 0 if unknown.
+    """
+    match finish:
+        case "stop":
+            return ""
+        case "length":
+            limit = f"the limit of {output_tokens} tokens" if output_tokens else "the output limit"
+            return f"the answer was cut off at {limit}"
+        case "content_filter":
+            return "the provider's content filter cut the answer off"
+        case "refusal":
+            return "the model declined to answer"
+        case "other":
+            word = f" ({raw_reason!r})" if raw_reason else ""
+            return f"the answer may be incomplete: its provider ended it for an unknown reason{word}"

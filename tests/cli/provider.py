@@ -41,6 +41,12 @@ class Gate:
         self.is_open = threading.Event()
 
 
+class End(NamedTuple):
+    """The answer ends for this reason; without it, for the one that its parts imply."""
+
+    reason: str
+
+
 class Cut(NamedTuple):
     """The connection breaks."""
 
@@ -52,7 +58,7 @@ class Refuse(NamedTuple):
     message: str
 
 
-Cue = Say | Think | Call | Gate | Cut | Refuse
+Cue = Say | Think | Call | Gate | End | Cut | Refuse
 Script = Callable[[dict[str, Any]], Sequence[Cue]]
 
 
@@ -87,6 +93,8 @@ class Provider:
                     function = {"name": name, "arguments": json.dumps(arguments)}
                     call = {"index": 0, "id": f"call_{len(self.requests)}", "type": "function", "function": function}
                     write(_chunk({"tool_calls": [call]}))
+                case End(reason):
+                    finish = reason
                 case Gate():
                     self._stand_still(cue, write)
                 case Cut() | Refuse():

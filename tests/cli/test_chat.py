@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cli.conftest import Run, Serve, program
-from cli.provider import Call, Cue, Cut, Gate, Refuse, Say, Think, has_result
+from cli.provider import Call, Cue, Cut, End, Gate, Refuse, Say, Think, has_result
 
 
 def echo(request: dict[str, Any]) -> list[Cue]:
@@ -72,6 +72,7 @@ def test_json_is_one_document(serve: Serve, run: Run) -> None:
         "backend": "openai",
         "llm_model": "gpt-4o",
         "outcome": "completed",
+        "finish_reason": "stop",
         "error": None,
         "text": "Let me see.\nIt shows a number.\n",
         "reasoning": "A die.",
@@ -88,7 +89,9 @@ def test_a_session_goes_on(serve: Serve, run: Run) -> None:
     run("chat", "-m", "one", "--session", "long")
     run("chat", "-m", "two", "--session", "long")
     said = [message["content"] for message in provider.requests[-1]["messages"] if message["role"] != "system"]
-    assert said == ["one", "heard: one", "two"]
+    assert said[1].startswith("heard: ")
+    # The echo repeats the turn's context too, which stands before the message.
+    assert [text.splitlines()[-1] for text in said] == ["one", "one", "two"]
     assert run("sessions", "list").rows[0][:2] == ["long", "one"], "it is called after its first message"
 
 
@@ -262,3 +265,31 @@ def test_output_is_flushed_as_it_comes(serve: Serve) -> None:
         gate.is_open.set()
         assert process.stdout.read() == b" second\n"
         assert process.wait(50) == 0
+
+
+# --- answers that are not whole (case P3) -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "finish", "told"),
+    [
+        ("length", "length", "the answer was cut off at the "),
+        ("content_filter", "content_filter", "the provider's content filter cut the answer off"),
+    ],
+)
+def test_an_answer_that_was_cut_off_has_a_line_and_an_exit_code_of_its_own(
+    serve: Serve, run: Run, word: str, finish: str, told: str
+) -> None:
+    serve(lambda _: [Say("Half a sent"), End(word)])
+    ran = run("chat", "-m", "x")
+    assert (ran.code, ran.out) == (3, "Half a sent\n")
+    assert f"note: {told}" in ran.err
+    document = run("chat", "-m", "x", "--json")
+    assert document.code == 3
+    assert (document.json["outcome"], document.json["finish_reason"]) == ("completed", finish)
+
+
+def test_a_whole_answer_is_a_success(serve: Serve, run: Run) -> None:
+    serve(lambda _: [Say("A sentence.")])
+    ran = run("chat", "-m", "x", "--json")
+    assert (ran.code, ran.json["finish_reason"]) == (0, "stop")

@@ -1,6 +1,7 @@
 """The command line.
 
-Exit codes: 0; 1 for a failure, which an answer that was stopped is too; 2 for a command that is not one.
+Exit codes: 0; 1 for a failure, which an answer that was stopped is too; 2 for a command that is not one; 3 for an answer that is
+not whole: it was cut off, filtered or declined.
 
 Rule: a command parses, calls the manager, and prints; it decides nothing else.
 """
@@ -15,7 +16,7 @@ import typer
 from typer.main import get_command
 
 from greenroom.cli.app import app
-from greenroom.cli.output import FAILURE, exit_code, hint_of, print_error
+from greenroom.cli.output import FAILURE, INCOMPLETE, OK, USAGE, exit_code, hint_of, print_error
 from greenroom.errors import GreenroomError
 
 
@@ -45,8 +46,8 @@ def _run(arguments: list[str]) -> int:
         return exit_code(error)
     except (KeyboardInterrupt, typer.Abort):
         return FAILURE
-    # Typer answers Ctrl-C with a code of its own; ours are three.
-    return code if code in {0, 1, 2} else FAILURE
+    # Typer answers Ctrl-C with a code of its own; ours are four.
+    return code if code in {OK, FAILURE, USAGE, INCOMPLETE} else FAILURE
 
 
 def _accept_any_text() -> None:

@@ -10,7 +10,7 @@ import sys
 from typing import Any, Final, NamedTuple
 
 from greenroom.cli.conversation import Conversation
-from greenroom.cli.output import FAILURE, OK, is_terminal, print_error, print_json, print_note
+from greenroom.cli.output import FAILURE, INCOMPLETE, OK, is_terminal, print_error, print_json, print_note
 from greenroom.cli.painter import Painter, PipePainter, TerminalPainter
 from greenroom.cli.place import Place
 from greenroom.cli.running import managing, run_fast, settings_of, tell_configuration
@@ -161,7 +161,9 @@ async def _introduce(opened: Opened, settings: Settings) -> None:
 
 def _exit_code(conversation: Conversation) -> int:
     assert conversation.ended is not None
-    return OK if conversation.ended.outcome == "completed" else FAILURE
+    if conversation.ended.outcome != "completed":
+        return FAILURE
+    return OK if conversation.ended.finish_reason == "stop" else INCOMPLETE
 
 
 def _document(opened: Opened, conversation: Conversation) -> dict[str, Any]:
@@ -173,6 +175,7 @@ def _document(opened: Opened, conversation: Conversation) -> dict[str, Any]:
         "backend": opened.session["backend"],
         "llm_model": opened.session["llm_model"],
         "outcome": ended.outcome,
+        "finish_reason": ended.finish_reason if ended.outcome == "completed" else None,
         "error": {"code": ended.code, "message": ended.message} if ended.outcome == "failed" else None,
         "text": conversation.text,
         "reasoning": conversation.reasoning,

@@ -76,12 +76,14 @@ class TurnEnded(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         outcome: `waiting`: a person has to decide about a call, then it goes on.
         code, message: of the error, if it failed.
+        finish_reason: how a completed answer ended: `stop`, or why it is not whole.
         usage: tokens, as the protocol tells them: one entry for each step.
     """
 
     outcome: Literal["completed", "cancelled", "failed", "waiting"]
     code: str = ""
     message: str = ""
+    finish_reason: str = "stop"
     usage: Sequence[Mapping[str, Any]] = ()
 
 
@@ -175,7 +177,8 @@ class Conversation:
                 self.ended = None  # a turn that waited goes on
             case {"type": "RUN_FINISHED"}:
                 outcome = _OUTCOMES.get(event.get("outcome", {}).get("type"), "completed")
-                yield self._end(TurnEnded(outcome=outcome, usage=_usage(event)))
+                finish_reason = (event.get("result") or {}).get("finishReason", "stop")
+                yield self._end(TurnEnded(outcome=outcome, finish_reason=finish_reason, usage=_usage(event)))
             case {"type": "RUN_ERROR", "message": message}:
                 code = event.get("code", "")
                 yield self._end(TurnEnded(outcome="failed", code=code, message=message, usage=_usage(event)))

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 OK: Final = 0
 FAILURE: Final = 1
 USAGE: Final = 2
+INCOMPLETE: Final = 3
+"""The answer is there, and not whole: it was cut off, filtered or declined."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """All control characters but tab and line feed, and the marks that reverse the order of what is written."""

@@ -15,12 +15,14 @@ class Answer:
     Attributes:
         outcome: `success`, `cancelled` or `error`; empty while the turn runs.
         error: the last event, if it was an error.
+        finish_reason: of a success: `stop`, or why the answer is not whole: `length`, `content_filter`, `refusal`, `other`.
     """
 
     def __init__(self) -> None:
         self.turn_id = ""
         self.outcome = ""
         self.error: Mapping[str, Any] | None = None
+        self.finish_reason = ""
         self._texts: dict[str, str] = {}
 
     @property
@@ -46,6 +48,8 @@ class Answer:
                 }
             case "RUN_FINISHED":
                 self.outcome = event.get("outcome", {}).get("type", "success")
+                if self.outcome == "success":
+                    self.finish_reason = (event.get("result") or {}).get("finishReason", "stop")
             case "RUN_ERROR":
                 self.outcome, self.error = "error", event
             case _:

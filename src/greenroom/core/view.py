@@ -14,6 +14,7 @@ from greenroom.config import Overlap
 from greenroom.core.overlap import position
 from greenroom.core.session import SessionState, StepState, TurnHistory
 from greenroom.events import Decision, MessageAccepted, Question, TurnOutcome
+from greenroom.finish_reasons import Finish, finish_of
 from greenroom.messages import (
     FilePart,
     OpaquePart,
@@ -62,6 +63,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         at_ms: when it was accepted or begun, milliseconds since 1970.
         outcome: of the turn, on its answer; `None` while it runs, and on a person's message.
+        finish_reason: how the answer of a completed turn ended: `stop`, or why it is not whole; empty on everything else.
         model: that answered, as `backend:model`.
         joined_turn_id: on a person's message that another turn answers: that turn.
     """
@@ -74,6 +76,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     outcome: TurnOutcome | None = None
     error_code: str = ""
     error: str = ""
+    finish_reason: Finish | Literal[""] = ""
     model: str = ""
     joined_turn_id: str = ""
 
@@ -117,6 +120,7 @@ def _said(message: MessageAccepted, *, at_ms: int, joined_turn_id: str = "") -> 
 
 def _answer(turn: TurnHistory, steps: Sequence[StepState]) -> Message:
     last = steps[-1] if steps else None
+    finished = last.finished if last is not None and turn.outcome == "completed" else None
     return Message(
         message_id=f"{turn.turn_id}-answer",
         turn_id=turn.turn_id,
@@ -126,6 +130,7 @@ def _answer(turn: TurnHistory, steps: Sequence[StepState]) -> Message:
         outcome=turn.outcome,
         error_code=turn.ended.code if turn.ended else "",
         error=turn.ended.message if turn.ended else "",
+        finish_reason=finish_of(finished.reason, finished.raw_reason) if finished is not None else "",
         model=f"{last.backend}:{last.model}" if last else "",
     )
 

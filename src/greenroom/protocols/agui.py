@@ -37,6 +37,7 @@ from greenroom.events import (
     TurnStarted,
     TurnSuspended,
 )
+from greenroom.finish_reasons import finish_of, finish_text
 from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted, TextPart, Usage
 from greenroom.protocols.agui_interrupts import interrupt
 from greenroom.protocols.agui_messages import all_messages, messages_before, messages_until
@@ -44,6 +45,8 @@ from greenroom.protocols.closing import closing
 from greenroom.protocols.ids import call_parent_id, part_id, result_id
 
 PROTOCOL_VERSION: Final = "1.0"
+NOTICE: Final = "greenroom.notice"
+"""Name of the custom event with which people are told something."""
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -91,6 +94,7 @@ class AguiProjection:
         self._usage: list[dict[str, Any]] = []
         self._asked: dict[str, ApprovalRequested] = {}
         self._is_suspended = False
+        self._finished: StepFinished | None = None
 
     def is_running(self, turn_id: str) -> bool:
         """Returns whether the turn's run was opened at the reader and not ended; one that is suspended goes on later."""
@@ -122,6 +126,7 @@ class AguiProjection:
             case StepStarted():
                 return self._step_started(payload)
             case StepFinished():
+                self._finished = payload
                 self._count(payload.usage)
                 return self._step_ended()
             case StepFailed():
@@ -146,7 +151,7 @@ class AguiProjection:
                 return self._about_people(payload)
             case TurnEnded():
                 self._count(payload.usage)
-                return (*self._resumed(), *self._step_ended(), self._run_ended(payload))
+                return (*self._resumed(), *self._step_ended(), *self._run_ended(payload))
             case _:
                 return ()
 
@@ -170,7 +175,7 @@ class AguiProjection:
             lost = TurnEnded(
                 turn_id=self._turn_id, outcome="interrupted", code="interrupted", message="the turn was taken back"
             )
-            events.append(self._run_ended(former.ended if former is not None and former.ended is not None else lost))
+            events.extend(self._run_ended(former.ended if former is not None and former.ended is not None else lost))
         if not self._is_running:
             self._turn_id, self._run_id = turn.turn_id, turn.run_id
             events.append(self._run_started())
@@ -190,7 +195,8 @@ class AguiProjection:
                 events.extend(self.events(item, seq=state.seq))
         self._asked = {asked.call_id: asked for asked in state.turn.calls.asked} if state.turn is not None else {}
         if turn.ended is not None:
-            events.append(self._run_ended(turn.ended))
+            self._finished = turn.steps[-1].finished if turn.steps else None
+            events.extend(self._run_ended(turn.ended))
         elif state.is_waiting:
             events.append(self._suspended())
         return events
@@ -243,7 +249,7 @@ class AguiProjection:
     def _told(self, turn_id: str, messages: list[dict[str, Any]]) -> Sequence[str]:
         self._turn_id, self._run_id, self._usage = turn_id, turn_id, []
         snapshot = encoded({"type": "MESSAGES_SNAPSHOT", "messages": messages})
-        return self._run_started(), snapshot, self._run_ended(TurnEnded(turn_id=turn_id, outcome="completed"))
+        return self._run_started(), snapshot, *self._run_ended(TurnEnded(turn_id=turn_id, outcome="completed"))
 
     def _about_people(
         self, event: ApprovalRequested | ApprovalDecided | TurnSuspended | MessageJoined | NoticeGiven
@@ -252,7 +258,7 @@ class AguiProjection:
         match event:
             case NoticeGiven():
                 value = {"code": event.code, "text": event.text}
-                return (encoded({"type": "CUSTOM", "name": "greenroom.notice", "value": value}),)
+                return (encoded({"type": "CUSTOM", "name": NOTICE, "value": value}),)
             case ApprovalDecided():
                 self._run_id = (self._is_suspended and event.run_id) or self._run_id
                 return (*self._resumed(), self._approval(event))
@@ -345,19 +351,34 @@ class AguiProjection:
             self._step = None
         return events
 
-    def _run_ended(self, ended: TurnEnded) -> str:
+    def _run_ended(self, ended: TurnEnded) -> Sequence[str]:
+        """Returns the end of the run; of an answer that is not whole, the notice and the result say why.
+
+        The protocol has no outcome for such an answer: it is a success, and what a client shows of `result` is its own affair.
+        """
         self._is_running = self._is_suspended = False
+        finished, self._finished = self._finished, None
         usage = {"usage": self._usage} if self._usage else {}
+        run = {"type": "RUN_FINISHED", "threadId": self._thread_id, "runId": self._run_id}
         match ended.outcome:
             case "cancelled" if self._is_legacy:
-                return encoded({"type": "RUN_ERROR", "message": "the run was cancelled", "code": "cancelled", **usage})
-            case "completed" | "cancelled":
-                finished = {"type": "RUN_FINISHED", "threadId": self._thread_id, "runId": self._run_id}
-                outcome = "success" if ended.outcome == "completed" else "cancelled"
-                return encoded({**finished, "outcome": {"type": outcome}, **usage})
+                return (
+                    encoded({"type": "RUN_ERROR", "message": "the run was cancelled", "code": "cancelled", **usage}),
+                )
+            case "cancelled":
+                return (encoded({**run, "outcome": {"type": "cancelled"}, **usage}),)
+            case "completed":
+                finish = finish_of(finished.reason, finished.raw_reason) if finished is not None else "stop"
+                if finished is None or finish == "stop":
+                    return (encoded({**run, "outcome": {"type": "success"}, **usage}),)
+                tokens = finished.usage.output_tokens
+                text = finish_text(finish, raw_reason=finished.raw_reason, output_tokens=tokens)
+                notice = {"type": "CUSTOM", "name": NOTICE, "value": {"code": f"answer_{finish}", "text": text}}
+                result = {"finishReason": finish, "outputTokens": tokens}
+                return encoded(notice), encoded({**run, "result": result, "outcome": {"type": "success"}, **usage})
             case "failed" | "interrupted":
                 message = f"{ended.message} ({ended.hint})" if ended.hint else ended.message
-                return encoded({"type": "RUN_ERROR", "message": message, "code": ended.code, **usage})
+                return (encoded({"type": "RUN_ERROR", "message": message, "code": ended.code, **usage}),)
 
     def _count(self, usage: Usage) -> None:
         if self._step is not None and usage != Usage():

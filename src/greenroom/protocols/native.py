@@ -57,7 +57,7 @@ SHOWN: Final[dict[type, tuple[str, ...]]] = {
     MessageJoined: ("turn_id", "joined_turn_id"),
     TurnStarted: ("turn_id",),
     StepStarted: ("step", "attempt", "backend", "model"),
-    StepFinished: ("reason", "usage"),
+    StepFinished: ("reason", "raw_reason", "usage"),
     StepFailed: ("code", "message", "hint", "retry_after_s", "refused"),
     RequestAdapted: (
         "backend",
