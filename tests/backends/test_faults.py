@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from greenroom.backends.delays import delay_in_headers, duration_s
 from greenroom.backends.faults import (
     WORDS_MAX,
     Endpoint,
@@ -16,7 +17,6 @@ from greenroom.backends.faults import (
     missing_key,
     not_an_event_stream,
     redacted,
-    retry_after_s,
 )
 from greenroom.errors import (
     BackendError,
@@ -176,7 +176,7 @@ def test_credentials_in_addresses_are_taken_out() -> None:
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after_s(headers) == seconds
+    assert delay_in_headers(headers) == seconds
 
 
 def test_a_rate_limit_says_how_long_to_wait() -> None:
@@ -224,3 +224,172 @@ def test_other_answers_are_named(body: bytes, expected: type[BackendError], said
     error = not_an_event_stream(body, "text/plain", ENDPOINT)
     assert type(error) is expected
     assert said in error.message
+
+
+def gemini(code: int, message: str, *details: dict[str, Any], status: str = "INVALID_ARGUMENT") -> list[dict[str, Any]]:
+    return [{"error": {"code": code, "message": message, "status": status, "details": list(details)}}]
+
+
+def claude(message: str, kind: str = "invalid_request_error") -> dict[str, Any]:
+    return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+MINUTE = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "2s"}
+QUOTA = "You exceeded your current quota, please check your plan and billing details."
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        # P13 (MoonshotAI/kimi-code#207 and the wordings of other providers)
+        (400, gemini(400, "The input token count (1196265) exceeds the maximum number of tokens allowed (1048576).")),
+        (400, gemini(400, "The input token count exceeds the maximum number of tokens allowed (1048576).")),
+        (400, gemini(400, "The input token count is 40000 but model only supports up to 32768.")),  # Vertex
+        (400, openai("This model's maximum context length is 128000 tokens. However, your messages resulted in 192871 tokens.")),
+        (400, openai("Your input exceeds the context window of this model. Please adjust your input and try again.")),
+        (400, claude("prompt is too long: 210000 tokens > 200000 maximum")),
+        (400, claude("input length and `max_tokens` exceed context limit: 90402 + 116650 > 204648, decrease input length or max_tokens")),
+        (400, {"message": "Input is too long for requested model."}),  # Bedrock
+        (413, openai("Request too large for model `qwen` on tokens per minute (TPM): Limit 6000, Requested 7000", "tokens")),  # Groq
+        (400, openai("Please reduce the length of the messages or completion.")),  # Groq
+        (400, {"object": "error", "message": "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length", "type": "invalid_request_prompt", "code": "3051"}),  # Mistral
+        (400, {"code": "Client specified an invalid argument", "error": "This model's maximum prompt length is 131072 but the request contains 537812 tokens."}),  # xAI
+        (422, {"error": {"message": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8193. Given: 9000", "type": "invalid_request_error"}}),  # Together
+        (400, openai("The prompt is too long: 200000, model maximum context length: 131071")),  # Fireworks
+        (400, {"error": {"message": "This endpoint's maximum context length is 131072 tokens. However, you requested about 140000 tokens", "code": 400}}),  # OpenRouter
+        (400, {"error": "prompt too long; exceeded max context length by 10 tokens"}),  # Ollama
+        (400, {"object": "error", "message": "The decoder prompt (length 5000) is longer than the maximum model length of 4096.", "code": 400}),  # vLLM
+        (400, {"error": {"code": 400, "message": "the request exceeds the available context size. try increasing the context size", "type": "exceed_context_size_error"}}),
+        (400, {"error": "Trying to keep the first 7000 tokens when context the overflows. However, the model is loaded with context length of only 4096 tokens"}),  # LM Studio
+        (400, {"message": "too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 5000."}),  # Cohere
+        (400, openai("Invalid request: Your request exceeded model token limit: 8192")),  # Moonshot
+        (400, openai("Range of input length should be [1, 30720]")),  # Qwen
+        (400, {"error": {"code": "1261", "message": "Prompt 超长"}}),  # Zhipu
+        (400, openai("prompt token count of 130000 exceeds the limit of 128000", code="model_max_prompt_tokens_exceeded")),  # Copilot
+        (400, {"code": 20015, "message": "number of input tokens (204703) has exceeded max_prompt_tokens (202752) limit.", "data": None}),  # SiliconFlow
+        (400, {"error": {"message": "Prompt tokens (70000) exceeds context size (65536)", "type": "context_exceeded"}}),
+        # Numbers, in words that no table has.
+        (400, openai("You sent 70000 tokens, which is more than the 65536 tokens that fit.")),
+        (500, openai("This model's maximum context length is 4096 tokens.")),  # gateways
+    ],
+)  # fmt: skip
+def test_a_history_that_is_too_long_is_known_by_code_number_or_words(status: int, body: Any) -> None:
+    error = refused(status, body)
+    assert type(error) is ContextTooLong
+    assert error.refused == "length"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "delay"),
+    [
+        # P4 (google-gemini/gemini-cli, browserbase/mcp-server-browserbase#129)
+        (429, gemini(429, QUOTA, MINUTE, status="RESOURCE_EXHAUSTED"), {}, 2.0),
+        (429, gemini(429, QUOTA + " Please retry in 41.265642542s.", status="RESOURCE_EXHAUSTED"), {}, 41.265642542),
+        # P14 (anomalyco/opencode#13015)
+        (429, {"message": "Too many tokens per day, please wait before trying again."}, {}, None),
+        (429, {"message": "Too many tokens, please wait before trying again."}, {}, None),
+        # P5 (openai/codex#2266)
+        (429, openai("Rate limit reached for gpt-5 on tokens per min (TPM): Limit 30000, Used 29000, Requested 2000. Please try again in 5.5s.", code="rate_limit_exceeded"), {}, 5.5),
+        (429, openai("Rate limit reached. Please try again in 820ms.", code="rate_limit_exceeded"), {}, 0.82),
+        (429, openai("Rate limit reached for model `x` on requests per day (RPD): Limit 1000. Please try again in 1m26.4s.", "requests"), {}, 86.4),  # Groq
+        (429, openai("Requests have exceeded call rate limit of your current tier. Please retry after 23 seconds.", code="429"), {}, 23.0),  # Azure
+        (429, openai("Please try again in 2 minutes and 5 seconds"), {}, 125.0),
+        (429, openai("slow down"), {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m30s", "x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "1h"}, 90.0),
+        (429, {"error": {"code": 429, "message": "Rate limit exceeded: free-models-per-min"}}, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1795687230000", "date": "Thu, 26 Nov 2026 10:00:00 GMT"}, 30.0),  # OpenRouter
+        (429, claude("rate limit", "rate_limit_error"), {"retry-after": "7"}, 7.0),
+        (429, claude("rate limit", "rate_limit_error"), {"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": "2026-11-26T10:00:12Z", "date": "Thu, 26 Nov 2026 10:00:00 GMT"}, 12.0),
+        (429, openai("limit", "requests"), {"retry-after": "1", "x-ratelimit-reset-requests": "1h"}, 1.0),
+        (429, {"error": {"message": "limit", "metadata": {"retry_after_seconds": 9}}}, {}, 9.0),
+        (429, {"error": {"message": "limit"}}, {"retry-after-ms": "250"}, 0.25),
+        (503, openai("overloaded, try again in 3 seconds"), {}, 3.0),
+        (429, {"object": "error", "message": "Requests rate limit exceeded", "type": "rate_limited", "code": "1300"}, {}, None),  # Mistral
+        (429, {"error": {"code": "1302", "message": "rate limit"}}, {}, None),  # Zhipu
+        (429, {"code": "Throttling.AllocationQuota", "message": "Allocated quota exceeded, please increase your quota limit."}, {}, None),  # Qwen
+    ],
+)  # fmt: skip
+def test_a_limit_is_waited_for_wherever_the_delay_stands(
+    status: int, body: Any, headers: dict[str, str], delay: float | None
+) -> None:
+    error = refused(status, body, headers)
+    assert isinstance(error, BackendUnavailable), error
+    assert error.retry_after_s == (None if delay is None else pytest.approx(delay))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (429, openai(QUOTA, "insufficient_quota", "insufficient_quota")),
+        (429, {"error": {"type": "exceeded_current_quota_error", "message": "Your account is suspended, please check your plan"}}),  # Moonshot
+        (429, {"error": {"code": "1113", "message": "您的账户已欠费"}}),  # Zhipu
+        (400, {"error": {"code": "Arrearage", "message": "Access denied, please make sure your account is in good standing."}}),  # Qwen
+        (403, {"code": "The caller does not have permission", "error": "Your team has used all available credits."}),  # xAI
+        (402, {"error": {"message": "Insufficient credits", "code": 402}}),  # OpenRouter
+    ],
+)  # fmt: skip
+def test_an_empty_account_is_known_by_its_code(status: int, body: Any) -> None:
+    error = refused(status, body)
+    assert type(error) is BackendRejected
+    assert "credit" in (error.hint or "")
+    assert error.refused is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "what"),
+    [
+        # P15 (ZoneMinder/zmNinjaNg#309)
+        (400, {"error": {"message": "registry.ollama.ai/library/gemma:2b does not support tools", "type": "api_error"}}, "tools"),
+        (404, {"error": {"message": "No endpoints found that support tool use.", "code": 404}}, "tools"),  # OpenRouter
+        (400, {"object": "error", "message": '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', "code": 400}, "tools"),  # vLLM
+        (500, {"error": {"code": 500, "message": "tools param requires --jinja flag", "type": "server_error"}}, "tools"),  # llama.cpp
+        (400, openai("`tool calling` is not supported with this model"), "tools"),  # Groq
+        (400, gemini(400, "Function calling is not enabled for models/gemma-3-27b-it"), "tools"),
+        (400, {"message": "This model doesn't support tool use."}, "tools"),  # Bedrock
+        (400, openai("Invalid schema for function 'f': schema must be a JSON Schema of 'type: \"object\"'."), "tools"),
+        (400, openai("Function tools with reasoning_effort are not supported for gpt-5.6 in /v1/chat/completions. Please use /v1/responses instead."), "reasoning_effort"),  # P1
+        # P16
+        (400, openai("This request has been flagged.", code="content_policy_violation"), "content"),
+        (400, {"error": {"code": "content_filter", "message": "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.", "innererror": {"code": "ResponsibleAIPolicyViolation"}}}, "content"),
+        (400, openai("Input data may contain inappropriate content.", code="data_inspection_failed"), "content"),  # Qwen
+        (400, {"error": {"code": "1301", "message": "系统检测到输入或生成内容可能包含不安全或敏感内容"}}, "content"),  # Zhipu
+        (400, openai("Content Exists Risk"), "content"),  # DeepSeek
+        (400, {"error": {"type": "content_filter", "message": "The request was rejected because it was considered high risk"}}, "content"),  # Moonshot
+        (403, {"code": "The caller does not have permission", "error": "Content violates usage guidelines. Team: x, API key ID: y, Model: grok-4"}, "content"),  # xAI
+        (403, {"error": {"code": 403, "message": "Your input was flagged", "metadata": {"reasons": ["violence"]}}}, "content"),  # OpenRouter
+        (400, claude("Output blocked by content filtering policy"), "content"),
+        (400, openai("Invalid prompt: your prompt was flagged as potentially violating our usage policy.", code="invalid_prompt"), "content"),
+        (400, claude("messages.0.content.0.image.source.base64: image exceeds 5 MB maximum: 6291456 bytes > 5242880 bytes"), "attachment"),
+        (400, openai("You uploaded an unsupported image. Please make sure your image is valid.", code="invalid_image_format"), "attachment"),
+        (400, {"error": {"code": 400, "message": "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj", "type": "invalid_request_error"}}, "attachment"),
+        (500, {"error": {"code": 500, "message": "image input is not supported - hint: ...", "type": "server_error"}}, "attachment"),  # llama.cpp
+        (404, {"error": {"message": "No endpoints found that support image input", "code": 404}}, "attachment"),
+        (400, openai("'messages.1' : for 'role:user' the following must be satisfied[('messages.1.content' : value must be a string)]"), "request"),  # Groq
+        (400, openai("messages[0].content must be a string"), "attachment"),
+        (415, openai("Unsupported Media Type"), "attachment"),
+        (400, openai("Invalid input."), "request"),
+        (422, {"detail": "bad"}, "request"),
+        (400, openai("Unsupported parameter: 'max_tokens'", code="unsupported_parameter"), None),
+        (400, openai("max_tokens is too large: 100000. This model supports at most 16384 completion tokens."), "request"),
+        (404, openai("The model `gpt-9` does not exist", code="model_not_found"), None),
+        (501, openai("Not implemented"), None),
+    ],
+)  # fmt: skip
+def test_a_rejection_names_what_was_refused(status: int, body: Any, what: str | None) -> None:
+    error = refused(status, body)
+    assert type(error) is BackendRejected, error
+    assert error.refused == what
+    assert what != "tools" or "essential_tools=[]" in (error.hint or "")
+
+
+def test_a_body_that_is_too_large_is_another_matter_than_a_context() -> None:
+    for body in (
+        b"<html><h1>413 Request Entity Too Large</h1></html>",
+        claude("Request exceeds the maximum size", "request_too_large"),
+    ):
+        error = refused(413, body)
+        assert isinstance(error, ContextTooLong)
+        assert error.refused == "size"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("34.07s", 34.07), ("1h2m3s", 3723.0), ("820ms", 0.82), ("2 minutes", 120.0), ("1 day", 86400.0), ("soon", None), ("", None), ("9999999 days", None), ("1s; rm", None)])  # fmt: skip
+def test_durations(text: str, seconds: float | None) -> None:
+    assert duration_s(text) == (None if seconds is None else pytest.approx(seconds))

@@ -11,12 +11,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from greenroom.backends.delays import delay_in_error, delay_in_headers, delay_in_words
+from greenroom.backends.fault_words import (
+    ANSWER_TOKENS,
+    CONTEXT_CODES,
+    CONTEXT_WORDS,
+    COUNTED_TOKENS,
+    EFFORT_WORDS,
+    FILE_WORDS,
+    FILE_WORDS_OF_400,
+    FILTER_CODES,
+    FILTER_WORDS,
+    MONEY_CODES,
+    MONEY_WORDS,
+    SETTING_CODES,
+    TOO_MUCH,
+    TOOL_WORDS,
+)
 from greenroom.backends.unicode_text import valid_json, valid_unicode
 from greenroom.errors import (
     BackendError,
@@ -67,12 +83,14 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         status: the HTTP status, or the one that an error in a stream names; 0 if there is none.
         kind, code: the provider's own classification, lower case.
         words: the provider's own text, not yet redacted.
+        delay_s: how long to wait, as a field of the error says.
     """
 
     words: str
     status: int = 0
     kind: str = ""
     code: str = ""
+    delay_s: float | None = None
 
 
 def fault_of(error: object, *, status: int = 0) -> Fault:
@@ -95,8 +113,16 @@ def fault_of(error: object, *, status: int = 0) -> Fault:
         words=words if isinstance(words, str) else _as_words(error),
         status=status,
         kind=str(error.get("type") or "").lower(),
-        code=str(code or "").lower(),
+        code=str(_inner_code(error) or code or "").lower(),
+        delay_s=delay_in_error(error),
     )
+
+
+def _inner_code(error: Mapping[str, Any]) -> object:
+    """Returns the finer code that Azure gives within the error, and Google in place of a number."""
+    inner = error.get("innererror")
+    code = inner.get("code") if isinstance(inner, dict) else None
+    return code if isinstance(code, str) else None
 
 
 def fault_of_body(body: bytes, *, status: int) -> Fault:
@@ -114,14 +140,17 @@ def classified(fault: Fault, endpoint: Endpoint, headers: Mapping[str, str] | No
     message = f"{what}: {said}" if said else what
     words = fault.words.lower()
     marks = {fault.kind, fault.code}
-    if fault.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and not _CONTEXT_WORDS.search(words):
-        return ContextTooLong(message, hint="send less at once: fewer or smaller attachments", refused="size")
-    if marks & _CONTEXT_MARKS or _CONTEXT_WORDS.search(words):
-        return ContextTooLong(message, hint="shorten the conversation, or choose a model with a larger context window")
-    if marks & _MONEY_MARKS or fault.status == HTTPStatus.PAYMENT_REQUIRED or _MONEY_WORDS.search(words):
+    headers = headers or {}
+    is_limit = fault.status == HTTPStatus.TOO_MANY_REQUESTS
+    if (refused := _too_long(fault, marks, words)) is not None:
+        return ContextTooLong(message, hint=_SIZE_HINT if refused == "size" else _LENGTH_HINT, refused=refused)
+    is_poor = fault.status == HTTPStatus.PAYMENT_REQUIRED or (not is_limit and MONEY_WORDS.search(words))
+    if marks & MONEY_CODES or is_poor:
         return BackendRejected(message, hint="check the plan and the credit of the account that the key belongs to")
     if marks & _MODEL_OUTPUT_MARKS:
         return BackendGarbled(message, hint="the model wrote a tool call that its provider could not read; ask again")
+    if not is_limit and (refused := _named(fault, marks, words)) is not None:
+        return BackendRejected(message, hint=_TOOLS_HINT if refused == "tools" else None, refused=refused)
     if fault.status == HTTPStatus.UNAUTHORIZED or marks & _KEY_MARKS or _KEY_WORDS.search(words):
         return BackendUnauthorized(
             message, hint=f"set {endpoint.key_variable} to a key that {endpoint.shown_url} accepts"
@@ -130,9 +159,9 @@ def classified(fault: Fault, endpoint: Endpoint, headers: Mapping[str, str] | No
         return BackendUnauthorized(
             message, hint="the key is known but not allowed to do this: check its project and rights"
         )
-    if _is_weather(fault, marks, headers or {}):
-        return BackendUnavailable(message, retry_after_s=retry_after_s(headers or {}))
-    return BackendRejected(message, hint=_rejection_hint(fault, endpoint), refused=_refused(fault, marks, words))
+    if _is_weather(fault, marks, headers):
+        return BackendUnavailable(message, retry_after_s=_delay_s(fault, headers, words, is_limit=is_limit))
+    return BackendRejected(message, hint=_rejection_hint(fault, endpoint), refused=_unnamed(fault, marks, words))
 
 
 def missing_key(endpoint: Endpoint) -> BackendUnauthorized:
@@ -166,23 +195,6 @@ def not_an_event_stream(body: bytes, content_type: str, endpoint: Endpoint) -> B
     )
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Returns how long the provider asks us to wait, or `None`.
-
-    A date is measured against the `Date` of the same answer: the provider's own clock, so that ours need not agree with it.
-    """
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "").strip()
-        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
-            return float(value) * scale
-    try:
-        until = parsedate_to_datetime(headers.get("retry-after", ""))
-        now = parsedate_to_datetime(headers.get("date", ""))
-        return max(0.0, (until - now).total_seconds())
-    except (ValueError, TypeError):  # no date, or one with and one without a time zone
-        return None
-
-
 def redacted(text: str, key: str = "") -> str:
     """Returns the text on one line, without secrets, and no longer than `WORDS_MAX` characters."""
     text = valid_unicode(text)
@@ -207,15 +219,53 @@ def _is_weather(fault: Fault, marks: set[str], headers: Mapping[str, str]) -> bo
     return not any(mark.startswith(_BLAME) for mark in marks)
 
 
-def _refused(fault: Fault, marks: set[str], words: str) -> Refused | None:
-    """Returns what of the request was refused."""
-    if _TOOL_WORDS.search(words):
-        return "tools"
-    if marks & _FILTER_MARKS or _FILTER_WORDS.search(words):
+def _delay_s(fault: Fault, headers: Mapping[str, str], words: str, *, is_limit: bool) -> float | None:
+    """Returns how long the provider asks us to wait: by a header, a field, its text, or the end of its limits."""
+    for delay in (delay_in_headers(headers), fault.delay_s, delay_in_words(words)):
+        if delay is not None:
+            return delay
+    return delay_in_headers(headers, is_limit=is_limit)
+
+
+def _too_long(fault: Fault, marks: set[str], words: str) -> Refused | None:
+    """Returns `length` or `size` for a request that is too long, and `None` for any other."""
+    if marks & CONTEXT_CODES:
+        return "length"
+    if fault.status == HTTPStatus.TOO_MANY_REQUESTS:
+        # A limit of tokens in a time, unless a single request is larger than all of it.
+        return "length" if "request too large" in words else None
+    if fault.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or "request_too_large" in marks:
+        return "length" if CONTEXT_WORDS.search(words) else "size"
+    is_of_request = fault.status in _OF_CONTENT or fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if is_of_request and (CONTEXT_WORDS.search(words) or (fault.status in _OF_CONTENT and _counts_too_many(words))):
+        return "length"
+    return None
+
+
+def _counts_too_many(words: str) -> bool:
+    """Returns whether a text says, with two numbers of tokens, that there are more than may be."""
+    if not TOO_MUCH.search(words) or ANSWER_TOKENS.search(words) or _PER_TIME.search(words):
+        return False
+    counts = {number.strip(",._") for pair in COUNTED_TOKENS.findall(words) for number in pair if number}
+    return len(counts) > 1
+
+
+def _named(fault: Fault, marks: set[str], words: str) -> Refused | None:
+    """Returns what of the request was refused, if the provider names it: with whatever status."""
+    if EFFORT_WORDS.search(words):
+        return "reasoning_effort"
+    if marks & FILTER_CODES or FILTER_WORDS.search(words):
         return "content"
-    if marks & _SETTING_MARKS or fault.status not in _OF_CONTENT:
+    is_about_request = fault.status in {*_OF_CONTENT, 404, 501} or fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if is_about_request and TOOL_WORDS.search(words):
+        return "tools"
+    return "attachment" if is_about_request and FILE_WORDS.search(words) else None
+
+
+def _unnamed(fault: Fault, marks: set[str], words: str) -> Refused | None:
+    if marks & SETTING_CODES or fault.status not in _OF_CONTENT:
         return None
-    return "attachment" if _FILE_WORDS.search(words) else "request"
+    return "attachment" if FILE_WORDS_OF_400.search(words) else "request"
 
 
 def _rejection_hint(fault: Fault, endpoint: Endpoint) -> str | None:
@@ -244,34 +294,11 @@ _FAILURES: Final = range(400, 600)
 _WEATHER: Final = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501, 505}
 _BLAME: Final = ("invalid", "bad_request", "badrequest", "not_found", "unsupported", "content_policy", "content_filter")
 
-_CONTEXT_MARKS: Final = frozenset(
-    {"context_length_exceeded", "exceed_context_size_error", "request_too_large", "context_window_exceeded"}
-)
-_CONTEXT_WORDS: Final = re.compile(
-    r"maximum context length|context[ _]length[ _]exceeded|exceeds? the (available |model'?s? )?(maximum )?context"
-    r"|exceeds the context window|prompt is too long|input is too long|input length .{0,40}exceed|too many (input )?tokens(?!, please wait)"
-    r"|request too large for|'(\$\.)?messages(\[\d+\]\.content)?'[^'\"]{0,20} (too long|maximum length)"
-    r"|\"\$\.messages\" exceeds the maximum length"
-)
-_MONEY_MARKS: Final = frozenset(
-    {"insufficient_quota", "billing_error", "billing_not_active", "billing_hard_limit_reached", "insufficient_balance"}
-)
-_MONEY_WORDS: Final = re.compile(
-    r"credit balance is too low|insufficient (balance|credit|fund)|exceeded your current quota"
-)
 _OF_CONTENT: Final = frozenset({0, 400, 413, 415, 422})
-_SETTING_MARKS: Final = frozenset({"unsupported_parameter", "unknown_parameter", "model_not_found", "invalid_model"})
-_FILTER_MARKS: Final = frozenset({"content_policy_violation", "content_filter", "data_inspection_failed", "1301"})
-_FILTER_WORDS: Final = re.compile(
-    r"content (management )?policy|content filter|inappropriate content|sensitive content"
-)
-_TOOL_WORDS: Final = re.compile(
-    r"does not support tools|tool use is not supported|support tool use|tool choice requires --enable-auto-tool-choice"
-    r"|does not support (function|tool) calling|function calling is not (enabled|supported)"
-)
-_FILE_WORDS: Final = re.compile(
-    r"\b(images?|image_url|pdf|documents?|audio|media[ _]type|multimodal|mime type|files?|attachments?)\b"
-)
+_PER_TIME: Final = re.compile(r"\bper (?:second|minute|hour|day|month)\b|please wait|rate limit")
+_LENGTH_HINT: Final = "shorten the conversation, or choose a model with a larger context window"
+_SIZE_HINT: Final = "send less at once: fewer or smaller attachments"
+_TOOLS_HINT: Final = "choose a model that takes tools, or make the session without any: essential_tools=[]"
 _MODEL_OUTPUT_MARKS: Final = frozenset({"tool_use_failed", "output_parse_failed"})
 _KEY_MARKS: Final = frozenset({"invalid_api_key", "authentication_error", "invalid_authentication", "unauthorized"})
 _KEY_WORDS: Final = re.compile(r"(incorrect|invalid) (x-)?api[- ]?key|api[- ]key not valid")

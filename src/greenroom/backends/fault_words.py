@@ -1,0 +1,162 @@
+"""How providers say why they refuse: codes, and the words of those that have none.
+
+Wordings change, so `faults` looks at statuses, codes and numbers first and reads a text only where a provider gives nothing else.
+
+Rule: data only. A line is a provider and what it says, lower case; what is not said by anybody does not stand here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+
+def _any_of(words: Mapping[str, str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{pattern})" for pattern in words.values()))
+
+
+CONTEXT_CODES: Final = frozenset(
+    {
+        "context_length_exceeded",  # OpenAI, Azure, Groq, DeepSeek, xAI
+        "exceed_context_size_error",  # llama.cpp
+        "context_window_exceeded",  # Cloudflare, LiteLLM
+        "context_exceeded",  # ds4
+        "model_max_prompt_tokens_exceeded",  # GitHub Copilot
+        "string_above_max_length",  # OpenAI, for a message of more than ten million characters
+        "1261",  # Zhipu: "Prompt exceeds max length"
+        "3051",  # Mistral
+        "20015",  # SiliconFlow
+    }
+)
+
+CONTEXT_WORDS: Final = _any_of(
+    {
+        "OpenAI, Azure, DeepSeek, vLLM, OpenRouter, Together": r"maximum context length",
+        "OpenAI, Responses": r"exceeds the (?:model'?s )?context window",
+        "OpenAI, length of the history": r"'(?:\$\.)?messages(?:\[\d+\]\.content)?'[^'\"]{0,20} (?:too long|maximum length)"
+        r"|\"\$\.messages\" exceeds the maximum length",
+        "OpenAI, Groq: one request above the limit of a minute": r"request too large for",
+        "Anthropic, Fireworks": r"prompt is too long",
+        "Anthropic, with max_tokens": r"input length .{0,40}exceed",
+        "Gemini": r"input token count .{0,40}exceeds",
+        "Vertex": r"input token count is \d+ but model only supports",
+        "Bedrock": r"input is too long|number of input tokens exceeds",
+        "Groq, Cerebras": r"reduce the length of the messages",
+        "Mistral": r"too large for model with \d+ maximum context",
+        "xAI": r"maximum prompt length is \d+",
+        "Together, Hugging Face": r"`?inputs`? (?:tokens \+|must have less than \d+ tokens)",
+        "Ollama": r"exceed(?:s|ed)? (?:the )?max(?:imum)? context",
+        "vLLM": r"prompt \(length \d+\) is longer than",
+        "llama.cpp": r"exceeds? the available context|exceeds? context size",
+        "LM Studio": r"context the overflows|greater than the context length",
+        "Cohere": r"too many tokens: ",
+        "Moonshot": r"exceeded model token limit",
+        "Qwen": r"range of input length should be",
+        "MiniMax": r"context window exceeds limit",
+        "GitHub Copilot": r"prompt token count of \d+ exceeds",
+        "SiliconFlow": r"input tokens \(\d+\) has exceeded",
+        "gateways": r"context[ _]length[ _]exceeded|exceeds? (?:the )?(?:model'?s? )?(?:maximum )?context",
+    }
+)
+
+COUNTED_TOKENS: Final = re.compile(
+    r"\b(\d[\d,._]*)\b(?=[^\d]{0,60}?\btokens?\b)|\btokens?\b[^\d]{0,60}?\b(\d[\d,._]*)\b"
+)
+"""Numbers near the word, for a text that no line above knows: "70000 tokens ... 65536"."""
+
+TOO_MUCH: Final = re.compile(
+    r"exceed|too (?:long|large|many|big)|longer than|greater than|more than|at most|maximum|limit"
+)
+
+ANSWER_TOKENS: Final = re.compile(r"max_(?:completion_|output_|new_)?tokens|(?:completion|output) tokens")
+"""What is too large may be the answer that was asked for: a setting, not a history."""
+
+MONEY_CODES: Final = frozenset(
+    {
+        "insufficient_quota",  # OpenAI, Azure
+        "billing_error",  # Anthropic
+        "billing_not_active",  # OpenAI
+        "billing_hard_limit_reached",  # OpenAI
+        "insufficient_balance",  # DeepSeek, SiliconFlow
+        "exceeded_current_quota_error",  # Moonshot
+        "arrearage",  # Qwen
+        "1113",  # Zhipu: "Your account is in arrears"
+    }
+)
+
+MONEY_WORDS: Final = _any_of(
+    {
+        "Anthropic": r"credit balance is too low",
+        "DeepSeek, OpenRouter": r"insufficient (?:balance|credit|fund)",
+        "xAI": r"used all available credits",
+    }
+)
+"""Read for no 429: a limit per minute is also called a quota (Gemini: "You exceeded your current quota")."""
+
+FILTER_CODES: Final = frozenset(
+    {
+        "content_policy_violation",  # OpenAI
+        "moderation_blocked",  # OpenAI
+        "invalid_prompt",  # OpenAI: "flagged as potentially violating our usage policy"
+        "content_filter",  # Azure, Moonshot
+        "responsibleaipolicyviolation",  # Azure
+        "prohibited_content",  # Gemini
+        "data_inspection_failed",  # Qwen
+        "datainspectionfailed",  # Qwen, by its own API
+        "1301",  # Zhipu
+    }
+)
+
+FILTER_WORDS: Final = _any_of(
+    {
+        "Azure": r"content management policy",
+        "OpenAI": r"violat(?:es?|ing) our (?:usage|content) polic|content policy",
+        "OpenRouter": r"input was flagged",
+        "Anthropic": r"content filter",
+        "Gemini, Vertex": r"prompt was blocked|blocked (?:by|due to) (?:the )?safety|prohibited use policy",
+        "Qwen": r"inappropriate content",
+        "Zhipu": r"sensitive content",
+        "DeepSeek": r"content exists risk",
+        "Moonshot": r"considered high risk",
+        "xAI": r"violates usage guidelines",
+        "Bedrock": r"guardrail",
+    }
+)
+
+TOOL_WORDS: Final = _any_of(
+    {
+        "Ollama": r"does not support tools",
+        "OpenRouter": r"endpoints found that support tool use",
+        "vLLM": r"requires --enable-auto-tool-choice",
+        "llama.cpp": r"tools param requires --jinja",
+        "Groq": r"`?tool (?:calling|use)`? is not supported",
+        "DeepSeek": r"does not support (?:function|tool) call",
+        "Gemini, Mistral": r"function calling is not (?:enabled|supported)",
+        "Bedrock": r"doesn'?t support tool use",
+        "Azure": r"\btools\b['\"]? is not supported",
+        "OpenAI, of a schema": r"invalid schema for function",
+        "Gemini, of a schema": r"function_declarations\[",
+        "Anthropic, of a schema": r"^tools\.\d+",
+    }
+)
+
+EFFORT_WORDS: Final = _any_of({"OpenAI": r"function tools with reasoning_effort are not supported"})
+
+SETTING_CODES: Final = frozenset(
+    {"unsupported_parameter", "unknown_parameter", "unsupported_value", "model_not_found", "invalid_model"}
+)
+
+FILE_WORDS: Final = _any_of(
+    {
+        "OpenRouter": r"endpoints found that support (?:image|file|audio|pdf)",
+        "llama.cpp": r"(?:image|audio) input is not supported",
+        "Ollama": r"missing data required for image input",
+        "Groq, Cerebras": r"content['`]? must be a string",
+        "vLLM": r"not a multimodal model|at most \d+ (?:image|audio|video)",
+    }
+)
+
+FILE_WORDS_OF_400: Final = re.compile(
+    r"\b(?:images?|image_url|input_image|pdfs?|documents?|audio|media[ _]?types?|mime ?types?|multimodal|files?|file_data|attachments?)\b"
+)
