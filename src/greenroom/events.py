@@ -80,6 +80,13 @@ class SessionClaimed(_Event, frozen=True, kw_only=True, tag="session_claimed"):
     node: str
 
 
+class SessionReleased(_Event, frozen=True, kw_only=True, tag="session_released"):
+    """The process that owned the session has let go of it in good order, because it closes: whoever comes next may claim it at once.
+
+    What this stopped, a step or a call, was no attempt: it is asked again without being counted.
+    """
+
+
 class SessionUpdated(_Event, frozen=True, kw_only=True, tag="session_updated"):
     """The configuration was replaced as a whole; it applies from the next step on.
 
@@ -354,6 +361,7 @@ class TurnEnded(_Event, frozen=True, kw_only=True, tag="turn_ended"):
 Event = (
     SessionCreated
     | SessionClaimed
+    | SessionReleased
     | SessionUpdated
     | SessionLabelled
     | SessionRewound

@@ -83,7 +83,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Tool calls of one step that run at the same time."""
 
     attempts_max: int = 2
-    """How often a step is asked again after a crash, or after a stream that broke."""
+    """How often a step is asked again after a stream that broke; deaths of its process in a row, without progress, that a turn or call survives."""
     retries_max: int = 3
     """How often a request is repeated before its first delta."""
     retry_base_s: float = 0.5
@@ -110,7 +110,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     close_s_max: float = 30.0
     """How long a backend or toolset may take to close, before it is stopped and left behind."""
     drain_s_max: float = 10.0
-    """How long closing waits for running turns before it leaves them to recovery."""
+    """How long closing waits for a running step, or a call that must not run twice, before it is cut off."""
 
     request_body_bytes_max: int = 32 * 1024 * 1024
     """Body of one HTTP request that may carry attachments. They come in base64, a third larger than they are."""

@@ -425,7 +425,7 @@ class AgentManager(Conversing):
     # --- life -----------------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Lets running turns finish for a while, leaves the rest to recovery, and closes everything. Idempotent."""
+        """Hands over what runs, as `session_released` in the log says, and closes everything. Idempotent."""
         await self._installation.close()
 
     def _lock(self, session_id: str) -> asyncio.Lock:

@@ -32,6 +32,7 @@ from greenroom.events import (
     SessionClaimed,
     SessionCreated,
     SessionLabelled,
+    SessionReleased,
     SessionRewound,
     SessionUpdated,
     StepFailed,
@@ -92,6 +93,7 @@ simple_events: st.SearchStrategy[Event] = st.one_of(
         lambda outcome: TurnEnded(turn_id="", outcome=outcome, code="" if outcome == "completed" else "c")
     ),
     st.builds(SessionClaimed, node=st.just("n2")),
+    st.builds(SessionReleased),
     st.builds(NoticeGiven, code=st.just("c"), text=st.just("t")),
     st.builds(SessionLabelled, labels=st.just(SessionLabels(title="new"))),
 )

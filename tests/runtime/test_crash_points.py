@@ -21,6 +21,7 @@ from greenroom.events import (
     MessageAccepted,
     MessageJoined,
     Record,
+    SessionReleased,
     StepFinished,
     StepProgress,
     ToolReturned,
@@ -74,6 +75,14 @@ async def test_every_crash_point(recovery: str) -> None:
     assert len(points) > 60
     for prefix in points:
         await check(prefix)
+
+
+@pytest.mark.virtual_time
+async def test_every_point_of_a_hand_over() -> None:
+    """Closing in good order writes one more record, wherever the session stands (case P27)."""
+    for prefix in crashes(await whole_log()):
+        last = prefix[-1]
+        await check([*prefix, Record(seq=last.seq + 1, epoch=last.epoch, at_ms=last.at_ms, event=SessionReleased())])
 
 
 async def check(prefix: list[Record]) -> None:

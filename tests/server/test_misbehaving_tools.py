@@ -1,8 +1,12 @@
-"""A server whose tools misbehave goes on serving everybody else. Case T2 (BasisResearch/effectful#757)."""
+"""A server whose tools misbehave goes on serving everybody else.
+
+Cases T2 (BasisResearch/effectful#757), T3 (vectorize-io/hindsight#2675) and P27 (cloudflare/agents PR 1615), with real processes.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -46,3 +50,58 @@ async def test_what_a_tool_raises_drops_no_stream(home: Path, runs: Path) -> Non
         assert not waiting.done(), "the other user's stream was open all the time"
         Path(f"{runs}.go").touch()
         assert await waiting == "waited"
+
+
+async def test_a_call_that_kills_the_server_is_given_up(home: Path, runs: Path) -> None:
+    async with running(home, child=CHILD) as server:
+        async with Client(server.url, ANN) as ann:
+            session_id = await session_of(ann)
+            await ann.send(session_id, "call die")
+        deaths = 0
+        while True:
+            process = server._process
+            assert process is not None
+            async with Client(server.url, ANN) as ann:
+                dying = asyncio.ensure_future(process.wait())
+                at_rest = asyncio.ensure_future(is_at_rest(ann, session_id))
+                await asyncio.wait({dying, at_rest}, return_when=asyncio.FIRST_COMPLETED)
+                if not dying.done():
+                    break
+                at_rest.cancel()
+                await asyncio.wait({at_rest})
+            deaths += 1
+            assert deaths < 10, "the server cannot be started any more"
+            with suppress(AssertionError):  # it may die before it says that it listens
+                await server.start()
+        dying.cancel()
+        assert deaths == 3
+        assert len(runs.read_text().splitlines()) == 3
+        async with Client(server.url, ANN) as ann:
+            assert "started 3 times" in str(await ann.history(session_id))
+            assert await ann.ask(session_id, "still there?") == "You said 'still there?'."
+
+
+async def is_at_rest(client: Client, session_id: str) -> None:
+    """Waits until the session has nothing to do, whatever becomes of the server meanwhile."""
+    while True:
+        with suppress(Exception):
+            if (await client.session(session_id))["status"] == "idle":
+                return
+        await asyncio.sleep(0.05)  # real time: another process works
+
+
+async def test_stopping_the_server_is_no_attempt(home: Path, runs: Path) -> None:
+    async with running(home, child=CHILD) as server:
+        async with Client(server.url, ANN) as ann:
+            session_id = await session_of(ann)
+            await ann.send(session_id, "call wait")
+        for number in range(4):
+            while not (runs.exists() and len(runs.read_text().splitlines()) > number):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)  # real time: another process works
+            assert await server.stop() == 0
+            await server.start()
+        Path(f"{runs}.go").touch()
+        async with Client(server.url, ANN) as ann:
+            await is_at_rest(ann, session_id)
+            assert "waited" in str((await ann.history(session_id))[-1])
+        assert len(set(runs.read_text().splitlines())) == 1, "always under the same key"

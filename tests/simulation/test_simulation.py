@@ -43,7 +43,7 @@ async def live_through_all(seeds: range) -> None:
     for seed in seeds:
         world = await live_through(seed)
         actions += world.actions
-    assert {"send", "cancel", "decide", "kill"} <= set(actions), actions
+    assert {"send", "cancel", "decide", "kill", "close"} <= set(actions), actions
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))

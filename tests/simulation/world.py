@@ -78,6 +78,11 @@ class Process:
             live.throw_away()
         await self.store.close()
 
+    async def close(self) -> None:
+        """Ends in good order: what runs is handed over."""
+        await self.registry.close()
+        await self.store.close()
+
 
 class Reading:
     """What one reader saw: entries behind each other since its last snapshot."""
@@ -179,8 +184,8 @@ class World:
         for _ in range(self.dice.randrange(3, 9)):
             await asyncio.sleep(self.dice.choice([0.0, 0.0, 0.001, 0.03, 0.1, 0.7]))
             action = self.dice.choices(
-                ["send", "cancel", "decide", "withdraw", "edit", "update", "kill", "rewind"],
-                [8, 2, 3, 1, 1, 1, 1, 0.5],
+                ["send", "cancel", "decide", "withdraw", "edit", "update", "kill", "close", "rewind"],
+                [8, 2, 3, 1, 1, 1, 1, 0.7, 0.5],
             )[0]
             process, session_id = self.dice.choice(self.processes), self.dice.choice(self.sessions)
             self.actions[action] += 1
@@ -247,6 +252,13 @@ class World:
             await self._start_process()
             self.processes.remove(process)
             await process.die()
+
+    async def _close(self, process: Process, session_id: str) -> None:
+        del session_id
+        if process in self.processes:
+            await self._start_process()
+            self.processes.remove(process)
+            await process.close()
 
     # --- readers --------------------------------------------------------------------------------------------------------
 

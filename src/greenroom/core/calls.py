@@ -6,8 +6,11 @@ before that depends on the tool and on the session's rules, which the runtime lo
 A call that its step may have cut off is never run: with what is missing, it would run with the tool's defaults. That is told from
 the log alone, so that a live turn, recovery and approvals agree about it.
 
-Rule: a call about which a person is asked is not started; one that was started is not started again, unless a person said so;
-and half a call is no call.
+A call whose process ended while it ran is a suspect: perhaps it was the end of the process. It is run alone when it is run again,
+so that it takes no other call with it, and is given up when that happens too often.
+
+Rule: a call about which a person is asked is not started; one that was started is not started again, unless a person said so, or its
+process is gone and the tool says that a second run does no harm; and half a call is no call.
 """
 
 from __future__ import annotations
@@ -58,12 +61,15 @@ class Calls:
         self._decided: dict[str, ApprovalDecided] = {}
         self._arguments: dict[str, str] = {}
         self._questions: dict[str, int] = {}
+        self._runs: dict[str, int] = {}
+        self._cut: set[str] = set()
 
     def copied(self) -> Self:
         """Returns a copy on which events can be tried out."""
         copied = copy.copy(self)
         copied._open = set(self._open)  # noqa: SLF001 - a copy of myself
-        for name in ("_started", "_asked", "_decided", "_arguments", "_questions"):
+        copied._cut = set(self._cut)  # noqa: SLF001 - a copy of myself
+        for name in ("_started", "_asked", "_decided", "_arguments", "_questions", "_runs"):
             setattr(copied, name, dict(getattr(self, name)))
         return copied
 
@@ -74,7 +80,8 @@ class Calls:
             return False
         match event:
             case ToolStarted():
-                return call_id not in self._started and call_id not in self._asked and not self.is_denied(call_id)
+                is_runnable = call_id not in self._started or self._may_run_again(call_id)
+                return is_runnable and call_id not in self._asked and not self.is_denied(call_id)
             case ToolReturned():
                 return True
             case ApprovalRequested():
@@ -94,6 +101,8 @@ class Calls:
         match event:
             case ToolStarted():
                 self._started[call_id] = event
+                self._runs[call_id] = self._runs.get(call_id, 0) + 1
+                self._cut.discard(call_id)
             case ToolReturned():
                 self._open.discard(call_id)
                 self._asked.pop(call_id, None)
@@ -107,6 +116,30 @@ class Calls:
                     self._arguments[call_id] = event.arguments
                 if asked.question == "run_again" and event.decision == "approve":
                     del self._started[call_id]  # the next run has an intent of its own
+
+    def cut(self, *, is_planned: bool) -> None:
+        """Notes that the process is gone in which calls were running.
+
+        Args:
+            is_planned: it let go of the session in good order: what it cut off does not count as a run.
+        """
+        running = {call_id for call_id in self._started if call_id in self._open} - self._cut
+        if is_planned:
+            for call_id in running:
+                self._runs[call_id] -= 1
+        self._cut |= running
+
+    def runs(self, call_id: str) -> int:
+        """Returns how often a call was started, runs not counted that were cut off in good order."""
+        return self._runs.get(call_id, 0)
+
+    @property
+    def suspects(self) -> frozenset[str]:
+        """The calls that were running when a process died, and are run again."""
+        return frozenset(call_id for call_id in self._cut if call_id in self._open and self._runs[call_id] > 0)
+
+    def _may_run_again(self, call_id: str) -> bool:
+        return call_id in self._cut and self._started[call_id].effect != "once"
 
     @property
     def open(self) -> tuple[ToolCallPart, ...]:

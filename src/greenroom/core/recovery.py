@@ -4,11 +4,13 @@ The table of the architecture, row by row:
 
 * message accepted, turn not started: nothing to write; the turn starts by itself;
 * step asked, nothing or a part of the answer: the attempt failed, and the turn machine asks again or gives up;
-* intent without a result: what is harmless to repeat is run again with the same idempotency key; what is not gets the
-  result *unknown*, which the model reads, or a person is asked, as the session is set;
+* intent without a result: what is harmless to repeat is run again with the same idempotency key, unless the process has died of it
+  as often as a step is asked again; what is not harmless gets the result *unknown*, which the model reads, or a person is asked, as
+  the session is set;
 * result written, next step not asked: nothing to write; the turn goes on;
 * waiting for a person: nothing to write; it waits on;
 * cancel asked: the turn ends as cancelled;
+* the process died too often without progress, wherever it was: the turn ends as interrupted;
 * the session is set to `recovery="close"`: the open turn ends as interrupted.
 
 Rule: only events; who performs what comes next is the runner, as ever.
@@ -50,11 +52,26 @@ def recovery_events(state: SessionState, *, spent: Usage | None = None) -> list[
     if turn.state is TurnState.STREAMING:
         return [StepFailed(code="interrupted", message=INTERRUPTED, usage=usage)]
     asked = {approval.call_id for approval in turn.calls.asked}
-    return [
+    fatal = turn.fatal_calls
+    if not fatal and turn.is_given_up:
+        return ending(turn, end)
+    unknown: list[Event] = [
         unknown_outcome(turn, intent, state.config)
         for intent in turn.intents()
         if intent.effect == "once" and intent.call_id not in asked and not turn.calls.is_denied(intent.call_id)
     ]
+    return [*unknown, *(_given_up(intent, runs=turn.calls.runs(intent.call_id)) for intent in fatal)]
+
+
+def _given_up(intent: ToolStarted, *, runs: int) -> ToolReturned:
+    """Returns the result of a call that is not run any more, because its process dies of it."""
+    return ToolReturned(
+        call_id=intent.call_id,
+        name=intent.name,
+        outcome="error" if intent.effect == "pure" else "unknown",
+        content=f"[Given up: this call was started {runs} times, and each time the process that ran it died before it had a "
+        "result. It is not run again. It may need more memory than there is: try something smaller, or another way.]",
+    )
 
 
 def usage_cut_off(state: SessionState) -> Usage:

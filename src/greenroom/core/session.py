@@ -38,7 +38,9 @@ from greenroom.events import (
     Parent,
     Record,
     RequestAdapted,
+    SessionClaimed,
     SessionCreated,
+    SessionReleased,
     SessionRewound,
     SessionUpdated,
     StepFailed,
@@ -361,6 +363,9 @@ class SessionState:
         self.weight += weight_of(record.event)
         if type(record.event) in TURN_EVENTS:
             self._apply_to_turn(record)
+        elif isinstance(record.event, SessionClaimed | SessionReleased):
+            if self.turn is not None:
+                self.turn.hand_over(record.event)
         else:
             self._apply_to_session(record)
 

@@ -26,6 +26,7 @@ from greenroom.events import (
     SessionClaimed,
     SessionCreated,
     SessionLabelled,
+    SessionReleased,
     SessionRewound,
     SessionUpdated,
     StepFailed,
@@ -100,6 +101,8 @@ class Tally:
                 self.config_version, self.owner, self.created_at_ms = 1, event.node, record.at_ms
             case SessionClaimed() as event:
                 self.owner = event.node
+            case SessionReleased():
+                self.owner = ""
             case SessionUpdated() as event:
                 self.config, self.config_version = shared(event.config), event.config_version
             case SessionLabelled() as event:

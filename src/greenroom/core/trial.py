@@ -19,7 +19,9 @@ from greenroom.events import (
     MessageRepeated,
     MessageWithdrawn,
     NoticeGiven,
+    SessionClaimed,
     SessionCreated,
+    SessionReleased,
     SessionRewound,
     SessionUpdated,
     StepProgress,
@@ -79,6 +81,10 @@ class Trial:
                 return state.turn_of_run(turn_id) is None and state.turn_of_run(repeated) is not None
             case NoticeGiven():
                 return self._turn is not None
+            case SessionClaimed() | SessionReleased():
+                if self._turn is not None:
+                    self._turn.hand_over(event)
+                return True
             case SessionUpdated():
                 self._config_version += 1
                 return event.config_version == self._config_version

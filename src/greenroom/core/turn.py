@@ -29,13 +29,15 @@ import msgspec
 
 from greenroom.config import SessionConfig
 from greenroom.core.calls import Calls
-from greenroom.core.step import Assembly
+from greenroom.core.step import Assembly, units
 from greenroom.events import (
     ApprovalDecided,
     ApprovalRequested,
     CancelRequested,
     Event,
     RequestAdapted,
+    SessionClaimed,
+    SessionReleased,
     StepFailed,
     StepFinished,
     StepProgress,
@@ -126,11 +128,13 @@ class RunTools(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         started: those that have their intent in the log already.
         decided: what people have decided about some of them; a denied one gets its result without being run.
+        suspects: those that were running when a process died: they run alone, one after the other.
     """
 
     calls: tuple[ToolCallPart, ...]
     started: frozenset[str]
     decided: dict[str, ApprovalDecided] = {}
+    suspects: frozenset[str] = frozenset()
 
 
 class Suspend(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,8 +155,11 @@ Action = AskBackend | RunTools | Suspend | FinishTurn
 _WEATHER: Final = frozenset({"backend_unavailable"})
 """Failures that pass by themselves: repeated with backoff, as long as nobody has seen a delta."""
 
-_BROKEN: Final = frozenset({"backend_unavailable", "backend_garbled", "interrupted"})
+_BROKEN: Final = frozenset({"backend_unavailable", "backend_garbled"})
 """Failures after which the step may be asked again although somebody has seen a part of it."""
+
+_AT_WORK: Final = frozenset({TurnState.READY, TurnState.SETTLING, TurnState.DONE})
+"""Where the end of a process cuts off something between the steps. What it does to a step, the step's failure says."""
 
 
 class Turn:
@@ -185,6 +192,11 @@ class Turn:
         self._asked = ("", "")
         self._quiet_failures = 0
         self._seen_failures = 0
+        self._shown = 0
+        self._most_shown = 0
+        self._deaths = 0
+        self._is_released = False
+        self._is_handed_over = False
 
     @property
     def may_be_joined(self) -> bool:
@@ -219,10 +231,12 @@ class Turn:
             case StepProgress():
                 self.assembly.add(event.items)
                 self.usage = counted(self.usage, event.usage)
+                self._shown += sum([units(item) for item in event.items])
             case StepFinished():
                 self.calls = Calls(self.assembly.calls(), finished=event, last_call_id=self.assembly.last_call_id())
                 self._reason = event.reason
                 self.usage = Usage()
+                self._deaths = 0
             case StepFailed():
                 self.usage = Usage()
                 self._count(event)
@@ -230,6 +244,8 @@ class Turn:
                 self._is_adapted = event.asks_again
             case ToolStarted() | ToolReturned() | ApprovalRequested() | ApprovalDecided():
                 self.calls.apply(event)
+                if isinstance(event, ToolReturned):
+                    self._deaths = 0
             case CancelRequested():
                 self.cancelled = True
                 self.takes_back = self.takes_back or event.takes_back
@@ -239,6 +255,36 @@ class Turn:
                 pass
         if self.state is TurnState.SETTLING and not self.calls.open:
             self.state = TurnState.READY if self.calls.all or self._reason == "pause" else TurnState.DONE
+
+    def hand_over(self, event: SessionClaimed | SessionReleased) -> None:
+        """Believes that the process that drove the turn is gone, in good order or not.
+
+        Only the latter counts, and only without progress: a step that ended, a call that returned, or more of the answer than in any
+        attempt before.
+        """
+        self.calls.cut(is_planned=isinstance(event, SessionReleased))
+        if isinstance(event, SessionReleased):
+            self._is_released = True
+            return
+        is_planned, self._is_released = self._is_released, False
+        self._is_handed_over = is_planned
+        if not is_planned and self.state in _AT_WORK:
+            self._deaths += 1
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether one more death of its process ends the turn: that would be too many without progress."""
+        return self.state in _AT_WORK and not self._is_released and self._deaths >= self._limits.attempts_max
+
+    @property
+    def fatal_calls(self) -> tuple[ToolStarted, ...]:
+        """The intents of calls that were running each time when the process died, as often as may be."""
+        runs_max = self._limits.attempts_max
+        return tuple(
+            intent
+            for intent in self.calls.started
+            if intent.effect != "once" and self.calls.runs(intent.call_id) > runs_max
+        )
 
     def shadow(self) -> Turn:
         """Returns a copy on which events can be tried out. It shares the assembly: progress must not be applied to it."""
@@ -274,7 +320,7 @@ class Turn:
             return Suspend()
         decided = {call.call_id: decision for call in calls if (decision := self.calls.decision(call.call_id))}
         started = frozenset(intent.call_id for intent in self.calls.started)
-        return RunTools(calls=calls, started=started, decided=decided)
+        return RunTools(calls=calls, started=started, decided=decided, suspects=self.calls.suspects)
 
     def _next_attempt(self) -> tuple[int, int]:
         return (self.step + 1, 1) if self._failure is None else (self.step, self.attempt + 1)
@@ -282,18 +328,25 @@ class Turn:
     def _begin(self, event: StepStarted) -> None:
         # Failures are counted for each candidate of a step: a fallback starts with a clean sheet, and so does another request.
         if event.attempt == 1 or (event.backend, event.model) != self._asked or self._is_adapted:
-            self._quiet_failures = self._seen_failures = 0
+            self._quiet_failures = self._seen_failures = self._most_shown = 0
         self._asked = (event.backend, event.model)
         self.step, self.attempt = event.step, event.attempt
         self.assembly = Assembly()
         self.calls = Calls()
         self.usage = Usage()
+        self._shown = 0
         self._failure = None
         self._is_adapted = False
+        self._is_handed_over = False
 
     def _count(self, failure: StepFailed) -> None:
         self._failure = failure
-        if self._is_quiet(failure):
+        if failure.code == "interrupted":
+            is_progress = self._shown > self._most_shown
+            self._most_shown = max(self._most_shown, self._shown)
+            if not self._is_handed_over:
+                self._deaths = 0 if is_progress else self._deaths + 1
+        elif self._is_quiet(failure):
             self._quiet_failures += 1
         else:
             self._seen_failures += 1
@@ -329,7 +382,9 @@ class Turn:
         """Returns who is asked next: the same again, the next of the fallbacks, or nobody."""
         if self._is_adapted:
             return self._asked
-        if self._is_quiet(failure):
+        if failure.code == "interrupted":
+            may_repeat = self._deaths <= self._limits.attempts_max
+        elif self._is_quiet(failure):
             may_repeat = self._quiet_failures <= self._limits.retries_max
         else:
             may_repeat = failure.code in _BROKEN and self._seen_failures <= self._limits.attempts_max

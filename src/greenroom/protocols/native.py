@@ -32,6 +32,7 @@ from greenroom.events import (
     SessionClaimed,
     SessionCreated,
     SessionLabelled,
+    SessionReleased,
     SessionRewound,
     SessionUpdated,
     StepFailed,
@@ -82,7 +83,7 @@ SHOWN: Final[dict[type, tuple[str, ...]]] = {
 }
 """The events that clients see, and which of their fields. Empty fields are left out."""
 
-HIDDEN: Final[frozenset[type]] = frozenset({SessionCreated, SessionClaimed, StepProgress})
+HIDDEN: Final[frozenset[type]] = frozenset({SessionCreated, SessionClaimed, SessionReleased, StepProgress})
 """The events that no client sees: who owns the session; and what is shown item by item."""
 
 _encoder: Final = msgspec.json.Encoder()

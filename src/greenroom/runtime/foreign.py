@@ -72,6 +72,12 @@ async def marked(work: Awaitable[T]) -> T:
     return await contained(work)
 
 
+def close_with(task: asyncio.Task[Any], work: Awaitable[Any]) -> None:
+    """Closes the coroutine that the task awaits when the task is done: one that was cancelled before it began has never awaited it."""
+    if isinstance(work, Coroutine):
+        task.add_done_callback(lambda _: work.close())
+
+
 def guard(loop: asyncio.AbstractEventLoop) -> None:
     """Sees to it that tasks which foreign code starts on this loop cannot end it. A factory that is there stays."""
     if loop.get_task_factory() is None:
@@ -148,7 +154,9 @@ def _made_task(
     loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T] | Generator[Any, None, T], **options: Any
 ) -> asyncio.Task[T]:
     if _IS_FOREIGN.get() and asyncio.iscoroutine(work):
-        return asyncio.Task(contained(work), loop=loop, **options)
+        task = asyncio.Task(contained(work), loop=loop, **options)
+        close_with(task, work)
+        return task
     return asyncio.Task(work, loop=loop, **options)
 
 

@@ -21,7 +21,7 @@ from greenroom.core.cursor import Cursor
 from greenroom.core.index import index_update
 from greenroom.core.session import SessionState
 from greenroom.errors import Conflict, GreenroomError, SessionNotFound
-from greenroom.events import Event, Record, SessionClaimed, StepProgress
+from greenroom.events import Event, Record, SessionClaimed, SessionReleased, StepProgress
 from greenroom.interfaces import PendingAppend, Store
 from greenroom.limits import Limits
 from greenroom.messages import PartDelta, PartItem, Usage
@@ -137,6 +137,15 @@ class LiveSession:
             EventLogError: unknown whether written; the session is broken.
         """
         await finish(self._change(decide, take_over=True))
+
+    async def release(self) -> None:
+        """Lets go of the session in good order, if it is ours and at work: whoever comes next may claim it at once.
+
+        Raises:
+            Conflict, EventLogError: as `change`.
+        """
+        if self.is_mine:
+            await self.change(lambda state: (SessionReleased(),) if state.is_at_work and self.is_mine else ())
 
     def show(self, items: Sequence[PartItem]) -> None:
         """Publishes items of the running step at once, and sees to it that the log gets them soon.

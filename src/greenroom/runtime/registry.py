@@ -205,16 +205,35 @@ class Registry:
             live.throw_away()
 
     async def close(self) -> None:
-        """Lets running turns finish for `drain_s_max`, leaves the rest to recovery, and forgets everything. Idempotent."""
+        """Hands over what runs here, and forgets everything. Idempotent.
+
+        A step, or a call that must not be run twice, may end within `drain_s_max`; everything else is let go at once. Then a record in
+        each session that is still at work says that it may be claimed, and that what was cut off was no attempt.
+        """
         self._is_closed = True
         if self._sweep is not None:
             self._sweep.cancel()
+        for runner, _ in self._runners.values():
+            runner.drain()
         if running := {task for _, task in self._runners.values()}:
-            await asyncio.wait(running, timeout=self.limits.drain_s_max)
+            _, cut = await asyncio.wait(running, timeout=self.limits.drain_s_max)
+            for task in cut:
+                task.cancel()
+            if cut:
+                await asyncio.wait(cut)
+        await asyncio.gather(*(self._release(live) for live in self))
         self.flusher.close()
         await self.tasks.end()
         for live in self:
             live.throw_away()
+
+    async def _release(self, live: LiveSession) -> None:
+        if live.is_broken or not live.is_ready:
+            return
+        try:
+            await live.release()
+        except EventLogError as error:
+            logger.warning("session %s could not be released, and is left to recovery: %s", live.session_id, error)
 
     # --- opening --------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from greenroom.core.budget import Prices, budgets_of, exceeded, has_budget, needs_prices
@@ -92,6 +93,9 @@ class Runner:
         self._intake: Intake | None = None
         self._asked: BackendRequest | None = None
         """What the provider has taken: it is billed, whether or not anything comes of it."""
+        self._is_leaving = False
+        self._drained = asyncio.Event()
+        self._harmless: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Performs actions until the session is idle, waits for a person, or is another process's: one that was idle may be taken.
@@ -99,7 +103,7 @@ class Runner:
         Raises:
             EventLogError: the log failed; the session was thrown away and its open turn is left to recovery.
         """
-        while self._live.is_mine and self._live.state.is_at_work:
+        while self._live.is_mine and self._live.state.is_at_work and not self._is_leaving:
             await self._run_turn()
             await self._take_in(self._live)
 
@@ -111,6 +115,18 @@ class Runner:
         turn = self._live.state.turn
         if self._turn is not None and turn is not None and turn.cancelled:
             self._turn.cancel()
+
+    def drain(self) -> None:
+        """Lets go of the session at the next step boundary; calls that do no harm when they are run again are cut off at once.
+
+        A session that is not to be resumed has its whole turn to end.
+        """
+        self._is_leaving = True
+        if self._live.state.config.recovery == "close":
+            return
+        self._drained.set()
+        for task in self._harmless:
+            task.cancel()
 
     async def _run_turn(self) -> None:
         """Drives one turn in a task of its own, so that it can be stopped while we live on to write its end."""
@@ -170,7 +186,10 @@ class Runner:
 
     async def _drive(self) -> None:
         while True:
-            match self._live.state.next_action():
+            action = self._live.state.next_action()
+            if self._drained.is_set() and not isinstance(action, FinishTurn | Suspend):
+                return
+            match action:
                 case StartTurn(message=message):
                     await self._start_turn(message)
                 case AskBackend() as action:
@@ -202,6 +221,8 @@ class Runner:
         account = await self._allowances.of(user_id)
 
         def start(state: SessionState) -> Sequence[Event]:
+            if self._drained.is_set():
+                return ()
             is_next = state.turn is None and state.queue and state.queue[0].message.turn_id == message.turn_id
             if not is_next:
                 return ()  # it was stopped or taken back meanwhile
@@ -221,9 +242,14 @@ class Runner:
                 wait_s = backoff_s(
                     action.retry, base_s=self._limits.retry_base_s, longest_s=self._limits.retry_wait_s_max
                 )
-            await asyncio.sleep(wait_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._drained.wait()
+                    return
         account = await self._allowances.of(self._live.state.tally.user_id)
         check_budgets([account.budget()])
+        if self._drained.is_set():
+            return
         await self._live.write(
             StepStarted(step=action.step, attempt=action.attempt, backend=action.backend, model=action.model)
         )
@@ -329,29 +355,60 @@ class Runner:
             if (event := verdict(call, tools, action=action, calls=turn.calls, rules=config.approval)) is not None
         }
         wanted = [call for call in action.calls if call.call_id not in settled]
-        intents: list[Event] = [
-            ToolStarted(
-                call_id=call.call_id,
-                name=call.name,
-                effect=effect_of(tools[call.name]),
-                idempotency_key=self._idempotency_key(call),
-            )
-            for call in wanted
-            if call.call_id not in action.started
-        ]
-        await self._live.write(*intents, *settled.values())
-        slots = asyncio.Semaphore(self._limits.tools_concurrent_max)
+        alone = [call for call in wanted if call.call_id in action.suspects]
+        together = [call for call in wanted if call.call_id not in action.suspects]
+        # Each call is written before it runs; those that run at once, in one append.
+        slots = self._limits.tools_concurrent_max
+        first = together[:slots]
+        await self._live.write(*(self._intent(call, tools[call.name]) for call in first), *settled.values())
+        begun = frozenset(call.call_id for call in first)
+        await self._run_calls(together, tools, slots=slots, begun=begun)
+        await self._run_calls(alone, tools, slots=1)
+
+    async def _run_calls(
+        self,
+        calls: Sequence[ToolCallPart],
+        tools: Mapping[str, Tool],
+        *,
+        slots: int,
+        begun: frozenset[str] = frozenset(),
+    ) -> None:
+        """Runs calls, up to `slots` at the same time.
+
+        Args:
+            calls: these.
+            tools: what there is, by name.
+            slots: how many may run at the same time.
+            begun: those whose intent is written.
+        """
+        free = asyncio.Semaphore(slots)
         try:
             async with asyncio.TaskGroup() as group:
-                for call in wanted:
-                    group.create_task(self._run_tool(call, tools[call.name], slots))
+                for call in calls:
+                    tool = tools[call.name]
+                    task = group.create_task(self._run_tool(call, tool, free, is_begun=call.call_id in begun))
+                    if effect_of(tool) != "once":
+                        self._harmless.add(task)
+                        task.add_done_callback(self._harmless.discard)
         except BaseExceptionGroup as failures:
             # A call itself never fails; what fails is writing its result, and then all of them for the same reason.
             raise failures.exceptions[0] from failures
 
-    async def _run_tool(self, call: ToolCallPart, tool: Tool, slots: asyncio.Semaphore) -> None:
+    def _intent(self, call: ToolCallPart, tool: Tool) -> ToolStarted:
+        return ToolStarted(
+            call_id=call.call_id,
+            name=call.name,
+            effect=effect_of(tool),
+            idempotency_key=self._idempotency_key(call),
+        )
+
+    async def _run_tool(self, call: ToolCallPart, tool: Tool, free: asyncio.Semaphore, *, is_begun: bool) -> None:
         config = self._live.state.config
-        async with slots:
+        async with free:
+            if self._drained.is_set() and not (is_begun and effect_of(tool) == "once"):
+                return
+            if not is_begun:
+                await self._live.write(self._intent(call, tool))
             returned: ToolReturned = await run_call(
                 call, tool, self._context(call), timeout_s=config.tool_timeout_s, limits=self._limits
             )

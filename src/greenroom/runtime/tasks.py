@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from greenroom.runtime.foreign import contained, guard, marked, result_of
+from greenroom.runtime.foreign import close_with, contained, guard, marked, result_of
 
 logger: Final = logging.getLogger("greenroom")
 
@@ -38,6 +38,7 @@ class Tasks:
         Nothing that it raises ends the loop: it may call foreign code.
         """
         task = asyncio.get_running_loop().create_task(contained(work), name=name)
+        close_with(task, work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(done)
@@ -74,6 +75,7 @@ async def stoppable(work: Coroutine[Any, Any, T], *, name: str, timeout_s: float
     loop = asyncio.get_running_loop()
     guard(loop)
     task = loop.create_task(marked(work), name=name)
+    close_with(task, work)
     try:
         done, _ = await asyncio.wait({task}, timeout=timeout_s)
     except asyncio.CancelledError:

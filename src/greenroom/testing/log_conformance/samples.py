@@ -30,6 +30,7 @@ from greenroom.events import (
     SessionClaimed,
     SessionCreated,
     SessionLabelled,
+    SessionReleased,
     SessionRewound,
     SessionUpdated,
     StepFailed,
@@ -158,6 +159,7 @@ def every_event() -> tuple[Event, ...]:
         MessageWithdrawn(turn_id="t-2"),
         MessageEdited(turn_id="t-3", parts=(TextPart(text="look again"),)),
         MessageRepeated(turn_id="t-4", repeated_turn_id="t-3"),
+        SessionReleased(),
         MessageJoined(turn_id="t-3", joined_turn_id="t-1"),
         SessionRewound(turn_id="t-1"),
     )
