@@ -147,7 +147,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     requests_per_minute_max: int = 6_000
     """HTTP requests of one user."""
     failed_logins_per_minute_max: int = 60
-    """Credentials from one address that are not accepted; then no new one is looked at for a while."""
+    """Credentials from one address that are not accepted; more are answered with 429. One that is accepted is always let in."""
+    logins_per_user_max: int = 50
+    """Browsers in which one user is logged in; the one not used for longest is logged out."""
+    login_idle_s_max: float = 14 * 24 * 3600.0
+    """How long a browser stays logged in without being used."""
+    login_s_max: float = 90 * 24 * 3600.0
+    """How long a browser stays logged in, however much it is used."""
+    login_code_s_max: float = 600.0
+    """How long a one-time code is good for."""
+    login_codes_max: int = 100
+    """One-time codes that nobody has used yet; the one that ends first leaves."""
     log_waiting_bytes_max: int = 4 * 1024 * 1024
     """What the server's log may hold for a reader that does not read; more is dropped, and counted."""
     messages_per_minute_max: int = 600

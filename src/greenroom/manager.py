@@ -33,7 +33,7 @@ from greenroom.core.owned import check_owner
 from greenroom.core.plan import UpdatePlan
 from greenroom.errors import GreenroomError, SessionNotFound
 from greenroom.installation import Installation, Opened
-from greenroom.interfaces import Backend, Page, Persona, SearchHit, SessionSummary, ToolSource, WorkspaceFolder
+from greenroom.interfaces import Backend, Logins, Page, Persona, SearchHit, SessionSummary, ToolSource, WorkspaceFolder
 from greenroom.planning import plan_of
 from greenroom.runtime.allowance import UserUsage
 from greenroom.runtime.clock import new_id
@@ -421,6 +421,15 @@ class AgentManager(Conversing):
             except GreenroomError:
                 self.logger.exception("session %s cannot be recovered", session_id)
         return len(unfinished)
+
+    async def logins(self) -> Logins:
+        """Returns where the store keeps the browsers that are logged in to a server, and the one-time codes for others.
+
+        Raises:
+            ManagerClosed: it was closed.
+            EventLogError: the store cannot be opened.
+        """
+        return (await self._installation.opened()).store.logins
 
     # --- life -----------------------------------------------------------------------------------------------------------
 

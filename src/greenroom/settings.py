@@ -55,10 +55,12 @@ class JwtSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         public_key: in PEM.
         jwks_url: where the issuer publishes its keys.
         leeway_s: how wrong clocks may be.
+        types: what `typ` may say; a token that says nothing counts as a `JWT`.
     """
 
     issuer: str
     audience: str
+    types: tuple[str, ...] = ("JWT", "at+jwt")
     algorithms: tuple[str, ...] = ("RS256", "ES256")
     secret: str | None = None
     public_key: str | None = None
@@ -75,12 +77,15 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         jwt: which signed tokens are accepted.
         hosts: names, beside its own, under which the server is reached, for example behind a proxy; `*` for any.
         origins: of pages, beside its own, that may call it from a browser, for example `https://app.example.com`.
+        trusted_proxies: addresses or networks of proxies whose word about where a request comes from (X-Forwarded-For, Forwarded)
+            is believed, for example `127.0.0.1` or `10.0.0.0/8`.
     """
 
     api_keys: tuple[ApiKey, ...] = ()
     jwt: JwtSettings | None = None
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     access_log: bool = True
 
 

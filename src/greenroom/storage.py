@@ -365,8 +365,8 @@ class Logins(Protocol):
         """
         ...
 
-    async def remove(self, user_id: str, login_id: str) -> bool:
-        """Ends a login of this user; returns whether there was one. Durable on return."""
+    async def remove(self, user_id: str | None, login_id: str) -> bool:
+        """Ends a login of this user, or of any; returns whether there was one. Durable on return."""
         ...
 
     async def remove_all(self, user_id: str | None) -> int:

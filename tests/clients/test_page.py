@@ -70,10 +70,11 @@ def session_of(served: Served, session_id: str) -> None:
 
 
 def opened(browser: Browser, served: Served, script: str, faults: list[str]) -> Page:
-    """The page in a profile of its own, logged in as a person is: by the printed address."""
-    page = browser.new_context().new_page()
+    """The page in a profile of its own, logged in."""
+    context = browser.new_context()
+    assert context.request.post(f"{served.url}/v1/login", data={"token": TOKEN}).ok
+    page = context.new_page()
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.goto(f"{served.url}/?token={TOKEN}")
     shown: dict[str, Any] = {"/page": ("text/html", HTML), "/page.js": ("text/javascript", script)}
 
     def fulfil(route: Route) -> None:

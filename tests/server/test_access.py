@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import re
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -13,92 +16,115 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from greenroom import AgentManager
 from greenroom.errors import InvalidConfig
 from greenroom.limits import Limits
-from greenroom.server.logins import Logins
+from greenroom.server.failed_logins import FailedLogins
+from greenroom.server.gate import ALLOWED_HEADERS, Gate
+from greenroom.server.proxies import Proxies
 from greenroom.server.refusal import Refusal
-from greenroom.server.serving import token_of
+from greenroom.server.serving import check_secrets, make_app, token_of
 from greenroom.server.signed import Keys, SignedTokens
 from greenroom.settings import JwtSettings, load_settings
 from server.asgi import Web
 from server.conftest import OTHER, TOKEN, OpenWeb
 
-JSON = {"content-type": "application/json"}
+SERVER = Path(__file__).parents[2] / "src" / "greenroom" / "server"
+OF_BROWSERS_AND_PROXIES = frozenset(
+    {"authorization", "content-encoding", "content-length", "cookie", "forwarded", "host", "origin", "sec-fetch-mode",
+     "sec-fetch-site", "user-agent", "x-forwarded-for", "x-forwarded-proto"}
+)  # fmt: skip
+"""What no page sends, or what needs no leave."""
 
 
-# --- the cookie ---------------------------------------------------------------------------------------------------------
+# --- failures -----------------------------------------------------------------------------------------------------------
 
 
-async def cookie_of(web: Web) -> str:
-    let_in = await web.of(None).get(f"/?token={TOKEN}")
-    assert (let_in.status, let_in.headers["location"]) == (303, "/")
-    cookie = let_in.headers["set-cookie"]
-    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
-    assert TOKEN not in cookie
-    return cookie.partition(";")[0]
-
-
-async def test_a_token_in_the_address_becomes_a_cookie(web: Web) -> None:
-    cookie = await cookie_of(web)
-    nobody = web.of(None)
-    assert (await nobody.get("/v1/sessions", headers={"cookie": cookie})).status == 200
-    assert (await nobody.get("/v1/sessions", headers={"cookie": cookie[:-1] + "x"})).status == 401
-    assert (await nobody.get("/?token=wrong")).status == 401
-
-
-@pytest.mark.parametrize(("proto", "count"), [("https", 1), ("HTTPS, http", 1), ("http", 0), ("", 0)])
-async def test_behind_tls_the_cookie_goes_over_tls_only(web: Web, proto: str, count: int) -> None:
-    let_in = await web.of(None).get(f"/?token={TOKEN}", headers={"x-forwarded-proto": proto})
-    assert let_in.headers["set-cookie"].split("; ").count("Secure") == count
-
-
-async def test_credentials_are_tried_so_often_and_no_oftener(open_web: OpenWeb) -> None:
+async def test_failures_are_bounded_and_keep_nobody_out(open_web: OpenWeb) -> None:
+    """S7: six wrong tokens a second from one address, and every fresh valid credential from there got 429."""
     web = open_web(config={"limits": {"failed_logins_per_minute_max": 3}})
-    assert (await web.get("/v1/sessions")).status == 200
     for number in range(3):
         assert (await web.of(f"wrong-{number}").get("/v1/sessions")).status == 401
     assert (await web.of(None).get("/v1/sessions")).status == 401, "no credential is no try"
     for above in (
         await web.of("wrong").get("/v1/sessions"),
-        await web.of(None).get("/?token=wrong"),
+        await web.of(None).post("/v1/login", {"token": "wrong"}),
+        await web.of(None).post("/v1/login", {"code": "grc_wrong"}),
         await web.of(None).get("/v1/sessions", headers={"cookie": "greenroom_8765=wrong"}),
-        await web.of(OTHER).get("/v1/sessions"),  # right, but who guesses must not learn it
     ):
         assert (above.status, above.error) == (429, "too_many_requests")
         assert 1 <= int(above.headers["retry-after"]) <= 60
-    assert (await web.get("/v1/sessions")).status == 200, "whoever is in stays in"
+    for fresh in (TOKEN, OTHER):
+        assert (await web.of(fresh).get("/v1/sessions")).status == 200, "a credential that is accepted is let in"
+        assert (await web.of(None).post("/v1/login", {"token": fresh})).status == 200
 
 
-def test_tries_are_forgotten_after_a_minute() -> None:
+async def test_a_fresh_signed_token_is_let_in_whatever_others_fail_at(open_web: OpenWeb) -> None:
+    """S7, with JWTs: each is new, so none could be known from before."""
+    jwt_settings = {**BASE, "algorithms": ["HS256"], "secret": SHARED}
+    web = open_web(config={"limits": {"failed_logins_per_minute_max": 1}, "server": {"jwt": jwt_settings}})
+    for _ in range(5):
+        await web.of("wrong").get("/v1/sessions")
+    for number in range(3):
+        assert (await web.of(hs(jti=str(number))).get("/v1/sessions")).status == 200
+
+
+def test_failures_are_forgotten_after_a_minute() -> None:
     now_s = 0.0
-    logins = Logins(Limits(failed_logins_per_minute_max=2), lambda: now_s)
+    failed = FailedLogins(Limits(failed_logins_per_minute_max=2), lambda: now_s)
     for _ in range(2):
-        logins.check("here", "x")
-        logins.failed("here", "x")
-    with pytest.raises(Refusal, match="not accepted"):
-        logins.check("here", "x")
-    logins.check("elsewhere", "x")
+        failed.count("here")
+    with pytest.raises(Refusal) as refused:
+        failed.count("here")
+    assert "not accepted within a minute" in refused.value.message
+    failed.count("elsewhere")
     now_s = 30.0
-    logins.check("here", "x")
+    failed.count("here")
 
 
-async def test_the_cookie_changes_something_only_from_a_page_of_ours(web: Web) -> None:
-    cookie = await cookie_of(web)
-    nobody = web.of(None)
+@pytest.mark.parametrize(
+    ("trusted", "peer", "headers", "client"),
+    [
+        ([], "192.0.2.1", {"x-forwarded-for": "198.51.100.7"}, "192.0.2.1"),
+        (["127.0.0.1"], "127.0.0.1", {"x-forwarded-for": "198.51.100.7"}, "198.51.100.7"),
+        (["127.0.0.1"], "192.0.2.1", {"x-forwarded-for": "198.51.100.7"}, "192.0.2.1"),
+        (["127.0.0.1"], "127.0.0.1", {}, "127.0.0.1"),
+        (["127.0.0.1"], "127.0.0.1", {"x-forwarded-for": "1.1.1.1, 198.51.100.7"}, "198.51.100.7"),
+        (["127.0.0.0/8", "10.0.0.0/8"], "127.0.0.1", {"x-forwarded-for": "1.1.1.1, 198.51.100.7, 10.1.2.3"}, "198.51.100.7"),
+        (["127.0.0.1"], "127.0.0.1", {"x-forwarded-for": "198.51.100.7, nonsense"}, "127.0.0.1"),
+        (["127.0.0.1"], "127.0.0.1", {"x-forwarded-for": "198.51.100.7:4711"}, "198.51.100.7"),
+        (["127.0.0.1"], "127.0.0.1", {"forwarded": 'for=192.0.2.60;proto=http, for="[2001:db8::17]:4711"'}, "2001:db8::/64"),
+        (["127.0.0.1"], "127.0.0.1", {"forwarded": "for=198.51.100.7;by=203.0.113.43"}, "198.51.100.7"),
+        (["127.0.0.1"], "127.0.0.1", {"forwarded": "for=unknown"}, "127.0.0.1"),
+        (["127.0.0.1"], "127.0.0.1", {"forwarded": 'for="_hidden"', "x-forwarded-for": "1.1.1.1"}, "127.0.0.1"),
+        (["127.0.0.1"], "127.0.0.1", {"x-forwarded-for": ", ".join(["127.0.0.1"] * 99)}, "127.0.0.1"),
+        (["127.0.0.1"], "::ffff:127.0.0.1", {"x-forwarded-for": "198.51.100.7"}, "198.51.100.7"),
+        (["::1"], "::1", {"x-forwarded-for": "2001:db8:1:2:3:4:5:6"}, "2001:db8:1:2::/64"),
+        ([], "2001:db8:1:2:ffff::9", {}, "2001:db8:1:2::/64"),
+        ([], "fe80::1%eth0", {}, "fe80::/64"),
+    ],
+)  # fmt: skip
+def test_where_a_request_comes_from(trusted: list[str], peer: str, headers: dict[str, str], client: str) -> None:
+    """S7: behind a proxy everybody had one address; and whom a proxy names is believed from that proxy only."""
+    assert Proxies(trusted).client_of({"client": (peer, 1)}, headers) == client
 
-    async def status(**headers: str) -> int:
-        given = {"cookie": cookie, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return (await nobody.post("/v1/sessions", {}, headers=given)).status
 
-    assert await status(origin="http://localhost:8765") == 201
-    assert await status(sec_fetch_site="same-origin") == 201
-    assert await status() == 403
-    assert await status(origin="http://evil.example") == 403
-    assert await status(origin="http://localhost:9999") == 403, "another port is another origin"
-    assert await status(origin="null") == 403
-    assert await status(origin="http://[") == 403, "one that is no address at all"
-    assert await status(sec_fetch_site="cross-site") == 403
-    assert (await web.get("/v1/sessions")).json()["sessions"].__len__() == 2
+def test_a_unix_socket_has_no_address_and_a_proxy_has_to_have_one() -> None:
+    assert Proxies(["127.0.0.1"]).client_of({"client": None}, {"x-forwarded-for": "1.1.1.1"}) == ""
+    with pytest.raises(InvalidConfig, match="neither an address nor a network"):
+        Proxies(["nginx"])
+
+
+async def test_behind_a_trusted_proxy_each_client_has_its_own_failures(open_web: OpenWeb) -> None:
+    limits = {"failed_logins_per_minute_max": 2}
+    web = open_web(config={"limits": limits, "server": {"trusted_proxies": ["127.0.0.1"]}})
+
+    async def status(client: str) -> int:
+        return (await web.of("wrong").get("/v1/sessions", headers={"x-forwarded-for": client})).status
+
+    assert [await status("198.51.100.7") for _ in range(3)] == [401, 401, 429]
+    assert await status("198.51.100.8") == 401
+    assert await status("6.6.6.6, 198.51.100.7") == 429, "what a client adds before its proxy changes nothing"
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
@@ -128,6 +154,63 @@ async def test_a_configured_origin_is_let_in(open_web: OpenWeb) -> None:
     assert "access-control-allow-credentials" not in answer.headers
     refused = await web.of(None).get("/v1/sessions", headers={"origin": "https://app.example"})
     assert refused.headers["access-control-allow-origin"] == "https://app.example", "also an error can be read"
+
+
+async def test_a_page_of_a_configured_origin_may_send_and_read_what_is_documented(open_web: OpenWeb) -> None:
+    """W13 (Arthur-Ficial/apfel#40): a preflight for `x-ai-sdk-version`, which we document, was blocked."""
+    web = open_web(config={"server": {"origins": ["https://app.example"]}})
+    asking = {"origin": "https://app.example", "access-control-request-method": "POST"}
+    wanted = "authorization,content-type,last-event-id,prefer,x-ai-sdk-version,x-request-id"
+    asked = await web.of(None).ask("OPTIONS", "/api/chat", headers={**asking, "access-control-request-headers": wanted})
+    assert asked.status == 204
+    assert set(wanted.split(",")) <= set(asked.headers["access-control-allow-headers"].split(", "))
+    read = {
+        name for path in SERVER.glob("*.py") for name in re.findall(r"headers\.get\(\s*\"([a-z-]+)\"", path.read_text())
+    }
+    assert {"prefer", "x-ai-sdk-version", "x-request-id"} <= read, "the search still finds what is read"
+    assert read - set(ALLOWED_HEADERS) <= OF_BROWSERS_AND_PROXIES, "what this server reads, a page may send"
+    answer = await web.get("/v1/sessions", headers={"origin": "https://app.example"})
+    exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+    assert {"x-turn-id", "x-request-id", "x-greenroom-ignored", "retry-after"} <= exposed
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*", "https://*.example.com", "app.example.com", "//app.example.com", "https://", "https://app.example.com/app", "",
+        "https://app.example.com?x", "https://user@app.example.com", "https://app.example.com:port", "null", "https://a b",
+    ],
+)  # fmt: skip
+def test_an_origin_that_would_match_nothing_is_refused_with_words(origin: str) -> None:
+    """W13: `origins = ["*"]` was accepted at the start, and matched nothing."""
+    with pytest.raises(InvalidConfig, match=r"server\.origins: .* is not an origin") as raised:
+        Gate(load_settings(file={"server": {"origins": [origin]}}, environment={}))
+    assert "https://app.example.com" in str(raised.value.hint)
+
+
+@pytest.mark.parametrize(
+    "host", ["https://green.example", "green.example/app", "*.green.example", "", "a b", "green@example"]
+)
+def test_a_host_that_would_match_nothing_is_refused_with_words(host: str) -> None:
+    with pytest.raises(InvalidConfig, match=r"server\.hosts: .* is not the name of a host"):
+        Gate(load_settings(file={"server": {"hosts": [host]}}, environment={}))
+
+
+@pytest.mark.parametrize(
+    ("configured", "sent"),
+    [
+        ("https://App.Example/", "https://app.example"),
+        ("https://app.example:443", "https://app.example"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("tauri://localhost", "tauri://localhost"),
+        ("chrome-extension://abcdefgh", "chrome-extension://abcdefgh"),
+    ],
+)
+async def test_an_origin_matches_as_browsers_write_it(open_web: OpenWeb, configured: str, sent: str) -> None:
+    web = open_web(config={"server": {"origins": [configured]}})
+    assert (await web.get("/v1/sessions", headers={"origin": sent})).headers["access-control-allow-origin"] == sent
 
 
 @pytest.mark.parametrize(
@@ -173,8 +256,8 @@ def test_other_machines_are_not_served_by_accident(home: Path, host: str) -> Non
     settings = load_settings(file={"home": str(home), "host": host}, environment={})
     with pytest.raises(InvalidConfig, match="nobody has said who may come in"):
         token_of(settings)
-    chosen = load_settings(file={"home": str(home), "host": host, "token": "x" * 32}, environment={})
-    assert token_of(chosen) == "x" * 32
+    chosen = load_settings(file={"home": str(home), "host": host, "token": "b3f1c2d4e5a69788"}, environment={})
+    assert token_of(chosen) == "b3f1c2d4e5a69788"
 
 
 def test_keys_of_ones_own_replace_the_token(home: Path) -> None:
@@ -186,6 +269,85 @@ def test_keys_of_ones_own_replace_the_token(home: Path) -> None:
 def test_a_short_token_is_refused(home: Path) -> None:
     with pytest.raises(InvalidConfig, match="shorter"):
         token_of(load_settings(file={"home": str(home), "token": "short"}, environment={}))
+
+
+WEAK = (
+    "a" * 16,
+    "a" * 64,
+    "abcabcabcabcabcabcabc",
+    "passwordpassword",
+    "abcdefghijklmnop",
+    "0123456789012345",
+    "9876543210987654",
+)
+STRONG = (
+    "b3f1c2d4e5a69788",
+    "QmFzZTY0IGlzIG5vdCBhIGNpcGhlcg",
+    "correct horse battery staple",
+    "d41d8cd98f00b204e9800998ecf8427e",
+)
+
+
+@pytest.mark.parametrize("secret", WEAK)
+@pytest.mark.parametrize("where", [{"host": "0.0.0.0"}, {"server": {"hosts": ["green.example"]}}])
+def test_a_secret_that_can_be_guessed_is_refused_where_others_can_try(where: dict[str, Any], secret: str) -> None:
+    """S17: 16 times `a` was a token on a public address. Behind a proxy, which `hosts` tells of, an address is public too."""
+    key = {"api_keys": [{"key": secret, "user": "ann"}]}
+    signed = {"jwt": {**BASE, "algorithms": ["HS256"], "secret": secret * 4}}
+    settings = load_settings(file={**where, "server": {**where.get("server", {}), **key}}, environment={})
+    for given, token, named in (
+        (settings, None, "number 1"),
+        (load_settings(file=where, environment={}), secret, "the token"),
+    ):
+        with pytest.raises(InvalidConfig, match=rf"{named} .* can be reached from other machines") as raised:
+            check_secrets(given, token)
+        assert "openssl" in str(raised.value.hint)
+        assert secret not in str(raised.value), "the message shows nothing of it"
+    with pytest.raises(InvalidConfig, match=r"server\.jwt\.secret"):
+        check_secrets(
+            load_settings(file={**where, "server": {**where.get("server", {}), **signed}}, environment={}), None
+        )
+    check_secrets(load_settings(file={}, environment={}), secret)
+
+
+@pytest.mark.parametrize(
+    "secret", [*STRONG, *(make(16) for make in (secrets.token_urlsafe, secrets.token_hex) for _ in range(50))]
+)
+def test_a_made_secret_is_taken(secret: str) -> None:
+    check_secrets(load_settings(file={"host": "0.0.0.0"}, environment={}), secret)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ([{"key": "k" * 16, "user": "  "}], "begins or ends with a blank"),
+        ([{"key": "k" * 16, "user": "ann "}], "begins or ends with a blank"),
+        ([{"key": "k" * 16, "user": "a\nb"}], "number 1: malformed user_id"),
+        ([{"key": "k" * 16, "user": "ann"}, {"key": "k" * 16, "user": "bob"}], "number 2 is the same secret"),
+        ([{"key": TOKEN, "user": "ann"}], "number 1 is the same secret"),
+    ],
+)
+def test_keys_that_would_mix_users_up_are_refused(keys: list[dict[str, str]], message: str) -> None:
+    """S17's siblings: a blank is a user nobody can name, and of two users with one key the second was taken without a word."""
+    settings = load_settings(file={"server": {"api_keys": keys}}, environment={})
+    with pytest.raises(InvalidConfig, match=message):
+        make_app(AgentManager("memory://", config={"server": {"api_keys": keys}}), token=TOKEN)
+    assert settings.server.api_keys
+
+
+async def test_metrics_are_for_the_servers_own_token(open_web: OpenWeb) -> None:
+    """S17: `/metrics` was open to every user."""
+    web = open_web()
+    assert (await web.get("/metrics")).status == 200
+    logged_in = await web.of(None).post("/v1/login", {"token": TOKEN})
+    cookie = logged_in.headers["set-cookie"].partition(";")[0]
+    for refused in (
+        await web.of(OTHER).get("/metrics"),
+        await web.of(None).get("/metrics", headers={"cookie": cookie}),
+    ):
+        assert (refused.status, refused.error) == (403, "forbidden")
+        assert "token" in refused.json()["error"]["hint"]
+    assert (await web.of(None).get("/metrics")).status == 401
 
 
 # --- signed tokens ------------------------------------------------------------------------------------------------------
@@ -214,7 +376,11 @@ def hs(**changes: Any) -> str:
 
 
 async def user(token: str, keys: Keys | None = None, **settings: Any) -> str:
-    return await SignedTokens(JwtSettings(**BASE, **settings), keys).user(token)
+    return (await SignedTokens(JwtSettings(**BASE, **settings), keys).user(token))[0]
+
+
+def typed(kind: Any) -> str:
+    return jwt.encode(claims(), SHARED, algorithm="HS256", headers={"typ": kind})
 
 
 HS_SETTINGS: dict[str, Any] = {"algorithms": ("HS256",), "secret": SHARED}
@@ -226,6 +392,24 @@ async def test_a_signed_token_names_its_user() -> None:
     assert await user(jwt.encode(claims(), RSA, algorithm="RS256"), **RS_SETTINGS) == "ann"
     es = {"algorithms": ("ES256",), "public_key": pem(EC)}
     assert await user(jwt.encode(claims(), EC, algorithm="ES256"), **es) == "ann"
+
+
+@pytest.mark.parametrize("kind", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", None])
+async def test_a_token_says_what_it_is_for(kind: Any) -> None:
+    """S17: `typ` was ignored. RFC 8725, 3.11: what an issuer signs for other purposes is not for logging in."""
+    assert (
+        await user(typed(kind) if kind else jwt.encode(claims(), SHARED, "HS256", headers={"typ": None}), **HS_SETTINGS)
+        == "ann"
+    )
+
+
+async def test_access_tokens_alone_can_be_asked_for() -> None:
+    only = {**HS_SETTINGS, "types": ("at+jwt",)}
+    assert await user(typed("at+jwt"), **only) == "ann"
+    for token in (typed("JWT"), jwt.encode(claims(), SHARED, "HS256", headers={"typ": None})):
+        with pytest.raises(Refusal) as refused:
+            await user(token, **only)
+        assert "its type" in refused.value.message
 
 
 def unsigned(header: dict[str, Any]) -> str:
@@ -253,6 +437,19 @@ def confused() -> str:
         hs(sub=""),
         hs(sub="x" * 300),
         hs(sub="a\nb"),
+        hs(sub="default"),
+        hs(sub=" "),
+        hs(sub="\u00a0"),
+        hs(sub=" ann"),
+        hs(sub="ann "),
+        hs(sub=7),
+        hs(exp=float("inf")),
+        typed("dpop+jwt"),
+        typed("logout+jwt"),
+        typed("secevent+jwt"),
+        typed("JOSE"),
+        typed(7),
+        jwt.encode(claims(), SHARED, algorithm="HS256", headers={"crit": ["exp"], "exp": 1}),
         hs(iss="https://else.example"),
         hs(iss=None),
         hs(aud="other"),
@@ -272,7 +469,7 @@ def confused() -> str:
         "..",
         "é.é.é",
     ],
-    ids=range(24),
+    ids=range(37),
 )
 async def test_a_forged_or_stale_token_is_refused(token: str) -> None:
     with pytest.raises(Refusal) as refused:
@@ -292,6 +489,7 @@ async def test_a_public_key_is_no_shared_secret() -> None:
     [
         ({"algorithms": ("none",), "secret": SHARED}, "none is not accepted"),
         ({"algorithms": (), "secret": SHARED}, "an empty list"),
+        ({"algorithms": ("HS256",), "secret": SHARED, "types": ()}, "types: an empty list"),
         ({"algorithms": ("HS256", "RS256"), "secret": SHARED}, "at the same time"),
         ({"algorithms": ("HS256",), "public_key": pem(RSA)}, "secret is for HS"),
         ({"algorithms": ("RS256",), "secret": SHARED}, "secret is for HS"),
@@ -378,12 +576,72 @@ async def test_an_issuer_that_is_down() -> None:
     assert issuer.asked == asked + 1, "and it is asked again soon"
 
 
-async def test_a_signed_token_opens_the_server_and_the_ui(open_web: OpenWeb) -> None:
-    web = open_web(config={"server": {"jwt": {**BASE, "algorithms": ["HS256"], "secret": SHARED}}})
-    ann = web.of(hs())
-    made = await ann.post("/v1/sessions", {})
-    assert (made.status, made.json()["user_id"]) == (201, "ann")
-    assert (await web.get(f"/v1/sessions/{made.json()['session_id']}")).status == 404
-    let_in = await web.of(None).get(f"/?token={hs()}")
-    cookie = let_in.headers["set-cookie"].partition(";")[0]
-    assert (await web.of(None).get("/v1/sessions", headers={"cookie": cookie})).status == 200
+class Hanging(Issuer):
+    """An issuer that does not answer, once told to."""
+
+    def __init__(self, *keys: tuple[str, Any]) -> None:
+        super().__init__(*keys)
+        self.hangs = False
+
+    async def fetch(self, url: str) -> bytes:
+        if self.hangs:
+            self.asked += 1
+            await asyncio.sleep(3600)
+        return await super().fetch(url)
+
+    def made(self) -> Keys:
+        return Keys("https://issuer.example/keys", self.fetch)
+
+
+@pytest.mark.virtual_time
+async def test_who_has_a_known_key_does_not_wait_for_an_issuer_that_hangs() -> None:
+    """S6: the issuer hung, others sent unknown key ids, and valid tokens waited 20, 30, 40 s in a queue."""
+    issuer = Hanging(("one", RSA))
+    keys = issuer.made()
+    loop = asyncio.get_running_loop()
+    assert await keys.key("one")
+    issuer.hangs = True
+    await asyncio.sleep(11)
+
+    async def forged(number: int) -> None:
+        with pytest.raises(Refusal) as refused:
+            await keys.key(f"forged {number}")
+        assert "not among" in refused.value.message
+
+    began_s = loop.time()
+    async with asyncio.TaskGroup() as group:
+        for number in range(20):
+            group.create_task(forged(number))
+        await asyncio.sleep(0)
+        for _ in range(100):
+            assert await keys.key("one")
+            assert loop.time() == began_s, "a known key is used at once"
+    assert loop.time() - began_s <= 5.0, "and who waits for an unknown one does not wait for long"
+    assert issuer.asked == 2, "all of them asked once"
+    for _ in range(12):  # two minutes of it
+        await forged(0)
+        await asyncio.sleep(10)
+    assert issuer.asked <= 15, "it is asked again, but no oftener than every ten seconds"
+    await keys.close()
+
+
+@pytest.mark.virtual_time
+async def test_a_set_that_has_become_old_is_read_again_behind_those_who_use_it() -> None:
+    """S6's sibling: the read of an old set, too, was everybody's to wait for."""
+    issuer = Hanging(("one", RSA))
+    keys = issuer.made()
+    loop = asyncio.get_running_loop()
+    await keys.key("one")
+    await asyncio.sleep(301)
+    began_s = loop.time()
+    assert await keys.key("one")
+    assert loop.time() == began_s
+    await asyncio.sleep(0.1)
+    assert issuer.asked == 2
+    issuer.hangs = True
+    await asyncio.sleep(700)
+    began_s = loop.time()
+    results = await asyncio.gather(*(keys.key("one") for _ in range(50)))
+    assert all(results), "keys that were read are better than none"
+    assert loop.time() - began_s <= 1.0, "older than a key may become, the issuer gets one second to take it back"
+    await keys.close()

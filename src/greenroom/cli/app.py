@@ -79,7 +79,8 @@ app: Final = _group("greenroom", "Agent sessions that are never lost, corrupted,
 sessions: Final = _group("sessions", "List, read, copy, move and delete sessions.")
 model: Final = _group("model", "The embedded model, for machines without a key.")
 personas: Final = _group("personas", "Who an agent can be.")
-for _group_of_commands in (sessions, model, personas):
+logins: Final = _group("logins", "The browsers that are logged in.")
+for _group_of_commands in (sessions, logins, model, personas):
     app.add_typer(_group_of_commands)
 
 
@@ -111,6 +112,12 @@ def root(
 @sessions.callback(invoke_without_command=True)
 def sessions_group(ctx: typer.Context) -> None:
     """List, read, copy, move and delete sessions. Nothing here starts or continues an answer."""
+    _help_without_command(ctx)
+
+
+@logins.callback(invoke_without_command=True)
+def logins_group(ctx: typer.Context) -> None:
+    """The browsers that are logged in to a server over this store."""
     _help_without_command(ctx)
 
 
@@ -176,6 +183,53 @@ def serve(
     from greenroom.cli.serve import serve
 
     return serve(place, host=host, port=port, opens=opens)
+
+
+@_command(app, "login-link")
+def login_link(
+    place: Place,
+    *,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", metavar="ID", help="As whom. [the user of the server's own token]"),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url", metavar="URL", help="Where browsers reach the server. [http://HOST:PORT/ of the configuration]"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Print a link that logs one browser in, once, within some minutes, to a server that runs over this store."""
+    from greenroom.cli.logins import print_login_link
+
+    return print_login_link(place, user=user, url=url, as_json=as_json)
+
+
+@_command(logins, "list")
+def logins_list(place: Place, *, user: User = None, limit: Limit = 50, as_json: Json = False) -> int:
+    """List the browsers that are logged in, those used last first."""
+    from greenroom.cli.logins import list_logins
+
+    return list_logins(place, user=user, limit=limit, as_json=as_json)
+
+
+@_command(logins, "revoke")
+def logins_revoke(
+    place: Place,
+    login_ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Logins' ids.")] = None,
+    *,
+    user: User = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All logins, and all links that nobody has used yet; of one user with --user.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Log browsers out, at once, of every server over this store."""
+    from greenroom.cli.logins import revoke_logins
+
+    return revoke_logins(place, login_ids or (), user=user, everything=everything, as_json=as_json)
 
 
 # --- sessions -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """`greenroom serve`: the sessions over HTTP.
 
-Rule: prints the address once, with the token that opens it, to whoever started the server, and to nobody else.
+Rule: what is printed here lands in journals and histories, so no token is: the address has a one-time code of some minutes.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from greenroom.cli.output import OK, note, print_note
@@ -46,17 +47,43 @@ def serve(place: Place, *, host: str | None, port: int | None, opens: bool) -> i
 
 
 async def _serve(settings: Settings, token: str | None, log: Log, output: LogWriter, *, opens: bool) -> None:
+    from greenroom.server.access import DEFAULT_USER
     from greenroom.server.serving import serve
 
     def tell(address: str) -> None:
-        url = f"{address}?token={token}" if token is not None else address
-        output.put(url)
-        log.say(note("Ctrl-C stops the server; running answers are finished first"))
+        output.put(address)
+        for line in _hints(settings, token):
+            log.say(note(line))
         if opens and _has_display():
-            webbrowser.open(url)
+            webbrowser.open(address)
 
     async with managing(settings) as manager:
-        await serve(manager, token=token, on_listening=tell, dropped_log_lines=lambda: log.dropped)
+        await serve(
+            manager,
+            token=token,
+            on_listening=tell,
+            code_for=DEFAULT_USER if token is not None else None,
+            dropped_log_lines=lambda: log.dropped,
+        )
+
+
+def _hints(settings: Settings, token: str | None) -> Sequence[str]:
+    """Returns what a person should know who has started the server."""
+    from greenroom.server.serving import TOKEN_FILE
+
+    stops = "Ctrl-C stops the server; running answers are finished first"
+    if token is None:
+        link = "`greenroom login-link --user ID` prints a link for one"
+        return f"browsers log in there with a key or a signed token; {link}", stops
+    minutes = max(1, round(settings.limits.login_code_s_max / 60))
+    where = (
+        f"{settings.home / TOKEN_FILE} has the token" if settings.token is None else "the token is the configured one"
+    )
+    return (
+        f"the link logs one browser in, within {minutes} min; `greenroom login-link` prints another",
+        f"programs send `Authorization: Bearer <token>`; {where}",
+        stops,
+    )
 
 
 def _has_display() -> bool:

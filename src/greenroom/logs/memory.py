@@ -515,9 +515,9 @@ class _MemoryLogins:
         check_limit(limit, self._desk.limits.page_max)
         return self._latest(user_id)[:limit]
 
-    async def remove(self, user_id: str, login_id: str) -> bool:
+    async def remove(self, user_id: str | None, login_id: str) -> bool:
         logins = self._desk.write().logins
-        found = [login for login in logins.values() if (login.user_id, login.login_id) == (user_id, login_id)]
+        found = [login for login in self._latest(user_id) if login.login_id == login_id]
         for login in found:
             del logins[login.digest]
         return bool(found)

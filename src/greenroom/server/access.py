@@ -1,4 +1,4 @@
-"""Who is asking: a token, a key, a signed token (JWT), or the cookie that a browser got for one of them.
+"""Who is asking: a token, a key, a signed token (JWT), or a browser that is logged in with one of them.
 
 Secrets are compared by their digests, so nothing can be learned from how long a comparison takes, and none is kept in memory in the
 clear.
@@ -8,32 +8,56 @@ Rule: who a request is from follows from its credential alone; a request never n
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from typing import Final, Literal
 
 import msgspec
 
-from greenroom.server.logins import Logins
+from greenroom.config import check_user_id
+from greenroom.errors import InvalidArgument, InvalidConfig
+from greenroom.interfaces import Login, LoginBasis, Logins
+from greenroom.runtime.clock import Clock
+from greenroom.server.answers import Scope
+from greenroom.server.failed_logins import FailedLogins
+from greenroom.server.logins import CODE_PREFIX, BrowserLogins, CookieName, proof
+from greenroom.server.proxies import Proxies, is_secure
 from greenroom.server.refusal import Refusal
 from greenroom.server.signed import Keys, SignedTokens
 from greenroom.settings import Settings
 
 DEFAULT_USER: Final = "default"
 """Whose the sessions are in an installation of one person, also those made in Python or on the command line."""
-_COOKIE_PURPOSE: Final = b"greenroom cookie 1"
-_COOKIE_AGE_S: Final = 90 * 24 * 3600
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody whose credential was accepted."""
+    """A caller whose credential was accepted.
+
+    Attributes:
+        is_operator: it is the server's own token, in the header.
+        login: of the browser, if it came with a cookie.
+    """
 
     user_id: str
     by: Literal["header", "cookie"]
+    is_operator: bool = False
+    login: Login | None = None
+
+
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """A credential that was accepted.
+
+    Attributes:
+        digest: of it; `None` where nothing is kept to compare with: of a signed token.
+        ends_at_ms: when it ends by itself.
+    """
+
+    user_id: str
+    basis: LoginBasis
+    digest: bytes | None = None
+    ends_at_ms: int | None = None
 
 
 class Access:
@@ -42,25 +66,39 @@ class Access:
     Args:
         settings: of the installation.
         token: the token of this server, or `None` if there are only keys and JWTs.
+        logins: returns where the browsers' logins are kept.
         keys: where the keys of a JWT issuer come from.
+        clock: the wall clock.
+
+    Attributes:
+        browsers: that are logged in.
+
+    Raises:
+        InvalidConfig: the settings contradict themselves.
     """
 
-    def __init__(self, settings: Settings, *, token: str | None, keys: Keys | None = None) -> None:
-        credentials = {key.key: key.user for key in settings.server.api_keys}
-        if token is not None:
-            credentials[token] = DEFAULT_USER
-        self._users = {_digest(secret): user for secret, user in credentials.items()}
-        self._cookies = {_digest(_cookie_for(secret)): user for secret, user in credentials.items()}
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        token: str | None,
+        logins: Callable[[], Awaitable[Logins]],
+        keys: Keys | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.browsers = BrowserLogins(settings.limits, logins, clock)
+        self._keys = keys
+        self._known = _known_credentials(settings, token)
         self._signed = SignedTokens(settings.server.jwt, keys) if settings.server.jwt is not None else None
-        self._logins = Logins(settings.limits)
-        self.cookie_name = f"greenroom_{settings.port}"
+        self._failed = FailedLogins(settings.limits)
+        self._proxies = Proxies(settings.server.trusted_proxies)
 
-    async def principal(self, headers: Mapping[str, str], address: str) -> Principal:
+    async def principal(self, headers: Mapping[str, str], scope: Scope) -> Principal:
         """Returns who is asking.
 
         Args:
             headers: of the request.
-            address: where it comes from.
+            scope: of the request.
 
         Raises:
             Refusal: 401 without a credential, or with one that is not accepted; 429 after too many of those.
@@ -70,69 +108,128 @@ class Access:
             scheme, _, secret = authorization.partition(" ")
             if scheme.lower() != "bearer" or not secret.strip():
                 raise _unauthorized("the header Authorization is not `Bearer <token>`")
-            return Principal(user_id=await self._tried(address, secret.strip(), self._user), by="header")
-        cookie = _cookie(headers.get("cookie"), self.cookie_name)
-        if cookie is None:
+            verified = await self.verified(secret.strip(), headers, scope)
+            return Principal(user_id=verified.user_id, by="header", is_operator=verified.basis == "token")
+        cookie = CookieName.of(headers, is_secure=is_secure(scope, headers))
+        value = cookie.find(headers.get("cookie"))
+        if value is None:
             raise _unauthorized("there is no token")
-        return Principal(user_id=await self._tried(address, cookie, self._user_of_cookie), by="cookie")
+        login = await self._login(value, cookie)
+        if login is None:
+            self._failed.count(self.client_of(headers, scope))
+            raise _unauthorized("this browser is not logged in any more")
+        return Principal(user_id=login.user_id, by="cookie", login=login)
 
-    async def cookie(self, token: str, address: str, *, is_secure: bool) -> str:
-        """Returns the Set-Cookie header that a browser gets for a token.
+    async def login_of(self, headers: Mapping[str, str], scope: Scope) -> Login | None:
+        """Returns the login of the browser that asks; `None` without one."""
+        cookie = CookieName.of(headers, is_secure=is_secure(scope, headers))
+        try:
+            value = cookie.find(headers.get("cookie"))
+        except Refusal:
+            return None
+        return await self._login(value, cookie) if value is not None else None
+
+    async def verified(self, credential: str, headers: Mapping[str, str], scope: Scope) -> Verified:
+        """Accepts a token, a key or a signed token.
 
         Raises:
-            Refusal: 401: the token is not accepted; 429 after too many of those.
+            Refusal: 401: it is not accepted; 429 after too many of those.
         """
-        await self._tried(address, token, self._user)
-        value = _cookie_for(token) if _digest(token) in self._users else token
-        secure = "; Secure" if is_secure else ""
-        return f"{self.cookie_name}={value}; Path=/; Max-Age={_COOKIE_AGE_S}; HttpOnly; SameSite=Strict{secure}"
-
-    async def _tried(self, address: str, credential: str, user_of: Callable[[str], Awaitable[str]]) -> str:
-        self._logins.check(address, credential)
         try:
-            user = await user_of(credential)
+            return await self._verified(credential)
         except Refusal as refusal:
             if refusal.status == HTTPStatus.UNAUTHORIZED:
-                self._logins.failed(address, credential)
+                self._failed.count(self.client_of(headers, scope))
             raise
-        self._logins.succeeded(address, credential)
-        return user
 
-    async def _user_of_cookie(self, cookie: str) -> str:
-        user = self._cookies.get(_digest(cookie))
-        if user is None and self._signed is not None and cookie.count(".") == 2:  # noqa: PLR2004 - the parts of a JWT
-            user = await self._signed.user(cookie)
-        if user is None:
-            raise _unauthorized("the cookie is not accepted")
-        return user
+    async def redeemed(self, code: str, headers: Mapping[str, str], scope: Scope) -> Verified:
+        """Accepts a one-time code, which is worth nothing afterwards.
 
-    async def _user(self, secret: str) -> str:
-        user = self._users.get(_digest(secret))
-        if user is not None:
-            return user
+        Raises:
+            Refusal: 401: it has ended, or was used; 429 after too many of those.
+        """
+        found = await self.browsers.take_code(code)
+        digest = None
+        if found is not None and found.basis == "token":
+            # The server's token may have gone since the code was made.
+            digest = next((digest for digest, known in self._known.items() if known.basis == "token"), None)
+        if found is None or (found.basis == "token" and digest is None):
+            self._failed.count(self.client_of(headers, scope))
+            raise Refusal(
+                401,
+                "unauthorized",
+                "this one-time code was used already, or its minutes are over",
+                hint="`greenroom login-link` makes another",
+            )
+        return Verified(user_id=found.user_id, basis=found.basis, digest=digest)
+
+    def client_of(self, headers: Mapping[str, str], scope: Scope) -> str:
+        """Returns the client that a request is counted for where nobody has said who asks."""
+        return self._proxies.client_of(scope, headers)
+
+    async def close(self) -> None:
+        """Lets go of what looks for an issuer's keys."""
+        if self._keys is not None:
+            await self._keys.close()
+
+    async def _login(self, value: str, cookie: CookieName) -> Login | None:
+        login = await self.browsers.find(value, cookie)
+        return login if login is not None and self._stands(login, value) else None
+
+    def _stands(self, login: Login, value: str) -> bool:
+        """Returns whether what a login rests on is still accepted."""
+        if login.basis == "operator":
+            return True
+        if login.basis == "jwt":
+            return self._signed is not None
+        return any(
+            (known.user_id, known.basis) == (login.user_id, login.basis)
+            and hmac.compare_digest(login.proof, proof(value, digest))
+            for digest, known in self._known.items()
+        )
+
+    async def _verified(self, secret: str) -> Verified:
+        known = self._known.get(_digest(secret))
+        if known is not None:
+            return known
         if self._signed is not None and secret.count(".") == 2:  # noqa: PLR2004 - the parts of a JWT
-            return await self._signed.user(secret)
+            user_id, ends_at_ms = await self._signed.user(secret)
+            return Verified(user_id=user_id, basis="jwt", ends_at_ms=ends_at_ms)
+        if secret.startswith(CODE_PREFIX):
+            raise _unauthorized("this is a one-time code for a browser, not a token")
         raise _unauthorized("the token is not accepted")
+
+
+def _known_credentials(settings: Settings, token: str | None) -> dict[bytes, Verified]:
+    """Returns the token and the keys by their digests.
+
+    Raises:
+        InvalidConfig: one secret stands for two users, or a key for a name that cannot be one.
+    """
+    found: dict[bytes, Verified] = {}
+    if token is not None:
+        found[_digest(token)] = Verified(user_id=DEFAULT_USER, basis="token", digest=_digest(token))
+    for number, key in enumerate(settings.server.api_keys, start=1):
+        digest = _digest(key.key)
+        try:
+            check_user_id(key.user)
+        except InvalidArgument as error:
+            raise InvalidConfig(f"server.api_keys: number {number}: {error.message}", hint=error.hint) from error
+        if key.user != key.user.strip():
+            raise InvalidConfig(
+                f"server.api_keys: the user of number {number} begins or ends with a blank", hint="leave the blanks out"
+            )
+        if digest in found:
+            raise InvalidConfig(
+                f"server.api_keys: number {number} is the same secret as one before it, or as the server's token",
+                hint="give each its own: openssl rand -hex 32",
+            )
+        found[digest] = Verified(user_id=key.user, basis="key", digest=digest)
+    return found
 
 
 def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-
-
-def _cookie_for(secret: str) -> str:
-    """Returns what stands for a secret in a cookie: whoever reads the cookie has not got the secret."""
-    made = hmac.digest(secret.encode(), _COOKIE_PURPOSE, "sha256")
-    return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
-
-
-def _cookie(header: str | None, name: str) -> str | None:
-    if header is None:
-        return None
-    try:
-        morsel = SimpleCookie(header).get(name)
-    except CookieError:
-        return None
-    return morsel.value if morsel is not None else None
 
 
 def _unauthorized(message: str) -> Refusal:
@@ -140,6 +237,6 @@ def _unauthorized(message: str) -> Refusal:
         401,
         "unauthorized",
         message,
-        hint="send `Authorization: Bearer <token>`; `greenroom serve` prints a URL with its token",
+        hint="send `Authorization: Bearer <token>`; a browser logs in at /login",
         headers={"www-authenticate": "Bearer"},
     )

@@ -23,7 +23,7 @@ from greenroom.runtime.clock import new_id
 from greenroom.runtime.foreign import contained
 from greenroom.server.access import Access
 from greenroom.server.answers import PIECE_BYTES, Answer, Data, Empty, Json, Receive, Scope, Send
-from greenroom.server.call import Call, address_of
+from greenroom.server.call import Call
 from greenroom.server.gate import Gate
 from greenroom.server.mine import Sessions
 from greenroom.server.openapi import document
@@ -90,6 +90,7 @@ class App:
         """Drains, and lets go of everything."""
         await self.drain()
         await self.place.tasks.end()
+        await self._access.close()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -147,11 +148,16 @@ class App:
                 return Empty(204, headers=self._gate.preflight_headers(origin))
         operation, path = self._found(scope)
         told["route"] = operation.path
+        if operation.is_for_own_pages:
+            self._gate.check_own_page(scope, headers)
+        principal = None
         if operation.is_public:
             sessions = Sessions(self._manager, "")
         else:
-            principal = await self._access.principal(headers, address_of(scope))
+            principal = await self._access.principal(headers, scope)
             self._gate.check_forgery(scope, headers, principal)
+            if operation.is_for_operator and not principal.is_operator:
+                raise _not_for_users()
             self.place.quotas.count_request(principal.user_id)
             sessions = Sessions(self._manager, principal.user_id)
             told["user_id"] = principal.user_id
@@ -161,11 +167,12 @@ class App:
         self._gate.check_media_type(operation, headers)
         with ExitStack() as holding:
             has_body = scope["method"] not in {"GET", "HEAD"}
-            whose = sessions.user_id or f"@{address_of(scope)}"
+            whose = sessions.user_id or f"@{self._access.client_of(headers, scope)}"
             raw = await self._gate.body(operation, headers, receive, whose=whose, holding=holding) if has_body else b""
             call = Call(
                 place=self.place,
                 access=self._access,
+                principal=principal,
                 sessions=sessions,
                 path=path,
                 query=query,
@@ -245,6 +252,13 @@ def _body(operation: Operation, raw: bytes) -> Any:
     if not raw and operation.has_optional_body:
         raw = b"{}"
     return parsed_body(operation.body, raw)
+
+
+def _not_for_users() -> Refusal:
+    return Refusal(
+        403, "forbidden", "this is for the server's own token only, not for the keys and tokens of users",
+        hint="set `token` in greenroom.toml, or GREENROOM_TOKEN, and send it as `Authorization: Bearer`",
+    )  # fmt: skip
 
 
 def _draining() -> Refusal:

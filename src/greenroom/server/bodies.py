@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from greenroom.config import DAYS_MAX, Overlap, SessionConfig, SessionLabels, UserBudget
 from greenroom.core.view import Message
+from greenroom.interfaces import LoginBasis
 from greenroom.protocols.requests import SessionId, TurnId
 
 Limit = Annotated[int, Meta(ge=1, le=500)]
@@ -139,10 +140,11 @@ class FileQuery(_Strict):
     inline: bool = False
 
 
-class TokenQuery(Struct, kw_only=True):
-    """The token that opens the UI."""
+class LoginBody(_Strict):
+    """One of the two: a one-time code, or a token, an API key or a signed token."""
 
-    token: str | None = None
+    code: Annotated[str, Meta(max_length=256)] | None = None
+    token: Annotated[str, Meta(max_length=32 * 1024)] | None = None
 
 
 # --- answers ------------------------------------------------------------------------------------------------------------
@@ -320,3 +322,43 @@ class Health(Struct, kw_only=True):
     """How the server is."""
 
     status: str
+
+
+class LoginRow(Struct, kw_only=True):
+    """A browser that is logged in."""
+
+    login_id: str
+    user_id: str
+    basis: LoginBasis
+    created_at: str
+    seen_at: str
+    ends_at: str
+    user_agent: str
+    is_current: bool
+
+
+class LoggedIn(Struct, kw_only=True):
+    """A browser was logged in; its cookie comes along."""
+
+    user_id: str
+    login: LoginRow
+
+
+class Who(Struct, kw_only=True):
+    """Who asks: with a cookie, of which login."""
+
+    user_id: str
+    by: Literal["header", "cookie"]
+    login: LoginRow | None
+
+
+class LoginList(Struct, kw_only=True):
+    """Browsers, those used last first."""
+
+    logins: list[LoginRow]
+
+
+class Revoked(Struct, kw_only=True):
+    """How many browsers were logged out."""
+
+    revoked: int

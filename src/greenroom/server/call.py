@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from greenroom.protocols.projection import ProtocolName
-from greenroom.server.access import Access
+from greenroom.server.access import Access, Principal
 from greenroom.server.answers import Scope
 from greenroom.server.mine import Sessions
 from greenroom.server.place import Place
@@ -22,6 +22,7 @@ class Call:
     Attributes:
         place: what the server has that belongs to nobody.
         access: who may come in.
+        principal: who asks; `None` where nobody has to say.
         sessions: of the user.
         path: parameters of the path.
         query: the parameters, of the operation's type.
@@ -35,6 +36,7 @@ class Call:
         *,
         place: Place,
         access: Access,
+        principal: Principal | None,
         sessions: Sessions,
         path: Mapping[str, str],
         query: Any,
@@ -44,6 +46,7 @@ class Call:
     ) -> None:
         self.place = place
         self.access = access
+        self.principal = principal
         self.sessions = sessions
         self.path = path
         self.query = query
@@ -87,9 +90,3 @@ class Call:
             hold=lambda size: quotas.hold(user_id, size),
             on_end=on_end,
         )
-
-
-def address_of(scope: Scope) -> str:
-    """Returns where a request comes from, without the port; empty if nobody knows (a Unix socket)."""
-    client = scope.get("client")
-    return str(client[0]) if client else ""

@@ -1,8 +1,9 @@
 """What a request must be before anybody looks at what it wants: to this host, from this origin, of a bearable size.
 
-A page of another origin must reach nothing through a browser that is logged in here. Three things see to that, each enough by
-itself for most: the cookie is SameSite=Strict; a request that says it comes from elsewhere is refused; and a change needs a media
-type that no form can send. The check of the host stops names that point to this machine (DNS rebinding).
+A page of another origin must reach nothing through a browser that is logged in here, and must not log it in. Three things see to
+that, each enough by itself for most: the cookie is SameSite=Strict; a request that says it comes from elsewhere is refused; and a
+change needs a media type that no form can send. A configured origin may call with a token of its own, never with the cookie. The
+check of the host stops names that point to this machine (DNS rebinding).
 
 Rule: decides from headers alone; what is refused here has changed nothing.
 """
@@ -17,31 +18,47 @@ from contextlib import ExitStack
 from typing import Final
 from urllib.parse import urlsplit
 
-from greenroom.errors import LimitExceeded
+from greenroom.errors import InvalidConfig, LimitExceeded
 from greenroom.json_scan import JsonScan
 from greenroom.server.access import Principal
 from greenroom.server.answers import Receive, Scope
 from greenroom.server.operation import Operation
+from greenroom.server.proxies import is_secure
 from greenroom.server.refusal import RETRY_AFTER_S, Refusal
 from greenroom.settings import Settings
 
 JSON: Final = "application/json"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_PORTS: Final = {"http": 80, "https": 443}
 _CORS_AGE_S: Final = 600
+ALLOWED_HEADERS: Final = (
+    *("authorization", "cache-control", "content-type", "if-none-match", "last-event-id", "prefer"),
+    *("x-ai-sdk-version", "x-request-id", "x-run-id"),
+)
+"""What a page of a configured origin may send: what this server reads, and what the EventSource of libraries sends beside it."""
+EXPOSED_HEADERS: Final = (
+    *("content-disposition", "etag", "location", "retry-after"),
+    *("x-greenroom-ignored", "x-request-id", "x-turn-id", "x-vercel-ai-ui-message-stream"),
+)
+"""What a page of a configured origin may read."""
 _ONCE: Final = frozenset(
     {b"host", b"origin", b"authorization", b"content-type", b"content-length", b"content-encoding", b"last-event-id"}
 )
 
 
 class Gate:
-    """The checks, as the settings want them."""
+    """The checks, as the settings want them.
+
+    Raises:
+        InvalidConfig: an origin or a host in the settings is none, and would match nothing.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._limits = settings.limits
         self._held: Counter[str] = Counter()
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.server.origins)
-        named = {host.lower() for host in settings.server.hosts}
+        self._origins = frozenset(map(_origin, settings.server.origins))
+        named = set(map(_host, settings.server.hosts))
         own = settings.host.lower()
         # Whoever listens to other machines is reached under names that only the operator knows; there a token protects.
         self._any_host = "*" in named or (not named and not is_loopback(own))
@@ -98,7 +115,7 @@ class Gate:
         """Returns what lets a page of a configured origin read the answer."""
         return {
             "access-control-allow-origin": origin,
-            "access-control-expose-headers": "content-disposition, location, retry-after, x-request-id, x-turn-id",
+            "access-control-expose-headers": ", ".join(EXPOSED_HEADERS),
             "vary": "origin",
         }
 
@@ -106,9 +123,21 @@ class Gate:
         """Returns what allows a page of a configured origin to ask."""
         return self.cors_headers(origin) | {
             "access-control-allow-methods": "GET, POST, PUT, PATCH, DELETE",
-            "access-control-allow-headers": "authorization, content-type, last-event-id, prefer, x-run-id",
+            "access-control-allow-headers": ", ".join(ALLOWED_HEADERS),
             "access-control-max-age": str(_CORS_AGE_S),
         }
+
+    def check_own_page(self, scope: Scope, headers: Mapping[str, str]) -> None:
+        """Accepts a request of a page of this server, or of no page: what only those may ask for, with whatever credential.
+
+        Raises:
+            Refusal: 403.
+        """
+        if "origin" in headers:
+            if not _is_own(headers["origin"], scope, headers):
+                raise _not_own_page()
+        elif headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            raise _not_own_page()
 
     def check_forgery(self, scope: Scope, headers: Mapping[str, str], principal: Principal) -> None:
         """Accepts a change that a browser asks for with its cookie only if a page of ours made it do so.
@@ -118,14 +147,9 @@ class Gate:
         """
         if principal.by == "header" or scope["method"] in SAFE_METHODS:
             return
-        if "origin" in headers or headers.get("sec-fetch-site") == "same-origin":
-            return  # `check_origin` has looked at it
-        raise Refusal(
-            403,
-            "forbidden_origin",
-            "the cookie is for pages of this server",
-            hint="other programs send `Authorization: Bearer <token>`",
-        )
+        if "origin" not in headers and "sec-fetch-site" not in headers:
+            raise _not_own_page()
+        self.check_own_page(scope, headers)
 
     def check_media_type(self, operation: Operation, headers: Mapping[str, str]) -> None:
         """Accepts a body of the media type that the operation takes.
@@ -238,6 +262,62 @@ def _is_same(origin: str, host: str) -> bool:
     except ValueError:
         return False  # an address in brackets that is none
     return parts.scheme in {"http", "https"} and parts.netloc == host.lower()
+
+
+def _is_own(origin: str, scope: Scope, headers: Mapping[str, str]) -> bool:
+    """Returns whether an origin is that of a page of this server; one without TLS is not where this server has TLS."""
+    origin = origin.lower()
+    return _is_same(origin, headers.get("host", "")) and not (
+        is_secure(scope, headers) and origin.startswith("http://")
+    )
+
+
+def _origin(text: str) -> str:
+    """Returns an origin as browsers write it.
+
+    Raises:
+        InvalidConfig: it is none.
+    """
+    wrong = InvalidConfig(
+        f"server.origins: {text[:100]!r} is not an origin",
+        hint="write scheme, host and port, as https://app.example.com, each by itself: there are no wildcards, because a page that "
+        "may call this server can do what its user can",
+    )
+    try:
+        parts = urlsplit(text.strip().rstrip("/"))
+        port = parts.port
+        host = (parts.hostname or "").encode("idna" if parts.scheme in _PORTS else "utf-8").decode()
+    except (ValueError, UnicodeError) as error:
+        raise wrong from error
+    has_more = parts.path or parts.query or parts.fragment or "@" in parts.netloc
+    if not parts.scheme or not host or has_more or "*" in host or any(map(str.isspace, host)):
+        raise wrong
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port is not None and _PORTS.get(parts.scheme) != port else "")
+
+
+def _host(text: str) -> str:
+    """Returns a host as requests name it.
+
+    Raises:
+        InvalidConfig: it is none.
+    """
+    name = text.strip().lower()
+    if name != "*" and (not name or any(character in "/*@?#" or character.isspace() for character in name)):
+        raise InvalidConfig(
+            f"server.hosts: {text[:100]!r} is not the name of a host",
+            hint="write names as agents.example.com, without scheme and path, or `*` alone for any",
+        )
+    return name
+
+
+def _not_own_page() -> Refusal:
+    return Refusal(
+        403,
+        "forbidden_origin",
+        "the cookie, and logging in and out, are for pages of this server",
+        hint="other programs send `Authorization: Bearer <token>`; a proxy has to pass the header Host unchanged",
+    )
 
 
 def _forbidden_origin(whose: str) -> Refusal:

@@ -28,7 +28,7 @@ from greenroom.settings import LogLevel, Settings
 
 _LOOKS_SECRET: Final = re.compile(
     r"""(?P<before>\"?(?:api[_-]?key|authorization|secret|password)\"?\s*[:=]\s*\"?(?:bearer\s+)?|\bbearer\s+|[?&]token=)"""
-    r"""(?P<secret>[^\s\"'&,}]{6,})|\bsk-[A-Za-z0-9_-]{8,}|\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*""",
+    r"""(?P<secret>[^\s\"'&,}]{6,})|\bsk-[A-Za-z0-9_-]{8,}|\bgrc_[A-Za-z0-9_-]{8,}|\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*""",
     re.IGNORECASE,
 )
 _HIDDEN: Final = "***"

@@ -48,6 +48,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         query: the type of the parameters; `None` takes any and looks at none.
         answers: by status, the type of the JSON, or a media type, or `None` for no body.
         is_public: needs no user.
+        is_for_own_pages: a browser may ask for it only from a page of this server.
+        is_for_operator: only with the server's own token.
         is_turn: begins a turn: refused while the server drains, and counted as a message.
     """
 
@@ -63,6 +65,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     query: type[msgspec.Struct] | None = NoQuery
     answers: Mapping[int, Any] = {}
     is_public: bool = False
+    is_for_own_pages: bool = False
+    is_for_operator: bool = False
     is_turn: bool = False
 
 

@@ -45,8 +45,8 @@ OPERATIONS: Final = (
               answers={200: bodies.Health}),
     Operation(method="GET", path="/readyz", handle=readyz, tag=_TAG, summary="Can it answer?", is_public=True,
               answers={200: bodies.Health, 503: bodies.Health}),
-    Operation(method="GET", path="/metrics", handle=metrics, tag=_TAG, summary="Counts, for Prometheus",
-              answers={200: "text/plain"}),
+    Operation(method="GET", path="/metrics", handle=metrics, tag=_TAG, summary="Counts, for Prometheus; with the server's own token",
+              is_for_operator=True, answers={200: "text/plain"}),
     Operation(method="GET", path="/openapi.json", handle=openapi, tag=_TAG, summary="This document", is_public=True,
               answers={200: dict[str, Any]}),
 )  # fmt: skip

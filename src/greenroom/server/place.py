@@ -18,7 +18,7 @@ from greenroom.server.metrics import Metrics
 from greenroom.server.missed import Missed
 from greenroom.server.quotas import Quotas
 from greenroom.server.runs import Runs
-from greenroom.server.site_files import File
+from greenroom.server.site_files import LOGIN_PAGE, File, read_files
 from greenroom.settings import Settings
 from greenroom.usable import candidates
 
@@ -49,6 +49,7 @@ class Place:
         self.missed = Missed(since_ms=SystemClock().now_ms())
         self.tasks = Tasks()
         self.files: Mapping[str, File] = {}
+        self._login_page: Mapping[str, File] = {}
         self.document = b""
         self.metrics = Metrics(
             open_streams=lambda: self.quotas.open_streams,
@@ -58,6 +59,12 @@ class Place:
         )
         self.is_draining = False
         self.is_ready = False
+
+    async def login_file(self, name: str) -> File:
+        """Returns a file of the page at which a browser logs in; read when it is first needed, also by an app that nobody starts."""
+        if not self._login_page:
+            self._login_page = await asyncio.to_thread(read_files, LOGIN_PAGE)
+        return self._login_page[name]
 
     async def personas(self) -> list[dict[str, Any]]:
         """Returns the personas, without their texts: a system prompt is not for clients."""

@@ -13,7 +13,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -22,14 +22,17 @@ import msgspec
 import uvicorn
 
 from greenroom.errors import InvalidConfig
+from greenroom.interfaces import LoginBasis, Logins
 from greenroom.manager import AgentManager
 from greenroom.runtime.tasks import Tasks
-from greenroom.server.access import Access
+from greenroom.server.access import DEFAULT_USER, Access
 from greenroom.server.app import App
 from greenroom.server.connection import bounded
 from greenroom.server.gate import is_loopback
+from greenroom.server.logins import new_code
 from greenroom.server.pauses import keep_short
 from greenroom.server.signed import Keys, fetch_over_http
+from greenroom.server.strength import CHARACTERS_MIN, weakness
 from greenroom.settings import Settings
 
 logger: Final = logging.getLogger("greenroom")
@@ -44,7 +47,7 @@ _BACKLOG: Final = 1024
 class Server(uvicorn.Server):
     """Uvicorn that lets turns finish before it closes connections."""
 
-    def __init__(self, config: uvicorn.Config, app: App, on_listening: Callable[[int], None]) -> None:
+    def __init__(self, config: uvicorn.Config, app: App, on_listening: Callable[[int], Awaitable[None]]) -> None:
         super().__init__(config)
         self._app = app
         self._on_listening = on_listening
@@ -53,7 +56,7 @@ class Server(uvicorn.Server):
         """Starts to listen, and says so."""
         await super().startup(sockets)
         if sockets and not self.should_exit:
-            self._on_listening(sockets[0].getsockname()[1])
+            await self._on_listening(sockets[0].getsockname()[1])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stops; at the second Ctrl-C at once. The signal is not raised again behind it: the server has done what it asked for."""
@@ -81,7 +84,9 @@ def make_app(manager: AgentManager, *, token: str | None, dropped_log_lines: Cal
     """
     jwt = manager.settings.server.jwt
     keys = Keys(jwt.jwks_url, fetch_over_http) if jwt is not None and jwt.jwks_url is not None else None
-    return App(manager, Access(manager.settings, token=token, keys=keys), dropped_log_lines=dropped_log_lines)
+    check_secrets(manager.settings, token)
+    access = Access(manager.settings, token=token, logins=manager.logins, keys=keys)
+    return App(manager, access, dropped_log_lines=dropped_log_lines)
 
 
 async def serve(
@@ -89,6 +94,7 @@ async def serve(
     *,
     token: str | None,
     on_listening: Callable[[str], None],
+    code_for: str | None = None,
     dropped_log_lines: Callable[[], int] = lambda: 0,
 ) -> None:
     """Serves until a signal says to stop. For a process that does nothing else: sets up the whole interpreter (`pauses`).
@@ -97,6 +103,8 @@ async def serve(
         manager: closed at the end.
         token: as `token_of` returns it.
         on_listening: called with the address, once it can be asked. It may not wait for anybody to read what it says.
+        code_for: the user as whom the address logs in the browser that opens it first, within some minutes; `None` for an address that
+            logs nobody in.
         dropped_log_lines: as `make_app`.
 
     Raises:
@@ -119,9 +127,12 @@ async def serve(
         backlog=_BACKLOG,
     )
 
-    def listens(port: int) -> None:
+    async def listens(port: int) -> None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        on_listening(f"http://{host}:{port}/")
+        address = f"http://{host}:{port}/"
+        if code_for is not None:
+            address = await login_link(address, await manager.logins(), settings, code_for, token=token)
+        on_listening(address)
 
     tasks = Tasks()
     tasks.start(keep_short(lambda: manager.running_turns), name="pauses", done=_looked_at)
@@ -130,6 +141,44 @@ async def serve(
     finally:
         await tasks.end()
         listening.close()
+
+
+async def login_link(address: str, logins: Logins, settings: Settings, user_id: str, *, token: str | None) -> str:
+    """Returns an address that logs the browser in that opens it first, within some minutes.
+
+    The code stands in the fragment, which browsers send to nobody. A link for the user of the server's own token rests on that token:
+    what was logged in with it ends when the token changes.
+
+    Args:
+        address: of the server, with a slash at its end.
+        logins: of its store.
+        settings: of the installation.
+        user_id: as whom.
+        token: of the server.
+    """
+    basis: LoginBasis = "token" if user_id == DEFAULT_USER and token is not None else "operator"
+    code = await new_code(logins, user_id, basis, settings.limits)
+    return f"{address}login#code={code}"
+
+
+def check_secrets(settings: Settings, token: str | None) -> None:
+    """Accepts the secrets that people chose, where other machines may try them: also behind a proxy, which `server.hosts` tells of.
+
+    Raises:
+        InvalidConfig: one of them can be guessed.
+    """
+    if is_loopback(settings.host) and not settings.server.hosts:
+        return
+    secrets_ = {"the token": token}
+    secrets_ |= {f"server.api_keys: number {at}": key.key for at, key in enumerate(settings.server.api_keys, start=1)}
+    if settings.server.jwt is not None:
+        secrets_["server.jwt.secret"] = settings.server.jwt.secret
+    for name, secret in secrets_.items():
+        if secret is not None and (why := weakness(secret)) is not None:
+            raise InvalidConfig(
+                f"{name} {why}, and this server can be reached from other machines",
+                hint="make one with: openssl rand -hex 32",
+            )
 
 
 def token_of(settings: Settings) -> str | None:
@@ -142,8 +191,10 @@ def token_of(settings: Settings) -> str | None:
             cannot be used.
     """
     if settings.token is not None:
-        if len(settings.token) < 16:  # noqa: PLR2004 - fewer characters can be guessed
-            raise InvalidConfig("the token is shorter than 16 characters", hint="make one with: openssl rand -hex 32")
+        if len(settings.token) < CHARACTERS_MIN:
+            raise InvalidConfig(
+                f"the token is shorter than {CHARACTERS_MIN} characters", hint="make one with: openssl rand -hex 32"
+            )
         return settings.token
     if settings.server.api_keys or settings.server.jwt is not None:
         return None
@@ -210,7 +261,7 @@ def _kept(path: Path) -> str:
 
 def _read(path: Path) -> str:
     token = path.read_text(encoding="utf-8").strip()
-    if len(token) < 16:  # noqa: PLR2004 - as above
+    if len(token) < CHARACTERS_MIN:
         raise InvalidConfig(f"{path.name} in the home folder holds no token", hint="delete it; a new one is made")
     return token
 

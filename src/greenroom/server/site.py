@@ -1,4 +1,4 @@
-"""The web UI, and the way in with a token.
+"""The web UI.
 
 Rule: pages run only what came with this package. No inline script, no other origin, no frame.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from greenroom.server.answers import Answer, Data, Empty, Json
-from greenroom.server.bodies import TokenQuery
-from greenroom.server.call import Call, address_of
+from greenroom.server.call import Call
+from greenroom.server.login_routes import login_page
 from greenroom.server.operation import Operation
 from greenroom.server.refusal import Refusal
 
@@ -27,19 +27,13 @@ _HEADERS: Final = {
 
 
 async def index(call: Call) -> Answer:
-    """Shows the UI; with a token, lets the browser in first."""
-    if call.query.token is not None:
-        # A proxy's word, and anybody's: whoever says it wrongly only keeps his own cookie from himself.
-        forwarded = call.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
-        is_secure = "https" in {call.scope.get("scheme"), forwarded}
-        cookie = await call.access.cookie(call.query.token, address_of(call.scope), is_secure=is_secure)
-        return Empty(303, headers={"location": "/", "set-cookie": cookie, "referrer-policy": "no-referrer"})
-    return page(call)
+    """Shows the UI to those who are in, and the login page to others."""
+    return await _page(call)
 
 
 async def session(call: Call) -> Answer:
     """Shows the UI at a session: which one, it reads from the address."""
-    return page(call)
+    return await _page(call)
 
 
 async def asset(call: Call) -> Answer:
@@ -52,11 +46,27 @@ async def root_file(call: Call) -> Answer:
     return _file(call, call.path["name"])
 
 
-def page(call: Call) -> Answer:
-    """Returns the page of the UI; where this installation has none, where the API is described."""
+async def _page(call: Call) -> Answer:
+    """Returns the page of the UI; where this installation has none, where the API is described.
+
+    The page holds nothing that is secret. That it is not shown to others is so that a person who is not in learns how to get in, also
+    where this installation has no UI.
+    """
+    if not await _is_in(call):
+        return await login_page(call)
     if _INDEX in call.place.files:
         return _file(call, _INDEX)
     return Json({"name": "greenroom", "api": "/openapi.json"})
+
+
+async def _is_in(call: Call) -> bool:
+    try:
+        await call.access.principal(call.headers, call.scope)
+    except Refusal as refusal:
+        if refusal.status in {401, 429}:
+            return False
+        raise
+    return True
 
 
 def _file(call: Call, name: str) -> Answer:
@@ -70,10 +80,10 @@ def _file(call: Call, name: str) -> Answer:
 
 
 OPERATIONS: Final = (
-    Operation(method="GET", path="/", handle=index, tag="ui", query=TokenQuery, is_public=True,
-              summary="The web UI; with a token, a cookie for it", answers={200: "text/html", 303: None}),
+    Operation(method="GET", path="/", handle=index, tag="ui", query=None, is_public=True,
+              summary="The web UI; the login page for those who are not in", answers={200: "text/html"}),
     Operation(method="GET", path="/s/{session_id}", handle=session, tag="ui", query=None, is_public=True,
-              summary="The web UI, at a session", answers={200: "text/html"}),
+              summary="The web UI at a session; the login page for those who are not in", answers={200: "text/html"}),
     Operation(method="GET", path="/assets/{name:path}", handle=asset, tag="ui", query=None, is_public=True,
               summary="A file of the web UI", answers={200: "application/octet-stream"}),
     Operation(method="GET", path="/{name}", handle=root_file, tag="ui", query=None, is_public=True,

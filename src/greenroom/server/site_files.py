@@ -1,4 +1,4 @@
-"""The files of the web UI: those of the package's folder `ui/dist`, read once, when the server starts.
+"""The files of the web UI, and those of the login page, which needs nothing of it: read once, when the server starts.
 
 Rule: a name in a request is looked up among them and never becomes a path.
 """
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 FOLDER: Final = Path(__file__).parent.parent / "ui" / "dist"
+
+LOGIN_PAGE: Final = Path(__file__).parent / "login_page"
 
 
 class File(NamedTuple):

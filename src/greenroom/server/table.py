@@ -12,6 +12,7 @@ from greenroom.server import (
     catalogue_routes,
     chat_routes,
     file_routes,
+    login_routes,
     message_routes,
     operation_routes,
     session_routes,
@@ -32,5 +33,6 @@ def operations() -> Sequence[Operation]:
         *agui_routes.OPERATIONS,
         *chat_routes.OPERATIONS,
         *operation_routes.OPERATIONS,
+        *login_routes.OPERATIONS,
         *site.OPERATIONS,
     )

@@ -102,13 +102,14 @@ class SqliteLogins:
 
         return await self._engine.read(page)
 
-    async def remove(self, user_id: str, login_id: str) -> bool:
-        """Ends a login of this user; returns whether there was one.
+    async def remove(self, user_id: str | None, login_id: str) -> bool:
+        """Ends a login of this user, or of any; returns whether there was one.
 
         Raises:
             LogUnavailable: the storage failed.
         """
-        count = await self._engine.write(lambda connection: _execute(connection, "remove_login", (user_id, login_id)))
+        change = {"user_id": user_id, "login_id": login_id}
+        count = await self._engine.write(lambda connection: _execute(connection, "remove_login", change))
         return count > 0
 
     async def remove_all(self, user_id: str | None) -> int:

@@ -90,6 +90,8 @@ class LoggingIn(StoreSuite):
             assert not await store.logins.remove("ann", "login-a")
             assert await store.logins.find(login("a").digest) is None
             assert await _ids(store, "ann") == ["login-b"]
+            assert await store.logins.remove(None, "login-b"), "the operator needs no user"
+            assert await _ids(store, None) == []
 
     async def test_all_logins_of_a_user_or_of_all_end_at_once_with_their_codes(self) -> None:
         async with self.open_store() as store:

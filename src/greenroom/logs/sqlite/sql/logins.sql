@@ -32,7 +32,7 @@ SELECT json_group_array(
 FROM (SELECT * FROM login WHERE user_id = :user_id ORDER BY seen_at_ms DESC, login_id DESC LIMIT :limit);
 
 -- name: remove_login
-DELETE FROM login WHERE user_id = ? AND login_id = ?;
+DELETE FROM login WHERE login_id = :login_id AND (:user_id IS NULL OR user_id = :user_id);
 
 -- name: remove_logins
 DELETE FROM login WHERE :user_id IS NULL OR user_id = :user_id;

@@ -1,0 +1,92 @@
+// The login page: posts a one-time code that came in the address's fragment, or what a person pastes.
+//
+// A link from elsewhere must not log a browser in by itself: its page would choose in whose account the person works. So a code is
+// posted at once only when the browser says that no other page led here; otherwise a person presses the button.
+'use strict';
+
+const CODE = /(?:^|[#&?])code=(grc_[\w-]+)/;
+const LOGIN_PATH = '/login';
+
+const arrival = document.documentElement.dataset.arrival;
+const form = document.getElementById('login');
+const field = document.getElementById('credential');
+const button = form.querySelector('button');
+const told = document.getElementById('told');
+const asked = document.getElementById('asked');
+
+let code = taken();
+
+function taken() {
+  const found = CODE.exec(location.hash);
+  // Neither a code nor an old link's token stays in the address or the history.
+  if (location.hash || location.search) history.replaceState(null, '', location.pathname);
+  return found ? found[1] : null;
+}
+
+function goOn() {
+  location.replace(location.pathname === LOGIN_PATH ? '/' : location.pathname);
+}
+
+async function isLoggedIn() {
+  const answer = await fetch('/v1/login', { cache: 'no-store' });
+  return answer.ok;
+}
+
+async function post(body) {
+  button.disabled = true;
+  told.textContent = '';
+  try {
+    const answer = await fetch('/v1/login', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+      cache: 'no-store',
+    });
+    if (answer.ok) return goOn();
+    const { error } = await answer.json();
+    // A link that was used already is no trouble in the browser that used it.
+    if (body.code && answer.status === 401 && (await isLoggedIn())) return goOn();
+    told.textContent = sentence(error.message) + (error.hint ? ' ' + sentence(error.hint) : '');
+  } catch {
+    told.textContent = 'The server cannot be reached. Try again in a moment.';
+  }
+  code = null;
+  showForm();
+  button.disabled = false;
+}
+
+function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.');
+}
+
+function showForm() {
+  asked.hidden = code === null;
+  field.required = code === null;
+  field.hidden = field.labels[0].hidden = code !== null;
+  (code === null ? field : button).focus();
+}
+
+form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  if (button.disabled) return;
+  const text = field.value.trim();
+  const pasted = CODE.exec(text) ?? /^(grc_[\w-]+)$/.exec(text);
+  if (code !== null) post({ code });
+  else if (pasted) post({ code: pasted[1] });
+  else if (text) post({ token: /[?&]token=([^&\s]+)/.exec(text)?.[1] ?? text });
+});
+
+// A link that is pasted over the address of this page changes only the fragment; so may a page that opened this one.
+addEventListener('hashchange', () => {
+  code = taken() ?? code;
+  showForm();
+});
+
+showForm();
+if (code !== null && arrival === 'direct') post({ code });
+else if (code === null && arrival === 'other' && location.pathname !== LOGIN_PATH) {
+  // The cookie does not come along when another site leads here; asked by a page of our own, it does.
+  isLoggedIn().then((is) => {
+    if (is) goOn();
+  }, () => {});
+}

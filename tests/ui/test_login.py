@@ -1,0 +1,170 @@
+"""How a browser gets in: by the printed link, by what a person pastes, and never by another page.
+
+Rule: the codes are made as the command line makes them, in the store, while the server runs.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from ui.conftest import Pages, Server
+from ui.stage import TOKEN
+
+
+@pytest.fixture
+def own_home(tmp_path: Path) -> Path:
+    return tmp_path / "stage"
+
+
+def link_of(home: Path, url: str, user_id: str = "default") -> str:
+    """A link as `greenroom login-link` prints it."""
+    command = [sys.executable, "-m", "greenroom", "login-link", "--home", str(home), "--url", url, "--user", user_id]
+    environment = {**os.environ, "GREENROOM_TOKEN": TOKEN}
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, timeout=60
+    ).stdout.strip()
+
+
+@pytest.fixture
+def strange(pages: Pages, own_server: Server) -> Page:
+    """A page in a profile that is not logged in."""
+    page = pages.open(own_server)
+    page.context.clear_cookies()
+    pages.expected += ("401",)
+    return page
+
+
+def is_in(page: Page) -> None:
+    expect(page.get_by_label("Message", exact=True)).to_be_visible()
+
+
+def is_out(page: Page) -> None:
+    expect(page.get_by_role("heading", name="Log in to Greenroom")).to_be_visible()
+
+
+def cookies(context: BrowserContext) -> list[str]:
+    return [cookie["name"] for cookie in context.cookies()]
+
+
+def test_the_printed_link_is_enough(strange: Page, own_server: Server, own_home: Path) -> None:
+    """S10: the link logs the browser in, and neither a code nor a token stays in the address or the history."""
+    link = link_of(own_home, own_server.url)
+    strange.goto("about:blank")
+    strange.goto(link)
+    is_in(strange)
+    expect(strange).to_have_url(own_server.url)
+    assert "code" not in strange.evaluate("location.href + document.referrer")
+    (cookie,) = strange.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    strange.goto("about:blank")
+    strange.goto(link)  # again, from the history of the terminal: it is used up, but this browser is in
+    is_in(strange)
+    strange.context.clear_cookies()
+    strange.goto("about:blank")
+    strange.goto(link)
+    is_out(strange)
+    expect(strange.get_by_role("alert")).to_contain_text("used already")
+
+
+@pytest.mark.parametrize("what", ["token", "link", "code", "old link"])
+def test_what_a_person_pastes_logs_in_at_the_address_that_was_asked_for(
+    strange: Page, own_server: Server, own_home: Path, what: str
+) -> None:
+    session_id = own_server.session(title="Here it is")
+    own_server.tell(session_id, "Hello there")
+    link = link_of(own_home, own_server.url)
+    given = {
+        "token": f"  {TOKEN}\n",
+        "link": link,
+        "code": link.partition("code=")[2],
+        "old link": f"{own_server.url}?token={TOKEN}",
+    }[what]
+    strange.goto(f"{own_server.url}s/{session_id}")
+    is_out(strange)
+    field = strange.get_by_label("Token, API key or one-time link")
+    expect(field).to_be_focused()
+    field.fill("wrong")
+    strange.keyboard.press("Enter")
+    expect(strange.get_by_role("alert")).to_contain_text("The token is not accepted")
+    expect(field).to_be_focused()
+    field.fill(given)
+    strange.keyboard.press("Enter")
+    expect(strange.locator(".message-assistant")).to_contain_text("You said: Hello there")
+    expect(strange).to_have_url(f"{own_server.url}s/{session_id}")
+
+
+def test_an_old_link_is_told_what_happened(strange: Page, own_server: Server) -> None:
+    """S10: links with a token in the query are not taken any more."""
+    strange.goto(f"{own_server.url}?token={TOKEN}")
+    is_out(strange)
+    expect(strange.get_by_text("no longer log you in")).to_be_visible()
+    expect(strange).to_have_url(own_server.url)  # the token has left the address
+    assert cookies(strange.context) == []
+
+
+def test_a_page_of_another_site_logs_nobody_in(strange: Page, own_server: Server, own_home: Path) -> None:
+    """S9: it led its visitor to a link of the attacker's, and the visitor worked in the attacker's account."""
+    link = link_of(own_home, own_server.url, "mallory")
+    evil = f"<a id=go href='{link}'>go</a>"
+    strange.route("http://evil.example/", lambda route: route.fulfill(content_type="text/html", body=evil))
+    strange.goto("http://evil.example/")
+    strange.locator("#go").click()
+    is_out(strange)
+    expect(strange.get_by_text("Go on only if you have just asked for it yourself")).to_be_visible()
+    assert "code" not in strange.url
+    strange.wait_for_load_state("networkidle")
+    assert cookies(strange.context) == [], "nothing was posted"
+    strange.get_by_role("button", name="Log in").click()  # a link in a chat, which the person asked for
+    is_in(strange)
+    assert cookies(strange.context)
+
+
+def test_a_link_over_the_address_of_an_open_page_waits_for_a_person(
+    strange: Page, own_server: Server, own_home: Path
+) -> None:
+    """S9's sibling: a page that opened this one may change its fragment later."""
+    strange.goto(f"{own_server.url}login")
+    is_out(strange)
+    link = link_of(own_home, own_server.url)
+    strange.evaluate("fragment => { location.hash = fragment }", link.partition("#")[2])
+    expect(strange.get_by_text("Go on only if you have just asked for it yourself")).to_be_visible()
+    strange.wait_for_load_state("networkidle")
+    assert cookies(strange.context) == []
+    assert "code" not in strange.url
+    strange.get_by_role("button", name="Log in").click()
+    is_in(strange)
+
+
+def test_a_link_of_another_site_to_a_session_needs_no_new_login(pages: Pages, own_server: Server) -> None:
+    """The cookie does not come along from another site; the person is in all the same."""
+    page = pages.open(own_server)
+    session_id = own_server.session(title="Linked")
+    own_server.tell(session_id, "Hello there")
+    wiki = f"<a id=go href='{own_server.url}s/{session_id}'>go</a>"
+    page.route("http://wiki.example/", lambda route: route.fulfill(content_type="text/html", body=wiki))
+    page.goto("http://wiki.example/")
+    page.locator("#go").click()
+    expect(page.locator(".message-assistant")).to_contain_text("You said: Hello there")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_login_page_is_for_everybody(pages: Pages, own_server: Server, scheme: str) -> None:
+    page = pages.open(own_server, color_scheme=scheme, viewport={"width": 320, "height": 500})
+    page.context.clear_cookies()
+    page.goto(f"{own_server.url}login")
+    is_out(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut on a small phone"
+    box = page.get_by_role("button", name="Log in").bounding_box()
+    assert box is not None
+    assert box["height"] >= 44
+    assert page.evaluate("getComputedStyle(document.getElementById('credential')).fontSize") == "16px"
+    colors = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
+    assert colors == (
+        ["rgb(28, 33, 29)", "rgb(247, 246, 241)"] if scheme == "light" else ["rgb(236, 239, 233)", "rgb(17, 20, 18)"]
+    )
