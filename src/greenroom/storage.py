@@ -54,13 +54,13 @@ class IndexUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """What an append changes in the index and the ledger, in the same transaction.
 
     Attributes:
-        forget_from_seq: texts of this record and later ones leave the search (after a rewind).
+        forget: records whose texts leave the search (after a rewind), before the new texts enter it.
         spent: what the events add to what the session's user has used; `None` for nothing, as for a copy: it is paid for already.
     """
 
     summary: SessionSummary
     texts: tuple[SearchText, ...] = ()
-    forget_from_seq: int | None = None
+    forget: tuple[int, ...] = ()
     spent: Usage | None = None
 
 

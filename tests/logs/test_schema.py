@@ -151,7 +151,7 @@ async def test_a_database_of_every_version_is_read_and_written(tmp_path: Path, n
     author = Author(store, "talk")
     author.seq, author.epoch, author.summary = 3, 2, row
     await author.append(text("and on"))
-    await author.say(texts=["renamed"], title="new", forget_from_seq=3)
+    await author.say(texts=["renamed"], title="new", forget=[3])
     assert await found(store, "gruße") == await found(store, "lazy") == []
     assert await found(store, "new") == [("talk", 0)]
     await store.log.delete("every-event")

@@ -445,7 +445,7 @@ async def test_appends_of_one_session_follow_each_other_in_one_transaction(path:
             for step in (
                 {"texts": ["found and lost"], "title": "first"},
                 {"texts": ["lost too"], "title": "second"},
-                {"forget_from_seq": 2, "title": "third"},
+                {"forget": range(2, 9), "title": "third"},
                 {"texts": ["kept"], "title": "third", "user_id": "bob"},
             ):
                 writing.append(asyncio.ensure_future(author.say(text(), **step)))
@@ -475,7 +475,7 @@ async def test_deleting_leaves_nothing_behind(path: Path) -> None:
         await author.create(title="Grüße 東京")
         await store.inbox.post("a", b"item")
         await author.say(texts=["some words", "more of them"])
-        await author.say(forget_from_seq=2, texts=["others"])
+        await author.say(forget=[2], texts=["others"])
         await store.notes.put("ann", note("k", "noted"), count_max=9)
         await store.notes.delete("ann", "memory", "k")
         await store.log.delete("a")
@@ -632,5 +632,5 @@ async def test_only_the_beginning_of_a_text_is_indexed(path: Path) -> None:
         await author.say(texts=["early words and much much later ones"])
         assert await found(store, "early") == [("a", 2)]
         assert await found(store, "later") == []
-        await author.say(forget_from_seq=1)
+        await author.say(forget=[2])
         assert await found(store, "early") == []

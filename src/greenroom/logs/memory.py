@@ -309,9 +309,9 @@ def _appended(log: _Log | None, write: Write) -> Sequence[Record]:
 
 
 def _update(log: _Log, update: IndexUpdate, texts: Sequence[_NewText], numbers: Iterator[int]) -> None:
-    forgotten_from = update.forget_from_seq
-    if forgotten_from is not None:
-        log.texts = [text for text in log.texts if text.seq < max(1, forgotten_from)]
+    if update.forget:
+        forgotten = frozenset(update.forget)
+        log.texts = [text for text in log.texts if text.seq not in forgotten]
     title = update.summary.labels.title
     if title != (log.summary.labels.title if log.summary else ""):
         log.texts = [text for text in log.texts if text.seq]

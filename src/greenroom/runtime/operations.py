@@ -14,7 +14,7 @@ from pathlib import Path
 
 from greenroom.config import Patch, SessionConfig, SessionLabels
 from greenroom.core.bundle import copied_records
-from greenroom.core.index import search_texts
+from greenroom.core.index import texts_of
 from greenroom.core.owned import check_owner
 from greenroom.core.session import SessionState, replayed
 from greenroom.errors import Conflict, InvalidArgument, LogUnavailable, SessionNotFound, TurnInProgress
@@ -300,8 +300,6 @@ class Operations:
 def _indexed(session_id: str, records: Sequence[Record], limits: Limits) -> tuple[SessionState, list[SearchText]]:
     """Returns what the records of a new session fold to, and what search should find of them."""
     state = SessionState(session_id, limits=limits)
-    texts: list[SearchText] = []
     for record in records:
-        texts.extend(search_texts(state, record))
         state.apply(record)
-    return state, texts
+    return state, list(texts_of(state))

@@ -13,12 +13,16 @@ import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Final
 
 import msgspec
 
-from greenroom.logs.appending import SEQ_MAX, Head, Write
+from greenroom.logs.appending import Head, Write
 from greenroom.logs.sqlite import statements
 from greenroom.logs.words import words_of
+
+_TITLE: Final = 0
+"""The record that a title is the text of: none is."""
 
 _OWNER_MARK = "\ue000"
 """Begins the words that name owners: a character of no language, so that no text has such a word."""
@@ -64,15 +68,15 @@ def update_index(connection: sqlite3.Connection, changes: Sequence[tuple[LogRow,
         assert write.index is not None, "the append changes nothing in the index"
         update, summary = write.index, write.index.summary
         title = summary.labels.title
-        if update.forget_from_seq is not None:
-            texts.forget(log, max(1, update.forget_from_seq), SEQ_MAX)
+        if update.forget:
+            texts.forget(log, update.forget)
         if log.user_id not in {None, summary.user_id}:
             texts.give(log, summary.user_id)
         log.user_id = summary.user_id
         if title != log.title:
-            texts.forget(log, 0, 0)
+            texts.forget(log, (_TITLE,))
             if title:
-                texts.add(log, 0, "title", title)
+                texts.add(log, _TITLE, "title", title)
             log.title = title
         for text in update.texts:
             texts.add(log, text.seq, text.role, text.text[:text_chars_max])
@@ -90,7 +94,7 @@ def update_index(connection: sqlite3.Connection, changes: Sequence[tuple[LogRow,
 
 def forget_all(connection: sqlite3.Connection, log: LogRow) -> None:
     """Takes every text of a log, its title too, out of the search."""
-    _Texts(connection).forget(log, 0, SEQ_MAX)
+    _Texts(connection).forget(log, None)
 
 
 class _Texts:
@@ -121,23 +125,25 @@ class _Texts:
             ],
         )
 
-    def forget(self, log: LogRow, first_seq: int, last_seq: int) -> None:
-        """Deletes texts."""
-        self._take_out(log, first_seq, last_seq)
-        self._connection.execute(self._sql["delete_texts"], (log.known_id, first_seq, last_seq))
+    def forget(self, log: LogRow, seqs: Sequence[int] | None) -> None:
+        """Deletes the texts of these records; all of the log, if `None`."""
+        ids = [number for number, _ in self._take_out(log, seqs)]
+        self._connection.execute(self._sql["delete_texts"], (msgspec.json.encode(ids).decode(),))
 
     def give(self, log: LogRow, user_id: str) -> None:
         """Makes all texts of the log another user's."""
-        texts = self._take_out(log, 0, SEQ_MAX)
+        texts = self._take_out(log, None)
         statements.insert_rows(
             self._connection,
             self._sql["index_texts"],
             [(number, owner_word(user_id), " ".join(words_of(text))) for number, text in texts],
         )
 
-    def _take_out(self, log: LogRow, first_seq: int, last_seq: int) -> Sequence[tuple[int, str]]:
+    def _take_out(self, log: LogRow, seqs: Sequence[int] | None) -> Sequence[tuple[int, str]]:
         self.flush()  # what was added by an append before this one can be forgotten too
-        (answer,) = self._connection.execute(self._sql["texts"], (log.known_id, first_seq, last_seq)).fetchone()
+        wanted = None if seqs is None else msgspec.json.encode(seqs).decode()
+        question = {"log_id": log.known_id, "seqs": wanted}
+        (answer,) = self._connection.execute(self._sql["texts"], question).fetchone()
         texts: list[tuple[int, str]] = msgspec.json.decode(answer, type=list[tuple[int, str]])
         statements.insert_rows(
             self._connection,

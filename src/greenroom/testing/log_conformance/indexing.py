@@ -85,7 +85,7 @@ class Listing(StoreSuite):
             with raises(Conflict):
                 await stale.create(title="refused")
             with raises(Conflict):
-                await stale.say(texts=["refused"], forget_from_seq=0)
+                await stale.say(texts=["refused"], forget=range(1, 9))
             assert await store.index.get("a") == author.summary
             assert await found(store, "refused") == []
             assert await found(store, "kept") == [("a", 0)]
@@ -277,14 +277,17 @@ class Searching(StoreSuite):
             author = Author(store, "a")
             await author.create(title="a title")
             await author.say(texts=["one early"])
+            # A message is older than the ends of the turns that it has waited behind.
             rewound = await author.say(texts=["two later"])
-            await author.say(texts=["three later"])
-            await author.say(SessionRewound(turn_id="t"), texts=["four after"], forget_from_seq=rewound)
+            await author.say(texts=["between"])
+            end = await author.say(texts=["three later"])
+            await author.say(SessionRewound(turn_id="t"), texts=["four after"], forget=[rewound, end])
             assert await found(store, "later") == []
             assert await found(store, "early") == [("a", 2)]
-            assert await found(store, "after") == [("a", 5)]
+            assert await found(store, "between") == [("a", 4)]
+            assert await found(store, "after") == [("a", 6)]
             assert await found(store, "title") == [("a", 0)]
-            await author.say(SessionRewound(turn_id="t"), forget_from_seq=0)
+            await author.say(SessionRewound(turn_id="t"), forget=[2])
             assert await found(store, "early") == []
             assert await found(store, "title") == [("a", 0)]
 

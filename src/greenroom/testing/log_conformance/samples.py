@@ -226,7 +226,7 @@ class Author:
         texts: Sequence[str] = (),
         role: str = "user",
         title: str | None = None,
-        forget_from_seq: int | None = None,
+        forget: Sequence[int] = (),
         **changes: Any,
     ) -> int:
         """Appends an event together with a change of the index, and returns the number of its record."""
@@ -237,7 +237,7 @@ class Author:
         update = IndexUpdate(
             summary=summary,
             texts=tuple(msgspec.convert({"seq": seq, "role": role, "text": text}, SearchText) for text in texts),
-            forget_from_seq=forget_from_seq,
+            forget=tuple(forget),
         )
         await self.append(event or text(" ".join(texts)), index=update)
         self.summary = summary

@@ -68,14 +68,17 @@ INSERT INTO text (log_id, seq, role, body) VALUES (?, ?, ?, ?);
 INSERT INTO text_index (rowid, owner, words) VALUES (?, ?, ?);
 
 -- name: texts
-SELECT json_group_array(json_array(text_id, body)) FROM text WHERE log_id = ? AND seq BETWEEN ? AND ?;
+-- Of some records, or of all.
+SELECT json_group_array(json_array(text_id, body))
+FROM text
+WHERE log_id = :log_id AND (:seqs IS NULL OR seq IN (SELECT value FROM json_each(:seqs)));
 
 -- name: unindex_texts
 -- A table without content forgets a text by being told the words of it.
 INSERT INTO text_index (text_index, rowid, owner, words) VALUES ('delete', ?, ?, ?);
 
 -- name: delete_texts
-DELETE FROM text WHERE log_id = ? AND seq BETWEEN ? AND ?;
+DELETE FROM text WHERE text_id IN (SELECT value FROM json_each(?));
 
 -- name: words_from
 -- Words that begin with a prefix, by leaps: counting how often each occurs would read the whole index.
