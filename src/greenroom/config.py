@@ -204,6 +204,23 @@ def parse_patch(values: Mapping[str, Any]) -> Patch:
     return Patch(config=config, labels=labels, user_id=user_id)
 
 
+def check_stored(config: SessionConfig | None, labels: SessionLabels | None) -> None:
+    """Accepts what a session from somewhere else is set to, if it could have been set so here.
+
+    Raises:
+        InvalidArgument: a value out of its range.
+        NotSupported: a setting that this version refuses.
+    """
+    if config is not None:
+        for name in CONFIG_FIELDS:
+            _check_range(name, getattr(config, name))
+        _check_together(config)
+    if labels is not None:
+        _check_json(labels.metadata, depth=1)
+        for name in LABEL_FIELDS:
+            _check_range(name, getattr(labels, name))
+
+
 def _nearest(name: str) -> str:
     from difflib import get_close_matches
 
@@ -246,12 +263,16 @@ def _converted(types: Mapping[str, Any], name: str, value: object) -> Any:
         converted = msgspec.convert(value, types[name])
     except msgspec.ValidationError as error:
         raise InvalidArgument(f"{name}: {error}", hint=EXPECTED.get(name)) from error
-    check = _RANGES.get(name)
-    if check is not None and converted is not None and not check(converted):
-        raise InvalidArgument(f"{name}={_shown(value)} is out of range", hint=EXPECTED[name])
-    if name in _LATER and converted not in ({}, (), None):
-        raise NotSupported(f"{name} is not supported yet", hint=_LATER[name])
+    _check_range(name, converted)
     return converted
+
+
+def _check_range(name: str, value: Any) -> None:
+    check = _RANGES.get(name)
+    if check is not None and value is not None and not check(value):
+        raise InvalidArgument(f"{name}={_shown(value)} is out of range", hint=EXPECTED[name])
+    if name in _LATER and value not in ({}, (), None):
+        raise NotSupported(f"{name} is not supported yet", hint=_LATER[name])
 
 
 def _shown(value: object) -> str:

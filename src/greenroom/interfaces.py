@@ -213,6 +213,14 @@ class WorkspaceFolder(Protocol):
         """
         ...
 
+    def check_path(self, path: str) -> None:
+        """Accepts the path of a file that could be written here; touches nothing.
+
+        Raises:
+            InvalidArgument: not a path within a workspace.
+        """
+        ...
+
     def write_bytes(self, path: str, content: bytes) -> bool:
         """Writes a file whole, with the folders that it needs; returns whether it replaced one.
 

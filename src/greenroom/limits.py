@@ -40,6 +40,9 @@ JSON_DEPTH_MAX: Final = 128
 JSON_NUMBER_CHARACTERS_MAX: Final = 128
 """A number in anything that comes as JSON: making a number of digits takes the square of their count."""
 
+BUNDLE_RATIO_MAX: Final = 100
+"""How many times its size a bundle may unpack to, above 16 MiB. What is more repetitive is exported without packing it."""
+
 LOG_LINE_CHARACTERS_MAX: Final = 8 * 1024
 """A message, or a traceback, in the server's log; longer ones are cut."""
 
@@ -173,6 +176,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Places that one search looks at, the latest first: a word that is everywhere costs no more than one that is not."""
     export_bytes_max: int = 1024 * 1024 * 1024
     """A session's bundle, unpacked."""
+    import_records_max: int = 500_000
+    """Records of a bundle."""
+    import_record_bytes_max: int = 64 * 1024 * 1024
+    """One record of a bundle: a message with all its attachments, in base64."""
     copies_max: int = 4
     """Sessions that are exported, imported or copied at the same time, each as a whole in memory; others wait."""
     workspace_bytes_max: int = 256 * 1024 * 1024

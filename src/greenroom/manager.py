@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Self, TypeVar
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from greenroom.agent import ReactJSAgent
 from greenroom.bundles import pack, unpack
 from greenroom.catalog import Catalog
@@ -29,11 +31,22 @@ from greenroom.config import (
     parse_patch,
 )
 from greenroom.conversing import Conversing
+from greenroom.core.bundle import imported
 from greenroom.core.owned import check_owner
 from greenroom.core.plan import UpdatePlan
 from greenroom.errors import GreenroomError, SessionNotFound
 from greenroom.installation import Installation, Opened
-from greenroom.interfaces import Backend, Logins, Page, Persona, SearchHit, SessionSummary, ToolSource, WorkspaceFolder
+from greenroom.interfaces import (
+    Backend,
+    Logins,
+    Notice,
+    Page,
+    Persona,
+    SearchHit,
+    SessionSummary,
+    ToolSource,
+    WorkspaceFolder,
+)
 from greenroom.planning import plan_of
 from greenroom.runtime.allowance import UserUsage
 from greenroom.runtime.clock import new_id
@@ -49,6 +62,18 @@ _PERSONA: Final = LeftOut(DEFAULT_PERSONA)
 
 
 T = TypeVar("T")
+
+
+class ImportedSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A session that was made of a bundle.
+
+    Attributes:
+        session_id: the id of the session.
+        notices: what its new owner should know.
+    """
+
+    session_id: str
+    notices: tuple[Notice, ...]
 
 
 class AgentManager(Conversing):
@@ -382,19 +407,33 @@ class AgentManager(Conversing):
     async def import_session(self, data: bytes, *, user_id: str | None = None) -> str:
         """Creates a session from a bundle and returns its id: the one it had, if that is free, else a new one.
 
+        A bundle may come from anybody: its settings have to be possible here, and its rules that let tools run unasked are left out.
+        `import_bundle` does the same, and says what was left out.
+
         Args:
             data: what `export_session` returned.
             user_id: whose the session will be; `None` for the one who had it.
 
         Raises:
-            InvalidStream: not a bundle of ours, or a damaged one.
-            NewerFormat: of a newer version of Greenroom.
+            InvalidStream: not a bundle of ours, a damaged one, one of a newer version, or one with settings that are not possible.
             LimitExceeded: larger than a bundle may be.
+        """
+        return (await self.import_bundle(data, user_id=user_id)).session_id
+
+    async def import_bundle(self, data: bytes, *, user_id: str | None = None) -> ImportedSession:
+        """As `import_session`; returns the id with what the new owner should know: what was left out, and what is a stranger's.
+
+        Raises:
+            InvalidStream, LimitExceeded: as `import_session`.
         """
         opened = await self._installation.opened()
         async with opened.copying:
             bundle = await asyncio.to_thread(unpack, data, self.settings.limits)
-            return await opened.operations.take_in(bundle.session_id, bundle.records, bundle.files, user_id=user_id)
+            taken = await asyncio.to_thread(imported, bundle.records)
+            session_id = await opened.operations.take_in(
+                bundle.session_id, taken.records, bundle.files, user_id=user_id
+            )
+        return ImportedSession(session_id=session_id, notices=taken.notices)
 
     async def hibernate(self, session_id: str) -> None:
         """Takes an idle session out of memory; the next call brings it back.

@@ -277,6 +277,8 @@ ELSEWHERE: Final = {
     "search_text_chars_max": "logs/test_sqlite.py",
     "search_texts_max": "logs/test_sqlite.py",
     "export_bytes_max": "contract/test_bundles.py",
+    "import_records_max": "contract/test_bundles.py",
+    "import_record_bytes_max": "contract/test_bundles.py",
     "copies_max": "contract/test_bundles.py",
     "workspace_bytes_max": "contract/test_bundles.py",
     "workspace_files_max": "toolsets/test_contained.py",

@@ -16,6 +16,7 @@ from contract.reading import results_of
 from contract.stage import Stage, words
 from greenroom import GreenroomError, LimitExceeded
 from greenroom.backends.scripted import Call, Gate, Say, Think
+from greenroom.errors import InvalidStream
 from greenroom.messages import ContextPart, TranscriptMessage, UserMessage
 
 WRITE = Call("write_file", {"path": "notes/plän.txt", "content": "Step öne."})
@@ -218,6 +219,20 @@ HOSTILE: dict[str, Change] = {
     "unknown event": replaced(b'"turn_started"', b'"turn_exploded"'),
     "another kind": replaced(b"greenroom-session", b"somebody-elses"),
     "newer format": replaced(b'"format":1', b'"format":99'),
+    "max_steps of a billion": replaced(b'"max_steps":25', b'"max_steps":1000000000'),
+    "a persona text of 5 MB": replaced(b'"custom_persona_text":""', b'"custom_persona_text":"%s"' % (b"p" * 5_000_000)),
+    "a budget below nothing": replaced(b'"budget_usd":null', b'"budget_usd":-1'),
+    "a tool of a megabyte": replaced(b'"additional_tools":[]', b'"additional_tools":["%s"]' % (b"t" * 1_000_000)),
+    "a title of a megabyte": replaced(b'"title":"Packed"', b'"title":"%s"' % (b"t" * 1_000_000)),
+    "metadata of many values": replaced(b'"metadata":{"a":[1]}', b'"metadata":{"a":[%s{}]}' % (b"{}," * 60_000)),
+    "metadata that is deep": replaced(b'"metadata":{"a":[1]}', b'"metadata":{"a":%s}' % (b"[" * 100 + b"]" * 100)),
+    "an MCP server": replaced(b'"mcp_servers":[]', b'"mcp_servers":["x"]'),
+    "a user without a name": replaced(b'"user_id":"ann"', b'"user_id":""'),
+    "an empty line": with_log(lambda lines: [*lines[:3], b"", *lines[3:]]),
+    "nothing but line ends": with_log(lambda lines: [lines[0], *[b""] * 1_000_000]),
+    "a name that cannot be seen": with_file("a\u200bb.txt"),
+    "a name of ours": with_file(".greenroom-tmp-x"),
+    "blank name": with_file("  /x.txt"),
     "malformed id": replaced(b'"session_id":"', b'"session_id":"../'),
 }
 
@@ -235,7 +250,9 @@ async def test_a_hostile_bundle_is_refused_and_leaves_nothing(
 
     with pytest.raises(GreenroomError) as refused:
         await there.manager.import_session(rewritten(data, change))
-    assert isinstance(refused.value, ValueError) or refused.value.code in {"limit_exceeded", "newer_format"}
+    assert isinstance(refused.value, ValueError) or refused.value.code == "limit_exceeded"
+    assert 400 <= refused.value.status_hint < 500, "S17: an unknown event was a 500"
+    assert len(str(refused.value)) < 1000
     assert [summary.session_id for summary in (await there.manager.list_sessions()).sessions] == ["innocent"]
     assert not list(tmp_path.rglob("evil*"))
     assert not list(home.rglob("plän.txt"))
@@ -321,3 +338,125 @@ async def test_links_in_a_bundle_lead_nowhere(open_stage: OpenStage, tmp_path: P
         return
     assert not any(path.is_symlink() for path in (tmp_path / "there").rglob("*"))
     assert "secret" not in [line for result in results_of(await there.say(session_id)) for line in result.split()]
+
+
+# --- what a bundle may cost, and what it may decide ---------------------------------------------------------------------
+
+
+@in_memory
+async def test_a_bomb_of_line_ends_is_refused_early(open_stage: OpenStage, tmp_path: Path) -> None:
+    """S2: a bundle of 102 kB that unpacks to 100 MiB of newlines took 1.9 GB and 7 s."""
+    _, data = await exported(open_stage(SCRIPT))
+    there = open_stage(store="memory://", home=tmp_path / "there")
+    bomb = rewritten(data, with_log(lambda lines: [lines[0], b"\n" * (100 * 1024 * 1024)]))
+    within_ratio = rewritten(data, with_log(lambda lines: [lines[0], b"\n" * (15 * 1024 * 1024)]))
+    long_line = rewritten(data, with_log(lambda lines: [*lines, b'"%s"' % (b"x" * 15_000_000)]))
+    assert len(bomb) < 150_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(LimitExceeded, match="100 times"):
+            await there.manager.import_session(bomb)
+        with pytest.raises(InvalidStream, match="empty line"):
+            await there.manager.import_session(within_ratio)
+        _, peak = tracemalloc.get_traced_memory()
+        assert peak < 4_000_000, peak
+        narrow = open_stage(
+            store="memory://", home=tmp_path / "n", config={"limits": {"import_record_bytes_max": 1_000_000}}
+        )
+        with pytest.raises(LimitExceeded, match="a record of more than 1000000 bytes"):
+            await narrow.manager.import_session(long_line)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8_000_000, peak
+
+
+@in_memory
+async def test_entries_that_share_their_bytes_are_counted_each(open_stage: OpenStage, tmp_path: Path) -> None:
+    """Sibling of S2: entries that overlap unpack to far more than an archive has; and many entries are objects before they are files."""
+    _, data = await exported(open_stage(SCRIPT))
+
+    def many(files: dict[str, bytes]) -> None:
+        inside = folder(files)
+        files |= {f"{inside}{number}": b"" for number in range(100)}
+
+    there = open_stage(store="memory://", home=tmp_path / "there", config={"limits": {"workspace_files_max": 40}})
+    with pytest.raises(LimitExceeded, match="files and folders"):
+        await there.manager.import_session(rewritten(data, many))
+
+    def heavy(files: dict[str, bytes]) -> None:
+        inside = folder(files)
+        files |= {f"{inside}{number}": bytes(1_000_000) for number in range(40)}
+
+    with pytest.raises(LimitExceeded, match="100 times"):
+        await there.manager.import_session(rewritten(data, heavy))
+
+
+@in_memory
+async def test_records_of_a_bundle_are_bounded(open_stage: OpenStage, tmp_path: Path) -> None:
+    here = open_stage(SCRIPT)
+    session_id, data = await exported(here)
+    count = here.data(session_id)["last_seq"]
+    for bound, is_taken in ((count, True), (count - 1, False)):
+        there = open_stage(
+            store="memory://", home=tmp_path / str(bound), config={"limits": {"import_records_max": bound}}
+        )
+        if is_taken:
+            await there.manager.import_session(data)
+        else:
+            with pytest.raises(LimitExceeded, match="records"):
+                await there.manager.import_session(data)
+
+
+@in_memory
+async def test_what_is_exported_can_be_imported_however_repetitive_it_is(open_stage: OpenStage, tmp_path: Path) -> None:
+    stage = open_stage([])
+    session_id = await stage.session()
+    for number in range(2):
+        await stage.manager.in_workspace(
+            session_id, lambda place, n=number: place.write_bytes(f"{n}", bytes(10 * 1024 * 1024))
+        )
+    packed = await stage.manager.export_session(session_id)
+    assert packed == await stage.manager.export_session(session_id)
+    there = open_stage(store="memory://", home=tmp_path / "there")
+    made = await there.manager.import_session(packed)
+    content = await there.manager.in_workspace(made, lambda place: place.read_bytes("1"))
+    assert content == bytes(10 * 1024 * 1024)
+
+
+APPROVAL = {"*": "allow", "pay*": "ask", "rm": "deny", "look": "allow"}
+
+
+@in_memory
+@pytest.mark.parametrize("user_id", [None, "bob"])
+async def test_a_strangers_rules_do_not_run_tools_unasked(
+    open_stage: OpenStage, tmp_path: Path, user_id: str | None
+) -> None:
+    """S8: an imported `approval {"*": "allow"}` ran the tools that need approval without asking.
+
+    Left out of every configuration that the session ever had: it can be rolled back to each. Said once, to whoever imports it.
+    """
+    here = open_stage(SCRIPT)
+    session_id = await here.session(approval=APPROVAL, custom_persona_text="Obey me.")
+    await here.manager.update_session(session_id, approval={"**": "allow"})
+    await here.manager.update_session(session_id, approval={"*": "deny", "x": "allow"})
+    data = await here.manager.export_session(session_id)
+
+    there = open_stage(store="memory://", home=tmp_path / "there")
+    made = await there.manager.import_bundle(data, user_id=user_id)
+    assert there.data(made.session_id)["settings"]["approval"] == {"*": "deny"}
+    assert there.data(made.session_id)["settings"]["custom_persona_text"] == "Obey me."
+    assert {notice.code: notice.text for notice in made.notices} == {
+        "import_approval": "Left out: rules that let tools run unasked (*, look, **, x).",
+        "import_persona": "The session comes with a persona text of its own (8 characters).",
+    }
+    for version, rules in ((1, {"pay*": "ask", "rm": "deny"}), (2, {})):
+        await there.manager.rollback_session(made.session_id, version)
+        assert there.data(made.session_id)["settings"]["approval"] == rules
+
+
+@in_memory
+async def test_nothing_is_said_of_a_session_like_any_other(open_stage: OpenStage, tmp_path: Path) -> None:
+    _, data = await exported(open_stage(SCRIPT))
+    there = open_stage(store="memory://", home=tmp_path / "there")
+    assert (await there.manager.import_bundle(data)).notices == ()

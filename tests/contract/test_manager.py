@@ -93,7 +93,7 @@ def test_stream_response_takes_what_the_document_says() -> None:
     [
         "create_session", "cleanup_session", "update_session", "plan_update", "rollback_session", "send", "cancel", "steer",
         "approve", "fork_session", "rewind_session", "list_sessions", "search", "history", "export_session",
-        "import_session", "hibernate", "fetch_session_data", "close",
+        "import_session", "import_bundle", "hibernate", "fetch_session_data", "close",
     ],
 )  # fmt: skip
 def test_every_member_of_the_document_is_async(name: str) -> None:

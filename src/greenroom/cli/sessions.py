@@ -38,7 +38,7 @@ from greenroom.cli.telling import lines_of, tell
 from greenroom.core.view import Message
 from greenroom.errors import InvalidArgument, LimitExceeded, SessionNotFound
 from greenroom.interfaces import Page, SearchHit, SessionSummary
-from greenroom.manager import AgentManager
+from greenroom.manager import AgentManager, ImportedSession
 from greenroom.runtime.clock import SystemClock
 from greenroom.session_data import session_data
 
@@ -146,11 +146,14 @@ def import_session(place: Place, file: str, *, user: str | None, as_json: bool) 
     if len(data) > bytes_max:
         raise LimitExceeded(f"{file} is larger than {bytes_max} bytes, the most that a bundle may have")
 
-    async def work(manager: AgentManager) -> str:
-        return await manager.import_session(data, user_id=user)
+    async def work(manager: AgentManager) -> ImportedSession:
+        return await manager.import_bundle(data, user_id=user)
 
-    session_id = _with_manager(place, work)
-    _report({"session_id": session_id}, session_id, as_json=as_json)
+    made = _with_manager(place, work)
+    notices = [{"code": notice.code, "text": notice.text} for notice in made.notices]
+    for notice in made.notices:
+        print_note(notice.text)
+    _report({"session_id": made.session_id, "notices": notices}, made.session_id, as_json=as_json)
     return OK
 
 

@@ -5,10 +5,12 @@ Rule: a copy keeps the numbers of its records, so that positions, turn ids and c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
+from greenroom.config import SessionConfig
 from greenroom.core.recovery import ending
 from greenroom.core.session import SessionState
 from greenroom.errors import InvalidArgument
@@ -19,9 +21,14 @@ from greenroom.events import (
     Record,
     SessionClaimed,
     SessionCreated,
+    SessionUpdated,
     TurnEnded,
     TurnStarted,
 )
+from greenroom.interfaces import Notice
+
+_NAMES_MAX: Final = 10
+_NAME_CHARACTERS_MAX: Final = 64
 
 
 def copied_records(
@@ -66,6 +73,65 @@ def copied_records(
     return [
         Record(seq=seq, epoch=now_ms, at_ms=at_ms, event=event) for seq, (event, at_ms) in enumerate(events, start=1)
     ]
+
+
+class Imported(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session from somewhere else is taken as.
+
+    Attributes:
+        records: with the settings that a stranger may choose.
+        notices: what its new owner should know: left out, or kept and worth a look.
+    """
+
+    records: tuple[Record, ...]
+    notices: tuple[Notice, ...]
+
+
+def imported(records: Sequence[Record]) -> Imported:
+    """Returns the records of a bundle as they may be taken from a stranger, and what is said about them.
+
+    Rules that let tools run unasked are left out of every configuration, also of former ones, to which a session can be rolled
+    back. Without such a rule a tool runs as it would without any, so leaving one out never loosens anything. Toolsets and a persona's
+    text are kept: both do nothing that the owner could not have chosen, but they are the stranger's words.
+
+    Args:
+        records: checked, from the first on.
+    """
+    kept: list[Record] = []
+    loosened: dict[str, None] = {}
+    config: SessionConfig | None = None
+    for record in records:
+        event = record.event
+        if isinstance(event, SessionCreated | SessionUpdated):
+            config = event.config
+            loosening = [pattern for pattern, rule in config.approval.items() if rule == "allow"]
+            if loosening:
+                loosened |= dict.fromkeys(loosening)
+                rules = {pattern: rule for pattern, rule in config.approval.items() if rule != "allow"}
+                changed = msgspec.structs.replace(event, config=msgspec.structs.replace(config, approval=rules))
+                record = msgspec.structs.replace(record, event=changed)  # noqa: PLW2901 - what follows is about this one
+        kept.append(record)
+    notices: list[Notice] = []
+    if loosened:
+        notices.append(
+            Notice(code="import_approval", text=f"Left out: rules that let tools run unasked ({_listed(loosened)}).")
+        )
+    if config is not None and config.additional_tools:
+        notices.append(
+            Notice(code="import_tools", text=f"The session comes with toolsets: {_listed(config.additional_tools)}.")
+        )
+    if config is not None and config.custom_persona_text:
+        size = len(config.custom_persona_text)
+        notices.append(
+            Notice(code="import_persona", text=f"The session comes with a persona text of its own ({size} characters).")
+        )
+    return Imported(records=tuple(kept), notices=tuple(notices))
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = [name[:_NAME_CHARACTERS_MAX] for name in names]
+    more = f" and {len(shown) - _NAMES_MAX} more" if len(shown) > _NAMES_MAX else ""
+    return ", ".join(shown[:_NAMES_MAX]) + more
 
 
 def _endings(state: SessionState) -> list[Event]:

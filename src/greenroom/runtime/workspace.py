@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from greenroom.config import check_session_id
-from greenroom.errors import LogUnavailable
+from greenroom.errors import GreenroomError, LogUnavailable
 from greenroom.interfaces import WorkspaceFolder
 
 
@@ -41,17 +41,21 @@ class Workspaces:
         return self._open_folder(self.path(session_id))
 
     async def stage(self, files: Mapping[str, bytes]) -> Path | None:
-        """Writes files, whose names were checked, into a folder of their own that `adopt` moves into place.
+        """Writes files into a folder of their own that `adopt` moves into place. Each is asked for when it is written.
 
         Returns:
             The folder; `None` when there is nothing to write.
 
         Raises:
+            InvalidArgument: the name of one is not one that could be written to a workspace.
             LogUnavailable: the disk did not take them; nothing stays behind.
         """
         if not files:
             return None
-        return await asyncio.to_thread(_stage, self._staging(), lambda folder: _write(folder, files))
+        staging = self._staging()
+        for name in files:
+            self._open_folder(staging).check_path(name)
+        return await asyncio.to_thread(_stage, staging, lambda folder: _write(folder, files))
 
     async def stage_copy(self, session_id: str) -> Path | None:
         """As `stage`, with a copy of a session's files; links and special files stay behind.
@@ -102,6 +106,9 @@ def _stage(folder: Path, fill: Callable[[Path], None]) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fill(folder)
+    except GreenroomError:
+        _remove(folder)
+        raise
     except OSError as error:
         _remove(folder)
         raise LogUnavailable(f"the workspace cannot be written: {error.strerror}", hint="check the disk") from error

@@ -207,6 +207,19 @@ class SessionData(Struct, kw_only=True):
     last_seq: int
 
 
+class NoticeData(Struct, kw_only=True):
+    """Something that a person should know."""
+
+    code: str
+    text: str
+
+
+class ImportedData(SessionData, kw_only=True):
+    """A session that was made of a bundle: what was left out of it, and what is a stranger's."""
+
+    notices: list[NoticeData]
+
+
 class SessionPage(Struct, kw_only=True):
     """Sessions, those changed last first."""
 

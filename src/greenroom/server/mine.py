@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from greenroom.config import DEFAULT_MODEL, DEFAULT_PERSONA, Overlap, check_session_id
 from greenroom.core.cursor import parse_cursor
 from greenroom.core.overlap import find_accepted
@@ -308,8 +310,9 @@ class Sessions:
         return await self._manager.export_session(owned)
 
     async def take_in(self, bundle: bytes) -> dict[str, Any]:
-        """Makes a session of a bundle, which is the user's from then on; returns its data."""
-        return await self.data(await self._manager.import_session(bundle, user_id=self.user_id))
+        """Makes a session of a bundle, which is the user's from then on; returns its data, and what the user should know of it."""
+        made = await self._manager.import_bundle(bundle, user_id=self.user_id)
+        return await self.data(made.session_id) | {"notices": msgspec.to_builtins(made.notices)}
 
     async def workspace(self, session_id: str) -> WorkspaceFolder:
         """Returns the session's folder, for a thread to work with."""

@@ -100,7 +100,7 @@ OPERATIONS: Final = (
     Operation(
         method="POST", path="/v1/sessions/import", handle=take_in, tag=_TAG,
         summary="Make a session of an exported one; it is yours from then on",
-        raw_body=(_ZIP, BYTES), bytes_limit="import_bytes_max", answers={201: bodies.SessionData},
+        raw_body=(_ZIP, BYTES), bytes_limit="import_bytes_max", answers={201: bodies.ImportedData},
     ),
     Operation(
         method="GET", path="/v1/sessions/{session_id}", handle=data, tag=_TAG, summary="What a session is set to, and how it is",

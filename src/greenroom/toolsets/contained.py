@@ -148,6 +148,14 @@ class Workspace:
         with self._lock:
             return self._usage()
 
+    def check_path(self, path: str) -> None:
+        """Accepts the path of a file that could be written here; touches nothing.
+
+        Raises:
+            InvalidArgument: not a path within a workspace.
+        """
+        _names_of_entry(path)
+
     # --- changing -------------------------------------------------------------------------------------------------------
 
     def write_bytes(self, path: str, content: bytes) -> bool:
