@@ -17,10 +17,16 @@ from cli.terminal import CTRL_C, CTRL_D, ENTER, ESCAPE, PROMPT, Terminal, termin
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals for this")
 
 
+DECEIVING = "1d6" + "\n" * 60 + "\u202egnihton\u202c" + "\u200b" + " " * 5000 + "x" * 2500 + "THE END"
+"""S12: an order that reads backwards, sixty lines, an invisible character, and more than a screen holds."""
+
+
 def answer(request: dict[str, Any]) -> list[Cue]:
     if has_result(request):
         return [Say("The die "), Say("shows it.")]
     said = str(request["messages"][-1]["content"])
+    if "deceive" in said:
+        return [Call("roll_dice", {"notation": DECEIVING})]
     if "roll" in said:
         return [Think("A die, then."), Call("roll_dice", {"notation": "1d6"})]
     if "escape" in said:
@@ -257,6 +263,28 @@ def test_the_screen_is_plain_where_colours_are_not_wanted() -> None:
         assert "\x1b[" not in screen._raw
         assert screen.ends() == 2
     assert os.environ.get("NO_COLOR") is None
+
+
+def test_what_is_decided_about_is_shown_exactly_and_whole(serve: Serve) -> None:
+    """S12: what was approved was not what was shown: U+202E, sixty newlines, 2,500 characters."""
+    serve(answer)
+    with terminal(chat("--session", "deceived")) as screen:
+        screen.enter("/approval roll_* ask")
+        screen.expect("roll_*: ask")
+        screen.enter("please deceive me")
+        screen.expect("waits for a decision")
+        shown = screen.expect("may it be run?")
+        assert "\u202e" not in shown
+        assert "\u200b" not in shown
+        read = "".join(shown.split())
+        for part in ("1d6" + r"\n" * 60, r"\u202egnihton\u202c\u200b[5000spaces]", "x" * 2500 + "THEEND"):
+            assert part in read, shown
+        assert "roll_dice,7" in read[-40:], "the question says again what it is about"
+        screen.enter("n")
+        screen.expect("The die shows it.")
+        screen.expect(PROMPT)
+        screen.type(CTRL_D)
+        assert screen.ends() == 0
 
 
 def test_a_call_that_needs_a_decision_is_asked_about(serve: Serve) -> None:

@@ -7,6 +7,7 @@ import pytest
 from greenroom.cli.output import (
     Column,
     age,
+    exact,
     exit_code,
     hint_of,
     on_one_line,
@@ -44,6 +45,37 @@ from greenroom.errors import (
 )
 def test_control_characters_are_shown_and_not_obeyed(text: str, shown: str) -> None:
     assert visible(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"to": "naïve 日本 🎲"}', '{"to": "naïve 日本 🎲"}'),
+        ("a\u202eb", r"a\u202eb"),
+        ("pay\u200bpal", r"pay\u200bpal"),
+        ("a\u200db", r"a\u200db"),
+        ("a\u00adb\ufe0f", r"a\xadb\ufe0f"),
+        ("\U000e0041", r"\U000e0041"),
+        ("a\u3164b\u115f", r"a\u3164b\u115f"),
+        ("a\u00a0b\u2003c", r"a\xa0b\u2003c"),
+        ("one\ntwo\tthree\x1b[0m", r"one\ntwo\tthree\x1b[0m"),
+        ("a" + " " * 500 + "b", "a [500 spaces] b"),
+        ("x" * 100_000, "x" * 100_000),
+    ],
+)
+def test_what_is_decided_about_hides_and_cuts_nothing(text: str, shown: str) -> None:
+    """S12 and siblings: zero-width and soft characters, tags, fillers that look like nothing, spaces that are none."""
+    assert exact(text) == shown
+
+
+@pytest.mark.parametrize("mark", ["\u200e", "\u200f", "\u061c", "\u2066", "\u200b", "\ufeff", "\u2060", "\U000e0041"])
+def test_names_and_titles_show_what_changes_their_order(mark: str) -> None:
+    """S12: in lists too."""
+    assert mark not in on_one_line(f"report{mark}txt.exe")
+    assert (
+        on_one_line("\u0645\u06cc\u200c\u0631\u0648\u0645 👩\u200d🔬")
+        == "\u0645\u06cc\u200c\u0631\u0648\u0645 👩\u200d🔬"
+    ), "Persian and emoji stay"
 
 
 def test_a_cell_stays_a_cell() -> None:

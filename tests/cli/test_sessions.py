@@ -99,6 +99,15 @@ def test_a_session_is_shown(run: Run) -> None:
     assert "> again" not in run("sessions", "show", "a", "--limit", "1").out
 
 
+def test_a_text_commands_no_terminal_behind_a_pipe(run: Run) -> None:
+    """S17: `greenroom sessions show a | cat` handed a raw ESC to the terminal."""
+    talk(run, "\x1b[31mhello\x9b", session="a")
+    out = run("sessions", "show", "a").out
+    assert r"> \x1b[31mhello\x9b" in out
+    assert "\x1b" not in out
+    assert "\x1b" in run("sessions", "show", "a", "--json").json["messages"][0]["parts"][0]["text"]
+
+
 def test_a_session_is_shown_as_json(run: Run) -> None:
     talk(run, "hello", session="a")
     shown = run("sessions", "show", "a", "--json").json

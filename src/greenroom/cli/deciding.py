@@ -1,6 +1,6 @@
 """Asks the person in front of the terminal about calls that wait for a decision.
 
-Rule: nothing is decided by leaving: what was not answered waits in the session.
+Rule: nothing is decided by leaving: what was not answered waits in the session. What is decided about is shown exactly and whole.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from greenroom.cli.output import shortened
+from greenroom.cli.output import exact
 from greenroom.core.view import PendingApproval
 from greenroom.errors import AlreadyDecided, InvalidArgument
 from greenroom.runtime.exchange import Receipt
@@ -17,7 +17,8 @@ from greenroom.runtime.exchange import Receipt
 if TYPE_CHECKING:
     from greenroom.cli.interactive import Chat
 
-_ARGUMENTS_MAX: Final = 2000
+_SCREEN_CHARACTERS: Final = 1000
+"""What fits a small screen; of longer arguments, the question says again which call it is about."""
 _HOW: Final = "y runs it, n does not (say why behind it, if you like), other arguments as JSON run it with those"
 _QUESTIONS: Final = {
     "run": "may it be run?",
@@ -33,11 +34,17 @@ async def decide_all(chat: Chat) -> Receipt | None:
     """
     first: Receipt | None = None
     for approval in await chat.manager.approvals(chat.session_id):
-        chat.say(f"{approval.name} {shortened(approval.arguments, _ARGUMENTS_MAX)}", style="bold cyan")
-        chat.say(f"{_QUESTIONS[approval.question]} {_HOW}", style="yellow")
+        # Whole, whatever its length: what is cut off is approved too.
+        chat.say(f"{exact(approval.name)} {exact(approval.arguments)}", style="bold cyan")
+        about = f"{exact(approval.name)}, {len(approval.arguments)} characters: " if _is_long(approval) else ""
+        chat.say(f"{about}{_QUESTIONS[approval.question]} {_HOW}", style="yellow")
         receipt = await _decide(chat, approval)
         first = first or receipt
     return first
+
+
+def _is_long(approval: PendingApproval) -> bool:
+    return len(approval.arguments) > _SCREEN_CHARACTERS
 
 
 async def _decide(chat: Chat, approval: PendingApproval) -> Receipt | None:

@@ -34,8 +34,16 @@ USAGE: Final = 2
 INCOMPLETE: Final = 3
 """The answer is there, and not whole: it was cut off, filtered or declined."""
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""All control characters but tab and line feed, and the marks that reverse the order of what is written."""
+_CONTROL: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+"""All control characters but tab and line feed, the marks that change the order of what is written, and what is never seen. What
+joins letters of Persian and emoji stays: it is part of how they are written."""
+_INVISIBLE: Final = re.compile(
+    r"[^\S ]|[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\u200c\u200d]"
+)
+"""What else cannot be seen, or looks like a space and is none."""
+_SPACES: Final = re.compile(r" {9,}")
 _NOT_THE_CALL: Final = (SessionNotFound, TurnInProgress, InvalidStream, ManagerClosed)
 """Errors of the caller, in Python, that on a command line are not about how the command was written."""
 
@@ -115,8 +123,8 @@ def print_line(text: str = "") -> None:
 
 
 def print_text(text: str) -> None:
-    """Prints text that is for reading, as it is."""
-    print_line(visible(text) if is_terminal(sys.stdout) else text)
+    """Prints text that is for reading. In a pipe too, where the next program may hand it to a terminal; `--json` has it as it is."""
+    print_line(visible(text))
 
 
 def print_json(value: Any) -> None:
@@ -165,6 +173,15 @@ def exit_code(error: GreenroomError) -> int:
 def visible(text: str) -> str:
     r"""Returns the text with its control characters as `\x1b` and the like; only tabs and line feeds stay."""
     return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def exact(text: str) -> str:
+    r"""Returns the text so that what is read is what is there, for somebody who decides about it: nothing is cut, hidden or moved.
+
+    Everything invisible is written out (`\u200d`, `\n`), and many spaces as their number: they push what follows off the screen.
+    """
+    shown = "".join(each if each.isprintable() and not _INVISIBLE.match(each) else ascii(each)[1:-1] for each in text)
+    return _SPACES.sub(lambda found: f" [{len(found.group())} spaces] ", shown)
 
 
 def on_one_line(text: str) -> str:
