@@ -81,7 +81,7 @@ class Served:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -179,7 +179,7 @@ async def session_id(api: Api) -> str:
     return str((await api.post("/v1/sessions", {"backend": "scripted"}))["session_id"])
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -21,7 +21,13 @@ async def main(home: Path, port: int, token: str) -> None:
     manager = AgentManager(
         home=home,
         backends={"scripted": ScriptedBackend(Script())},
-        config={"host": "127.0.0.1", "port": port, "token": token, "limits": {"retry_base_s": 0.01}},
+        config={
+            "host": "127.0.0.1",
+            "port": port,
+            "token": token,
+            "default_backend": "scripted",
+            "limits": {"retry_base_s": 0.01},
+        },
     )
     await serve(manager, token=token, on_listening=lambda url: print(url, flush=True))
 

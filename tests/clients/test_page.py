@@ -1,28 +1,27 @@
-"""The React page of the README, as it stands there, in a browser: a stock `useChat` against the server.
+"""The React page of the README, as it stands there with its configuration, in a browser: served by Vite, over its proxy.
 
-Rule: nothing is added to the page but what bundles it.
+Rule: nothing is added to the page.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
-import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from clients.conftest import HERE, TOKEN, Served, node
+from clients.conftest import HERE, TOKEN, Served, free_port, node
 from clients.script import texts
 
 README = HERE.parent.parent / "README.md"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-HTML = '<!doctype html><meta charset="utf-8"><body><script type="module" src="/page.js"></script>'
+FRONTEND = HERE.parent.parent / "frontend"
+HTML = '<!doctype html><meta charset="utf-8"><div id="root"></div><script type="module" src="/src/main.jsx"></script>'
 expect.set_options(timeout=45_000)
 
 
@@ -42,67 +41,103 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def page_script(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page of the README, bundled."""
-    (source,) = re.findall(r"```jsx\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len([line for line in source.splitlines() if line.strip()]) <= 14, "the README promises a short page"
-    bundled = tmp_path_factory.mktemp("page") / "page.js"
-    esbuild = [str(node()), str(HERE / "node_modules" / "esbuild" / "bin" / "esbuild")]
-    options = [
-        "--bundle",
-        "--loader=jsx",
-        "--jsx=automatic",
-        "--format=esm",
-        '--define:process.env.NODE_ENV="production"',
-    ]
-    run = subprocess.run([*esbuild, *options], input=source, cwd=HERE, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    bundled.write_text(run.stdout)
-    return run.stdout
+class Project:
+    """The README's Vite project, served by Vite as `npm run dev` does."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[str] | None = None
+        self.url = ""
+        text = README.read_text(encoding="utf-8")
+        (folder / "src").mkdir(parents=True)
+        (folder / "vite.config.js").write_text(_block(text, "js"))
+        (folder / "src" / "main.jsx").write_text(_block(text, "jsx"))
+        (folder / "package.json").write_text('{"type": "module"}')
+        (folder / "index.html").write_text(HTML)
+        # What `npm install` brings, from the two places where the tests have it.
+        for source in (FRONTEND / "node_modules", HERE / "node_modules"):
+            for package in (*source.glob("[!.@]*"), *source.glob("@*/*")):
+                target = folder / "node_modules" / package.relative_to(source)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not target.exists():
+                    target.symlink_to(package)
+
+    def start(self, served: Served, *, token: str = TOKEN) -> None:
+        program = self._folder / "node_modules" / "vite" / "bin" / "vite.js"
+        environment = {**os.environ, "GREENROOM_URL": served.url, "GREENROOM_TOKEN": token}
+        self._process = subprocess.Popen(
+            [str(node()), str(program), "--host", "127.0.0.1", "--port", str(free_port())],
+            cwd=self._folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        seen = ""
+        for line in self._process.stdout:
+            seen += line
+            if found := re.search(r"http://127\.0\.0\.1:\d+/", re.sub(r"\x1b\[[0-9;]*m", "", line)):
+                self.url = found.group()
+                return
+        pytest.fail(f"Vite did not start: {seen}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
 
 
-def session_of(served: Served, session_id: str) -> None:
-    body = json.dumps({"session_id": session_id, "backend": "scripted"}).encode()
-    headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
-    with urllib.request.urlopen(urllib.request.Request(f"{served.url}/v1/sessions", body, headers)) as response:
-        assert response.status in {200, 201}
+def _block(text: str, language: str) -> str:
+    (found,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    return str(found)
 
 
-def opened(browser: Browser, served: Served, script: str, faults: list[str]) -> Page:
-    """The page in a profile of its own, logged in."""
-    context = browser.new_context()
-    assert context.request.post(f"{served.url}/v1/login", data={"token": TOKEN}).ok
-    page = context.new_page()
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    made = Project(tmp_path / "tea")
+    yield made
+    made.stop()
+
+
+def opened(browser: Browser, project: Project, faults: list[str]) -> Page:
+    """The page in a profile of its own."""
+    page = browser.new_context().new_page()
     page.on("pageerror", lambda error: faults.append(str(error)))
-    shown: dict[str, Any] = {"/page": ("text/html", HTML), "/page.js": ("text/javascript", script)}
-
-    def fulfil(route: Route) -> None:
-        kind, body = shown[route.request.url.removeprefix(served.url)]
-        route.fulfill(content_type=f"{kind}; charset=utf-8", body=body)
-
-    page.route(re.compile(r"/page(\.js)?$"), fulfil)
-    page.goto(f"{served.url}/page")
+    page.goto(project.url)
     return page
 
 
-@pytest.mark.timeout(180)
-def test_the_page_of_the_readme(browser: Browser, served: Served, page_script: str) -> None:
-    session_of(served, "tea-time")
+@pytest.mark.timeout(240)
+def test_the_page_of_the_readme(browser: Browser, own_server: Served, project: Project) -> None:
+    """Case N3: the page as it is pasted, with its proxy, from the first message on."""
+    project.start(own_server)
     faults: list[str] = []
-    page = opened(browser, served, page_script, faults)
+    page = opened(browser, project, faults)
     message = "say:12 call say:3"
     page.get_by_role("textbox").fill(message)
     page.keyboard.press("Enter")
-    expect(page.locator("p").nth(0)).to_have_text(f"user: {message}")
-    expect(page.locator("p").nth(1)).to_have_text(f"assistant: {texts(message)}".strip())
+    said = [f"user: {message}", f"assistant: {texts(message)}".strip()]
+    for number, text in enumerate(said):
+        expect(page.locator("p").nth(number)).to_have_text(text)
+    page.reload()  # between two answers: question and answer are both there
+    for number, text in enumerate(said):
+        expect(page.locator("p").nth(number)).to_have_text(text)
 
     long = "pause:150 say:120 call say:5"
     page.get_by_role("textbox").fill(long)
     page.keyboard.press("Enter")
     expect(page.locator("p").nth(3)).to_contain_text(texts("say:4").strip())
-    second = opened(browser, served, page_script, faults)  # another tab follows
+    second = opened(browser, project, faults)  # another tab follows
     page.reload()  # and the page comes back in the middle
     for each in (page, second):
-        expect(each.locator("p").last).to_have_text(f"assistant: {texts(long)}".strip())
+        expect(each.locator("p").nth(2)).to_have_text(f"user: {long}")
+        expect(each.locator("p").nth(3)).to_have_text(f"assistant: {texts(long)}".strip())
     assert faults == []
+
+
+@pytest.mark.timeout(240)
+def test_the_page_of_the_readme_says_what_is_wrong(browser: Browser, own_server: Served, project: Project) -> None:
+    """Case N3: a 401 was shown as an empty page."""
+    project.start(own_server, token="a-token-that-is-not-the-server-s")
+    page = opened(browser, project, [])
+    expect(page.get_by_role("alert")).to_contain_text("unauthorized")
