@@ -28,7 +28,7 @@ $(installed): pyproject.toml constraints.txt scripts/make-venv
 	@touch $@
 
 # Never fails here: without the model, the tests that need it fail under CI and are skipped with the reason elsewhere.
-model: $(installed) ## pull the embedded model for the tests (190 MB, once)
+model: $(installed) ## pull the embedded model for the tests (93 MB, once)
 	@GREENROOM_HOME=$(GREENROOM_TEST_MODELS) $(bin)/greenroom model pull || echo "== the embedded model could not be pulled"
 
 # Neither fails here: what is missing fails the tests that need it under CI, and is told elsewhere.

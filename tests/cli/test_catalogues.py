@@ -116,7 +116,7 @@ def test_progress_in_a_log_is_ten_lines(capsys: pytest.CaptureFixture[str]) -> N
     for done in range(0, 100_000_001, 500_000):
         lines.show(done, 100_000_000)
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "fetching the model: 10 % of 100 MB"
+    assert told[0] == "fetching the model: 10 %"
     assert len(told) == 9
     Lines().show(100, 100)
     assert capsys.readouterr().err == "", "what is there already is not worth a line"

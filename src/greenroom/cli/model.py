@@ -53,9 +53,9 @@ def list_models(place: Place, *, as_json: bool) -> int:
 
 def _pulled_with_bar(settings: Settings) -> LocalModel:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("fetching the model", total=None)
         return pull_local_model(settings, lambda done, total: progress.update(task, completed=done, total=total))
@@ -71,5 +71,5 @@ class Lines:
         """Tells how much is done; what is done at once is not worth a line."""
         tenths = _TENTHS * done // total
         if self._tenths < tenths < _TENTHS:
-            print_note(f"fetching the model: {10 * tenths} % of {total // _MB} MB")
+            print_note(f"fetching the model: {10 * tenths} %")
             self._tenths = tenths
