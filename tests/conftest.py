@@ -42,9 +42,9 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
     return {"asyncio": asyncio.SelectorEventLoop}
 
 
-# Examples are as slow as the machine is busy, so they have no deadline of their own. CI judges a change, not its luck: there the
-# examples are the same at every run; at home they are new ones each time.
-hypothesis.settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
+# Examples are as slow as the machine is busy, so they have no deadline of their own. `make test` judges a change, not its luck: its
+# examples are the same at every run. The long tests draw other ones each time.
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("house")
 
 

@@ -7,6 +7,7 @@ runner writes them, folded, and rendered for each dialect; the rules of the stri
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from greenroom.backends import claude_request, openai_chat, openai_responses_request
 from greenroom.backends.claude_settings import headers_of
+from greenroom.backends.openai_models import traits_of
 from greenroom.config import SessionConfig
 from greenroom.core.session import SessionState
 from greenroom.core.step import Intake
@@ -48,7 +50,17 @@ from greenroom.messages import (
 )
 from greenroom.testing import strict_claude_rules, strict_openai_rules, strict_responses_rules
 
-CHAT_MODELS = ["gpt-4o", "gpt-5", "o3", "deepseek-reasoner", "kimi-k2.5", "gemini-3-pro", "mistral-large", "llama3"]
+CHAT_MODELS = [
+    "gpt-4o",
+    "gpt-5",
+    "o3",
+    "gpt-5.6-sol",
+    "deepseek-reasoner",
+    "kimi-k2.5",
+    "gemini-3-pro",
+    "mistral-large",
+    "llama3",
+]
 CLAUDE_MODELS = ["claude-haiku-4-5", "claude-opus-4-6", "claude-opus-4-8", "claude-sonnet-5-5"]
 RESPONSES_MODELS = ["gpt-4o", "gpt-5", "o3", "gpt-5.6-sol", "gpt-6.2-astra", "gpt-5-codex", "grok-4", "llama3"]
 MODELS = [
@@ -219,13 +231,16 @@ def said_in(body: dict[str, Any]) -> list[str]:
     for message in body.get("messages") or body["input"]:
         content = message.get("content")
         if message.get("role") == "user" and isinstance(content, str):
-            content = [{"type": "text", "text": content}]  # two ways to write the same
+            # Two ways to write the same: texts alone are one text, paragraph by paragraph.
+            content = [{"type": "text", "text": text} for text in content.split("\n\n")]
         if not isinstance(content, list) or "tool_calls" in message:
             pieces.append(json.dumps(message))
             continue
         for block in content:
             unmarked = {name: value for name, value in block.items() if name != "cache_control"}
-            pieces.append(json.dumps([message["role"], unmarked]))
+            for text in unmarked["text"].split("\n\n") if set(unmarked) == {"type", "text"} else [None]:
+                piece = unmarked if text is None else unmarked | {"text": text}
+                pieces.append(json.dumps([message["role"], piece]))
     return pieces
 
 
@@ -237,6 +252,9 @@ def requests_of(state: SessionState, number: int) -> list[tuple[str, BackendRequ
         asked: dict[str, Any] = [{}, {"reasoning_effort": "low"}, {"thinking_budget_tokens": 2048, "tools": ()}][
             number % 3
         ]
+        if backend == "openai" and traits_of(model).wants_responses(asked.get("reasoning_effort")):
+            # As such models are asked where there is nothing but Chat Completions.
+            asked["reasoning_effort"] = "none"
         settings = {"tools": TOOLS, "temperature": 0.5, "max_tokens": 4096, **asked}
         request = BackendRequest(model=model, system="S", messages=transcript, session_id="s", **settings)
         made.append((backend, request))
@@ -247,6 +265,57 @@ def requests_of(state: SessionState, number: int) -> list[tuple[str, BackendRequ
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_any_history_is_accepted_by_every_dialect(data: st.DataObject) -> None:
+    judge(data)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@settings(
+    deadline=None,
+    derandomize=False,
+    max_examples=int(os.environ.get("GREENROOM_TEST_HISTORIES", "600")),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(data=st.data())
+def test_many_histories_are_accepted_by_every_dialect(data: st.DataObject) -> None:
+    """Other ones at every run: what it finds becomes an example below."""
+    judge(data)
+
+
+@pytest.mark.parametrize("model", ["gpt-5", "gpt-5.6-sol", "o3", "openai/gpt-5", "llama3", "grok-4"])
+def test_reasoning_that_cannot_be_decrypted(model: str) -> None:
+    """P28: a reasoning with `content` and without `encrypted_content`; the model that made it is asked for another step."""
+    log = Log()
+    log.begin(0, [TextPart(text="Hi")])
+    item = {"type": "reasoning", "id": "rs_2", "summary": [], "content": [{"type": "reasoning_text", "text": "R"}]}
+    sidecar = Sidecar(backend="openai-responses", model=model, data=msgspec.Raw(msgspec.json.encode(item)))
+    said = responses({"type": "message", "id": "msg_2", "status": "completed"})[1]
+    own = Sidecar(backend="openai-responses", model=model, data=msgspec.Raw(msgspec.json.encode(said)))
+    log.write(StepStarted(step=1, attempt=1, backend="openai-responses", model=model))
+    intake = Intake(seq=log.state.seq, used_call_ids=log.state.call_ids, limits=DEFAULT_LIMITS)
+    items = intake.take(
+        [
+            PartStarted(part=0, kind="reasoning"),
+            PartDelta(part=0, delta="R"),
+            PartEnded(part=0, sidecar=sidecar),
+            PartStarted(part=1, kind="text"),
+            PartDelta(part=1, delta="Yes."),
+            PartEnded(part=1, sidecar=own),
+        ]
+    )
+    log.write(StepProgress(items=tuple(items)), StepFinished(reason="stop"))
+    log.write(TurnEnded(turn_id="t0", outcome="completed"))
+    log.begin(1, [TextPart(text="And now?")])
+    request = BackendRequest(model=model, system="S", messages=render(log.state), session_id="s", tools=TOOLS)
+    body = openai_responses_request.encode(request)
+    assert strict_responses_rules.refusals(body) == []
+    kinds = [each["type"] for each in body["input"]]
+    assert kinds.count("reasoning") == (0 if strict_openai_rules.is_openai_model(model) else 1)
+    assert kinds.count("message") == 3
+
+
+def judge(data: st.DataObject) -> None:
+    """Draws a history, and renders it for every model after each of its steps."""
     log = Log()
     before: dict[tuple[str, str], list[str]] = {}
     for number in range(data.draw(st.integers(1, 4))):
