@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.config import DEFAULT_MODEL, ModelOverride, SessionConfig
+from greenroom.config import DEFAULT_BACKEND, DEFAULT_MODEL, ModelOverride, SessionConfig
 from greenroom.errors import InvalidArgument, InvalidConfig, UnknownBackend, UnknownTool
 from greenroom.interfaces import Backend, Persona, Store, Tool, ToolSource
 from greenroom.logs import open_store
@@ -111,6 +111,22 @@ class Catalog:
             with foreign():
                 self._backends[name] = self._made_backend(name)
         return self._backends[name]
+
+    def suggested_model(self, name: str) -> str | None:
+        """Returns what a place that chooses for people asks a backend for; `None` where it has no model of its own.
+
+        That is the backend's default, except at OpenAI: there the default is that of `create_session`, a model that ends.
+
+        Raises:
+            UnknownBackend: there is none of that name; names those that exist.
+        """
+        if name == DEFAULT_BACKEND and name not in self._given_backends:
+            from greenroom.backends.model_facts import current_model
+            from greenroom.backends.openai_client import address_of, is_openai_address
+
+            if is_openai_address(address_of(self._settings.openai.base_url)):
+                return current_model("openai")
+        return self.backend(name).default_model
 
     def tools(self, names: Sequence[str]) -> Mapping[str, Tool]:
         """Returns the tools of these toolsets by tool name, in the order of the toolsets.

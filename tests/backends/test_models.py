@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from greenroom.backends import claude_request, openai_chat, openai_responses_request
+from greenroom.backends.claude import ClaudeBackend
 from greenroom.backends.claude_models import model_of
 from greenroom.backends.claude_settings import headers_of
+from greenroom.backends.model_ends import end_notices, successor_named
 from greenroom.backends.model_facts import current_model, end_of, is_for_chat, nearest_effort
 from greenroom.backends.openai import OpenAIBackend
 from greenroom.backends.openai_models import traits_of
 from greenroom.config import EFFORTS, ModelOverride, ReasoningEffort
+from greenroom.errors import BackendRejected
 from greenroom.interfaces import BackendRequest
 from greenroom.messages import TextPart, ToolSpec, UserMessage
 from greenroom.testing import strict_claude_rules, strict_openai_rules, strict_responses_rules
@@ -239,3 +242,52 @@ def test_what_lists_name_beside_models_to_talk_to() -> None:
     for model in (*OPENAI_MODELS, *FOREIGN, "claude-opus-5-5"):
         if "deep-research" not in model:
             assert is_for_chat(model), model
+
+
+@pytest.mark.parametrize(
+    ("today", "said"),
+    [
+        (date(2026, 8, 1), None),
+        (date(2026, 11, 29), "gpt-5 ends on 2026-12-11: its provider names gpt-6.1-sol in its place"),
+        (date(2026, 12, 11), "gpt-5 ended on 2026-12-11: its provider names gpt-6.1-sol in its place"),
+        (date(2030, 1, 1), "gpt-5 ended on 2026-12-11: its provider names gpt-6.1-sol in its place"),
+    ],
+)
+def test_people_are_told_before_a_model_ends(today: date, said: str | None) -> None:
+    """P25."""
+    assert [notice.text for notice in end_notices("gpt-5", today=today)] == ([said] if said else [])
+    assert end_notices("gpt-6.1-sol", today=today) == []
+    assert end_notices("our-own", today=today) == []
+
+
+@pytest.mark.parametrize(
+    ("message", "is_helped"),
+    [
+        ("OpenAI answered 404: The model `gpt-5` does not exist or you do not have access to it.", True),
+        ("OpenAI answered 400: The model `gpt-5` has been deprecated", True),
+        ("Anthropic answered 404: model: gpt-5", True),
+        ("OpenAI answered 400: Invalid 'temperature'", False),
+    ],
+)
+def test_the_error_of_a_model_that_has_ended_names_its_successor(message: str, is_helped: bool) -> None:  # noqa: FBT001
+    """P25: model_not_found, and other words for it."""
+    with pytest.raises(BackendRejected) as caught, successor_named("gpt-5"):
+        raise BackendRejected(message, hint="a hint")
+    assert ("gpt-6.1-sol" in str(caught.value.hint)) is is_helped
+    assert caught.value.message == message
+    with pytest.raises(BackendRejected, match="a hint"), successor_named("our-own"):
+        raise BackendRejected(message, hint="a hint")
+
+
+def test_the_end_is_told_only_where_the_provider_itself_is_asked() -> None:
+    """P25: clouds and gateways have dates of their own."""
+    request = asked("gpt-4-turbo", temperature=None, stop=())
+    codes = {
+        url: [notice.code for notice in OpenAIBackend(api_key="k", base_url=url).notices(request)]
+        for url in ("https://api.openai.com/v1", "https://gateway.example/v1", "https://me.openai.azure.com/openai/v1")
+    }
+    assert list(codes.values()) == [["model_ends"], [], []]
+    claude = asked("claude-sonnet-4-0", temperature=None, stop=())
+    assert [notice.code for notice in ClaudeBackend(api_key="k").notices(claude)] == ["model_ends"]
+    assert not ClaudeBackend(api_key="k", base_url="https://gateway.example").notices(claude)
+    assert not ClaudeBackend(cloud="vertex").notices(claude)

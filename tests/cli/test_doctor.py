@@ -50,7 +50,7 @@ def test_as_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     report = run("doctor", "--json").json
     assert report["ok"]
-    assert report["default"] == {"backend": "openai", "llm_model": "gpt-4o", "reason": "OPENAI_API_KEY is set"}
+    assert report["default"] == {"backend": "openai", "llm_model": "gpt-6.1-sol", "reason": "OPENAI_API_KEY is set"}
     assert {finding["verdict"] for finding in report["findings"]} <= {"ok", "missing"}
     assert all(finding["remedy"] for finding in report["findings"] if finding["verdict"] != "ok")
 
@@ -95,5 +95,5 @@ def test_on_a_terminal() -> None:
         screen.expect("✓")
         screen.expect("Greenroom ")
         screen.expect("export ANTHROPIC_API_KEY=...")
-        screen.expect("OpenAI (openai with gpt-4o over Chat Completions): OPENAI_API_KEY is set")
+        screen.expect("OpenAI (openai with gpt-6.1-sol over the Responses API): OPENAI_API_KEY is set")
         assert screen.ends() == 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from greenroom.backends.claude_settings import headers_of
 from greenroom.backends.clients import Client, DirectClient, SdkClient, headers_in
 from greenroom.backends.clouds import NO_OPTIONS, CloudOptions, bedrock_client, vertex_client
 from greenroom.backends.faults import Endpoint, missing_key
+from greenroom.backends.model_ends import end_notices, successor_named
 from greenroom.backends.model_facts import NO_OVERRIDES, current_model
 from greenroom.backends.transport import ByteStream, open_stream
 from greenroom.config import ModelOverride
@@ -104,7 +105,10 @@ class ClaudeBackend:
         if self._cloud is not None and (version := headers.pop("anthropic-version", "")):
             body["anthropic_version"] = version  # the clouds want it there
         read = _bedrock_stream if self._cloud == "bedrock" else ByteStream
-        async with open_stream(client, "/v1/messages", body, headers=headers, read=read) as chunks:
+        async with AsyncExitStack() as opened:
+            with successor_named(request.model) if self._is_anthropic() else nullcontext():
+                asking = open_stream(client, "/v1/messages", body, headers=headers, read=read)
+                chunks = await opened.enter_async_context(asking)
             decoder = MessagesDecoder(client.endpoint, model=request.model, limits=self._limits)
             async with aclosing(_items(chunks, decoder)) as items:
                 yield items
@@ -113,13 +117,20 @@ class ClaudeBackend:
 
     def notices(self, request: BackendRequest) -> Sequence[Notice]:
         """Returns which settings and files of the request its model will not be given, and why."""
-        return notices(request, model=self._facts(request))
+        given = notices(request, model=self._facts(request))
+        return [*given, *(end_notices(request.model) if self._is_anthropic() else [])]
 
     async def close(self) -> None:
         """Closes the connections. Idempotent."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+    def _is_anthropic(self) -> bool:
+        return self._cloud is None and _host(self._address()) == _host(ANTHROPIC_URL)
+
+    def _address(self) -> str:
+        return self._base_url or os.environ.get("ANTHROPIC_BASE_URL", "") or ANTHROPIC_URL
 
     def _facts(self, request: BackendRequest) -> ClaudeModel:
         return model_of(request.model, self._models.get(request.model))
@@ -148,7 +159,7 @@ class ClaudeBackend:
         return self._api_key or environment.get("ANTHROPIC_API_KEY", "") or environment.get("ANTHROPIC_AUTH_TOKEN", "")
 
     def _endpoint(self, *, key: str) -> Endpoint:
-        base_url = self._base_url or os.environ.get("ANTHROPIC_BASE_URL", "") or ANTHROPIC_URL
+        base_url = self._address()
         host = _host(base_url)
         return Endpoint(
             provider="Anthropic" if host in {"", _host(ANTHROPIC_URL)} else f"the API at {host}",

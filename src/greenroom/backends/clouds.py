@@ -86,9 +86,11 @@ class CloudConnection:
 
     Attributes:
         is_own: its provider has all of its dialects there.
+        is_openai: OpenAI itself is asked.
     """
 
     is_own: Final = True
+    is_openai: Final = False
 
     def __init__(self, make: Callable[[], Client]) -> None:
         """`make` may raise for what is not set: it is asked again with the next request."""

@@ -11,9 +11,10 @@ Rule: a composition, nothing else: `openai_chat` and `openai_responses` know the
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 
 from greenroom.backends.clouds import CloudOptions
+from greenroom.backends.model_ends import end_notices, successor_named
 from greenroom.backends.model_facts import NO_OVERRIDES
 from greenroom.backends.openai_chat import DIALECT, ChatDecoder, encode, notices
 from greenroom.backends.openai_client import NO_KEY, OPENAI_URL, StreamedAnswer, connection_to, is_openai_address
@@ -79,7 +80,9 @@ class OpenAIBackend:
         # Only OpenAI itself is known to take the key; it routes requests of one session to the same cache.
         cache_key = request.session_id if is_openai_address(endpoint.base_url) else ""
         body = encode(request, prompt_cache_key=cache_key, traits=self._traits(request))
-        async with open_stream(client, "/chat/completions", body) as chunks:
+        async with AsyncExitStack() as opened:
+            with successor_named(request.model) if is_openai_address(endpoint.base_url) else nullcontext():
+                chunks = await opened.enter_async_context(open_stream(client, "/chat/completions", body))
             decoder = ChatDecoder(endpoint, model=request.model, limits=self._limits)
             yield StreamedAnswer(chunks, decoder)
             if decoder.is_ended:
@@ -89,7 +92,8 @@ class OpenAIBackend:
         """Returns which settings of the request its model will not honour."""
         if self._is_for_responses(request):
             return self._responses.notices(request)
-        return notices(request, traits=self._traits(request))
+        ending = end_notices(request.model) if self._connection.is_openai else []
+        return [*notices(request, traits=self._traits(request)), *ending]
 
     async def close(self) -> None:
         """Closes the connections. Idempotent."""

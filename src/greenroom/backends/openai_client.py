@@ -45,6 +45,11 @@ class OpenAIConnection:
         """Whether OpenAI, or its models' own cloud, is asked: there both dialects are, with the same key."""
         return is_own_address(self._address())
 
+    @property
+    def is_openai(self) -> bool:
+        """Whether OpenAI itself is asked."""
+        return is_openai_address(self._address())
+
     def __init__(self, *, api_key: str | None, base_url: str | None, limits: Limits) -> None:
         """`None` reads `OPENAI_API_KEY` and `OPENAI_BASE_URL` at the first request, else the address is OpenAI's own."""
         self._api_key = api_key
@@ -70,7 +75,7 @@ class OpenAIConnection:
             await client.close()
 
     def _address(self) -> str:
-        return self._base_url or os.environ.get("OPENAI_BASE_URL", "") or OPENAI_URL
+        return address_of(self._base_url)
 
     def _endpoint(self) -> Endpoint:
         key = self._api_key or os.environ.get("OPENAI_API_KEY", "")
@@ -160,6 +165,11 @@ class StreamedAnswer:
                 raise
             # A connection that breaks behind the finish reason takes nothing of the answer along.
             return b""
+
+
+def address_of(base_url: str | None) -> str:
+    """Returns the address that is asked where `base_url` is set: `OPENAI_BASE_URL` for `None`, else OpenAI's own."""
+    return base_url or os.environ.get("OPENAI_BASE_URL", "") or OPENAI_URL
 
 
 def is_openai_address(url: str) -> bool:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Final
 
 from greenroom.backends.clouds import CloudConnection, CloudOptions
+from greenroom.backends.model_ends import end_notices, successor_named
 from greenroom.backends.model_facts import NO_OVERRIDES, current_model
 from greenroom.backends.openai_client import OpenAIConnection, StreamedAnswer, connection_to, is_openai_address
 from greenroom.backends.openai_models import traits_of
@@ -84,7 +85,8 @@ class OpenAIResponsesBackend:
             LimitExceeded: while iterating: the answer is larger than the limits allow.
         """
         async with AsyncExitStack() as opened:
-            chunks = await self._opened(request, opened)
+            with successor_named(request.model) if self._connection.is_openai else nullcontext():
+                chunks = await self._opened(request, opened)
             decoder = ResponsesDecoder(self._connection.client().endpoint, model=request.model, limits=self._limits)
             yield StreamedAnswer(chunks, decoder)
             if decoder.is_ended:
@@ -92,7 +94,8 @@ class OpenAIResponsesBackend:
 
     def notices(self, request: BackendRequest) -> Sequence[Notice]:
         """Returns which settings and files of the request its model will not be given."""
-        return notices(request, traits=traits_of(request.model, self._models.get(request.model)))
+        given = notices(request, traits=traits_of(request.model, self._models.get(request.model)))
+        return [*given, *(end_notices(request.model) if self._connection.is_openai else [])]
 
     async def close(self) -> None:
         """Closes the connections. Idempotent."""

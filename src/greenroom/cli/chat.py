@@ -113,7 +113,7 @@ def default_model(manager: AgentManager, backend: str) -> str | None:
     Raises:
         UnknownBackend: no such backend; names those that exist.
     """
-    return manager.catalog.backend(backend).default_model
+    return manager.catalog.suggested_model(backend)
 
 
 async def introduction(session: dict[str, Any], settings: Settings) -> tuple[str, str]:

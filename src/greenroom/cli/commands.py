@@ -96,7 +96,7 @@ async def _backend(chat: Chat, words: Sequence[str]) -> None:
         return
     name, *model = words
     # The model of another backend means nothing to this one.
-    named = model[0] if model else chat.manager.catalog.backend(name).default_model
+    named = model[0] if model else chat.manager.catalog.suggested_model(name)
     await chat.update(backend=name, llm_model=named or chat.session["llm_model"])
     await chat.introduce()
 

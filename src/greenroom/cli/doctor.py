@@ -205,7 +205,7 @@ def _default(choice: Choice, catalog: Catalog) -> tuple[Finding, str | None]:
         text = f"default_backend names {candidate.backend!r}, which is none"
         remedy = f"the backends are {', '.join(catalog.backend_names())}"
         return Finding(name="default", verdict="broken", text=text, remedy=remedy), None
-    model = candidate.model or catalog.backend(candidate.backend).default_model
+    model = candidate.model or catalog.suggested_model(candidate.backend)
     if not candidate.is_usable:
         remedy = f"set OPENAI_API_KEY or ANTHROPIC_API_KEY; or, without a key: {candidate.remedy}"
         return Finding(name="default", verdict="broken", text="nothing can answer here", remedy=remedy), model

@@ -88,7 +88,7 @@ class Sessions:
             persona = await self._manager.catalog.persona(given.get("persona_name", DEFAULT_PERSONA))
             given = await self._manager.defaults.applied(given, persona)
             if "llm_model" not in given:
-                given["llm_model"] = self._manager.catalog.backend(given["backend"]).default_model or DEFAULT_MODEL
+                given["llm_model"] = self._manager.catalog.suggested_model(given["backend"]) or DEFAULT_MODEL
         try:
             # With the user in it, the manager decides under its lock whose the session is.
             made = await self._manager.create_session(

@@ -132,7 +132,7 @@ class Place:
         return True
 
     def _default_model(self, backend: str) -> str | None:
-        return self._manager.catalog.backend(backend).default_model
+        return self._manager.catalog.suggested_model(backend)
 
 
 def _toolset(toolset: Any) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""Models that end: what is said before the day, and what an error says after it.
+
+Providers name the day half a year before, and refuse every request from then on. The dates are those of the provider's own address;
+clouds and gateways keep a model for longer, or not as long, so nothing is said about theirs.
+
+Rule: nothing here stops a request. The table may be wrong, the provider is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from greenroom.backends.model_facts import end_of
+from greenroom.errors import BackendRejected, BackendUnauthorized
+from greenroom.interfaces import Notice
+
+TOLD_BEFORE: Final = timedelta(days=90)
+"""How long before its end a model's users are told of it."""
+
+_GONE: Final = re.compile(
+    r"answered (404|410)|model.{0,200}(does not exist|not[ _]found|deprecated|retired|shut ?down|sunset|no longer)",
+    re.IGNORECASE,
+)
+
+
+def end_notices(model: str, *, today: date | None = None) -> list[Notice]:
+    """Returns what is to be said about the end of a model that is asked at its provider's own address."""
+    end, now = end_of(model), today or datetime.now(UTC).date()
+    if end is None or end.on - now > TOLD_BEFORE:
+        return []
+    ends = f"ends on {end.on}" if now < end.on else f"ended on {end.on}"
+    return [Notice(code="model_ends", text=f"{model} {ends}: its provider names {end.successor} in its place")]
+
+
+@contextmanager
+def successor_named(model: str) -> Iterator[None]:
+    """Adds the successor to the error that a model which has ended is answered with.
+
+    Raises:
+        BackendRejected: as it came, with another hint.
+    """
+    try:
+        yield
+    except BackendUnauthorized:
+        raise
+    except BackendRejected as refused:
+        if (end := end_of(model)) is None or not _GONE.search(refused.message):
+            raise
+        hint = f"{model} ends, or has ended, on {end.on}: set llm_model to {end.successor}, which its provider names in its place"
+        raise BackendRejected(refused.message, hint=hint) from refused
