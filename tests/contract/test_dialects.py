@@ -19,7 +19,7 @@ from contract.stage import QUICK_LIMITS
 from greenroom import AgentManager, Toolset, tool
 from greenroom.backends.scripted import Call, Say, Think
 from greenroom.testing.strict_claude import StrictClaude
-from greenroom.testing.strict_openai import Reply, ReplyCall
+from greenroom.testing.strict_openai import Reply, ReplyCall, StrictOpenAI
 from greenroom.testing.strict_platform import OWN_URL, StrictPlatform
 
 ROLL = [Think("A die is wanted."), Say("Rolling."), Call("roll", {})]
@@ -188,15 +188,15 @@ async def test_plans_say_which_dialect_is_used(platform: StrictPlatform, home: P
         await said(manager, session_id)
         plans = {
             model: await manager.plan_update(session_id, llm_model=model)
-            for model in ("gpt-5.6-sol", "gpt-5.6-luna", "gpt-5")
+            for model in ("gpt-5.6-sol", "gpt-5.6-luna", "gpt-5.4")
         }
         assert {model: plan.dialect for model, plan in plans.items()} == {
             "gpt-5.6-sol": "openai-responses",
             "gpt-5.6-luna": "openai-responses",
-            "gpt-5": "openai",
+            "gpt-5.4": "openai",
         }
         lost = {model: [loss.kind for loss in plan.losses] for model, plan in plans.items()}
-        assert lost == {"gpt-5.6-sol": [], "gpt-5.6-luna": ["signatures"], "gpt-5": ["signatures"]}
+        assert lost == {"gpt-5.6-sol": [], "gpt-5.6-luna": ["signatures"], "gpt-5.4": ["signatures"]}
         quiet = await manager.plan_update(session_id, reasoning_effort="none")
         assert (quiet.dialect, [loss.kind for loss in quiet.losses]) == ("openai", ["signatures"])
         await said(manager, session_id)
@@ -211,3 +211,30 @@ async def test_a_fallback_is_asked_in_its_own_dialect(platform: StrictPlatform, 
         assert await said(manager, session_id) == "Rolling.A four."
     assert platform.refused == []
     assert [body["model"] for body in platform.responses.bodies] == ["gpt-5.6-sol", "gpt-5.6-sol"]
+
+
+async def test_a_server_elsewhere_is_asked_again_without_an_effort(home: Path) -> None:
+    """P1: at other addresses `none` is used after the refusal, which is told once and remembered for the model."""
+    async with StrictOpenAI(chat) as gateway:
+        backends = {"gateway": {"kind": "openai", "base_url": gateway.base_url, "api_key": gateway.key}}
+        async with manager_in(home, backends=backends) as manager:
+            session_id = await session(manager, "openai/gpt-5.6-luna", "gateway", reasoning_effort="high")
+            for _ in range(2):
+                assert await said(manager, session_id) == "Rolling.A four."
+        assert len(gateway.refused) == 1, "it is not tried again"
+        assert {body["reasoning_effort"] for body in gateway.bodies} == {"none"}
+        assert all(body["tools"] for body in gateway.bodies)
+
+
+async def test_a_deployment_that_nobody_described_is_answered_all_the_same(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P23, sibling of P1: Azure, under a name that tells nothing, before anybody wrote `[models]`."""
+    deployments = {"our-own-prod": "gpt-5.6-sol"}
+    async with StrictPlatform(chat=chat, responses=responses, prefix="/openai/v1", deployments=deployments) as azure:
+        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", azure.base_url)
+        monkeypatch.setenv("AZURE_OPENAI_API_KEY", azure.key)
+        async with manager_in(home) as manager:
+            assert await said(manager, await session(manager, "our-own-prod", "azure")) == "Rolling.A four."
+        assert len(azure.refused) == 1
+        assert [body["reasoning_effort"] for body in azure.chat.bodies] == ["none", "none"]

@@ -244,11 +244,11 @@ def said_in(body: dict[str, Any]) -> list[str]:
     return pieces
 
 
-def requests_of(state: SessionState, number: int) -> list[tuple[str, BackendRequest]]:
+def requests_of(state: SessionState, number: int, *, shift: int = 0) -> list[tuple[str, BackendRequest]]:
     transcript = render(state)
     made = []
     # A fourth of the models each time, in turn: every history is long enough for all of them.
-    for backend, model in MODELS[state.seq % 4 :: 4]:
+    for backend, model in MODELS[(state.seq + shift) % 4 :: 4]:
         asked: dict[str, Any] = [{}, {"reasoning_effort": "low"}, {"thinking_budget_tokens": 2048, "tools": ()}][
             number % 3
         ]
@@ -312,6 +312,25 @@ def test_reasoning_that_cannot_be_decrypted(model: str) -> None:
     kinds = [each["type"] for each in body["input"]]
     assert kinds.count("reasoning") == (0 if strict_openai_rules.is_openai_model(model) else 1)
     assert kinds.count("message") == 3
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\u3000"])
+def test_a_blank_message_reads_the_same_when_another_one_follows(blank: str) -> None:
+    """Found by 3000 histories of the test above (cases P28, P17): "(empty message)" became "[no output]" when a message followed."""
+    log = Log()
+    before: dict[tuple[str, str], list[str]] = {}
+    for number, said in enumerate(
+        [[TextPart(text=blank)], [], [TextPart(text="Yes."), TextPart(text=blank)], [TextPart(text="And now?")]]
+    ):
+        log.begin(number, said)
+        for shift in range(4):
+            for backend, request in requests_of(log.state, 0, shift=shift):
+                body, refused = DIALECTS[backend](request)
+                assert refused == []
+                now, then = said_in(body), before.get((backend, request.model), [])
+                assert now[: len(then)] == then, request.model
+                before[backend, request.model] = now
+        log.write(TurnEnded(turn_id=f"t{number}", outcome="cancelled"))
 
 
 def judge(data: st.DataObject) -> None:

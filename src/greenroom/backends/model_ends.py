@@ -51,4 +51,4 @@ def successor_named(model: str) -> Iterator[None]:
         if (end := end_of(model)) is None or not _GONE.search(refused.message):
             raise
         hint = f"{model} ends, or has ended, on {end.on}: set llm_model to {end.successor}, which its provider names in its place"
-        raise BackendRejected(refused.message, hint=hint) from refused
+        raise BackendRejected(refused.message, hint=hint, refused=refused.refused) from refused

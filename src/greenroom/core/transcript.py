@@ -151,7 +151,8 @@ def _user(message: MessageAccepted, adaptation: Adaptation, *, context: str = ""
     parts = tuple(
         unframed_part(_named(part) if FileRef(turn_id=message.turn_id, part=number) in out.files else part)
         for number, part in enumerate(message.parts)
-        if isinstance(part, FilePart) or part.text
+        # Blank texts are none to any dialect: whether one is replaced must not depend on what comes after it.
+        if isinstance(part, FilePart) or part.text.strip()
     )
     return UserMessage(parts=(*told, *(parts or (TextPart(text=_EMPTY),))))
 
