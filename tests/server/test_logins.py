@@ -19,7 +19,7 @@ import pytest_asyncio
 
 from contract.stage import QUICK_LIMITS
 from greenroom import AgentManager
-from greenroom.backends.scripted import ScriptedBackend
+from greenroom.backends.scripted import Gate, Say, ScriptedBackend
 from greenroom.errors import LogUnavailable
 from greenroom.server.access import Access
 from greenroom.server.app import App
@@ -497,6 +497,37 @@ async def test_the_list_of_browsers_and_the_end_of_one(web: Web) -> None:
         assert (answer.status, answer.error) == (404, "not_found"), "somebody else's is as one that does not exist"
     assert (await web.ask("DELETE", f"/v1/logins/{row['login_id']}")).status == 204
     assert [await status(web, cookie) for cookie in (mine, other, theirs)] == [401, 200, 200]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("protocol", ["native", "ag-ui", "ai-sdk"])
+async def test_an_open_stream_of_a_browser_ends_with_its_login(open_web: OpenWeb, protocol: str) -> None:
+    """S11's sibling: a browser that was logged out went on seeing the answer that ran."""
+    gate = Gate()
+    web = open_web([[Say("One"), gate, Say("Two")]])
+    session_id = (await web.post("/v1/sessions", {})).json()["session_id"]
+    await web.post(f"/v1/sessions/{session_id}/messages", {"message": "Go"}, headers={"prefer": "respond-async"})
+    out, stays = await logged_in(web), await logged_in(web)
+    path = f"/v1/sessions/{session_id}/events?protocol={protocol}"
+    async with (
+        web.of(None).asking("GET", path, headers={"cookie": out}) as ended,
+        web.of(None).asking("GET", path, headers={"cookie": stays}) as running,
+        web.asking("GET", path) as with_token,
+    ):
+        for stream in (ended, running, with_token):
+            await stream.has("One")
+        await asyncio.sleep(40)
+        assert not ended.is_complete
+        await web.of(None).post("/v1/logout", headers={"cookie": out, "origin": "http://localhost:8765"})
+        async with asyncio.timeout(31):
+            await ended.ends()
+        assert b"logged out" in ended.body
+        await asyncio.sleep(60)
+        gate.open()
+        for stream in (running, with_token):
+            await stream.ends()
+            assert b"Two" in stream.body
+        assert b"Two" not in ended.body
 
 
 async def test_all_browsers_of_a_user_are_logged_out_at_once(open_place: OpenPlace) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from greenroom.errors import EventLogError
 from greenroom.protocols.projection import ProtocolName
 from greenroom.server.access import Access, Principal
 from greenroom.server.answers import Scope
@@ -89,4 +90,11 @@ class Call:
             slot=slot,
             hold=lambda size: quotas.hold(user_id, size),
             on_end=on_end,
+            is_allowed=self._is_still_in if self.principal is not None and self.principal.login is not None else None,
         )
+
+    async def _is_still_in(self) -> bool:
+        try:
+            return await self.access.login_of(self.headers, self.scope) is not None
+        except EventLogError:
+            return True  # a store that cannot be asked has logged nobody out

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing
 from typing import Final, Protocol
 
@@ -45,6 +45,13 @@ class OnEnd(Protocol):
         ...
 
 
+class NotLoggedIn(GreenroomError):
+    """The client of a stream may not see more of it."""
+
+    code = "unauthorized"
+    status_hint = 401
+
+
 class Stream:
     """An answer that goes on.
 
@@ -57,6 +64,7 @@ class Stream:
         slot: held while the stream is open.
         hold: counts so many characters while they wait for the client.
         on_end: called once, with whether the client was sent everything.
+        is_allowed: asked now and then whether the client may still see this; left out where that cannot change.
     """
 
     status = 200
@@ -72,8 +80,11 @@ class Stream:
         end: bytes = b"",
         headers: Mapping[str, str] | None = None,
         on_end: OnEnd | None = None,
+        is_allowed: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._on_end = on_end
+        self._is_allowed = is_allowed
+        self._is_put_out = False
         self._is_whole = False
         self.headers = _HEADERS | dict(headers or {})
         self._batches = batches
@@ -102,8 +113,11 @@ class Stream:
             await self._sent(send, self._end, more=False)
             self._is_whole = not self._has_left
         except asyncio.CancelledError:
-            if not self._has_left or own.uncancel() > 0:
+            if not (self._has_left or self._is_put_out) or own.uncancel() > 0:
                 raise
+            if self._is_put_out:
+                await self._sent(send, self._failed(NotLoggedIn("this browser was logged out", hint="log in again")))
+                await self._sent(send, self._end, more=False)
         finally:
             watching.cancel()
             if self._on_end is not None:
@@ -145,7 +159,14 @@ class Stream:
 
     async def _watch(self, receive: Receive, send: Send, own: asyncio.Task[None]) -> None:
         loop = asyncio.get_running_loop()
+        asked_at_s = loop.time()
         while True:
+            if self._is_allowed is not None and loop.time() - asked_at_s >= KEEP_ALIVE_S:
+                asked_at_s = loop.time()
+                if not await self._is_allowed():
+                    self._is_put_out = True
+                    own.cancel()
+                    return
             silent_s = loop.time() - self._sent_at_s
             if not self._is_sending and silent_s >= KEEP_ALIVE_S:
                 self._sent_at_s, silent_s = loop.time(), 0.0
