@@ -332,6 +332,14 @@ async def test_codes_and_logins_are_bounded(open_place: OpenPlace) -> None:
     assert await status(place.web, await logged_in(place.web, OTHER)) == 200
 
 
+async def test_logging_in_counts_among_the_requests_of_its_user(open_web: OpenWeb) -> None:
+    """Each login is a write to the disk: one user's must not be without end."""
+    web = open_web(config={"limits": {"requests_per_minute_max": 3}})
+    answers = [(await web.of(None).post("/v1/login", {"token": TOKEN})).status for _ in range(4)]
+    assert answers == [200, 200, 200, 429]
+    assert (await web.of(None).post("/v1/login", {"token": OTHER})).status == 200
+
+
 async def test_a_code_is_no_token_and_a_token_no_code(open_place: OpenPlace) -> None:
     place = open_place()
     code = await place.code()

@@ -38,6 +38,7 @@ async def log_in(call: Call) -> Answer:
         verified = await call.access.redeemed(body.code, call.headers, call.scope)
     else:
         verified = await call.access.verified((body.token or "").strip(), call.headers, call.scope)
+    call.place.quotas.count_request(verified.user_id)
     former = await call.access.login_of(call.headers, call.scope)
     login, set_cookie = await call.access.browsers.begin(
         user_id=verified.user_id,
