@@ -11,6 +11,7 @@ import gzip
 import logging
 import socket
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -525,6 +526,25 @@ def test_one_client_in_many_event_loops(caplog: pytest.LogCaptureFixture) -> Non
         assert len(wire.requests) == 3
         del client
         assert complaints(caplog) == []
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_what_was_open_in_a_loop_that_is_closed_is_forgotten() -> None:
+    """Case W18: a client that kept the connections of every loop it was ever asked in was noticed by no test."""
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def asked(client: Client) -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await ask_once(client)
+
+    with served_in_a_thread(*[KEPT_ALIVE] * 3) as wire:
+        client = client_for(wire.base_url)
+        for _ in range(3):
+            asyncio.run(asked(client))
+        gc.collect()
+        assert [loop() is None for loop in loops[:2]] == [True, True]
+        del client
+        gc.collect()
 
 
 async def test_a_client_that_nobody_closes(caplog: pytest.LogCaptureFixture) -> None:

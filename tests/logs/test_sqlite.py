@@ -469,6 +469,15 @@ async def test_appends_of_one_session_follow_each_other_in_one_transaction(path:
         assert await found(store, "kept", user_id="ann") == []
 
 
+async def test_what_only_reads_cannot_write(path: Path) -> None:
+    """Case W18: reading connections that could write were noticed by no test."""
+    async with opened(path) as store:
+        await Author(store, "a").create()
+        with pytest.raises(EventLogError, match="cannot be written"):
+            await store._engine.read(lambda connection: connection.execute("DELETE FROM log").fetchall())
+        assert await sessions_of(store) == ["a"]
+
+
 async def test_deleting_leaves_nothing_behind(path: Path) -> None:
     async with opened(path) as store:
         author = Author(store, "a")

@@ -10,6 +10,7 @@ import pytest
 
 from contract.reading import checked_run
 from greenroom.backends.scripted import Gate, Say
+from greenroom.limits import DEFAULT_LIMITS
 from server.asgi import Response, Web
 from server.conftest import OTHER, OpenWeb
 
@@ -50,6 +51,14 @@ async def test_a_run_makes_its_thread_and_only_what_is_new_counts(web: Web) -> N
     thread = (await web.get("/agui?threadId=thread")).json()
     assert [message["id"] for message in thread["messages"] if message["role"] == "user"] == ["m0", "m1"]
     assert (thread["activeRun"], thread["interrupts"]) == (None, None)
+
+
+async def test_a_run_with_a_message_that_is_refused_makes_no_session(web: Web) -> None:
+    """Case W18: that the message is looked at before the session is made was noticed by no test."""
+    refused = await web.post("/agui", run("thread", "run-1", "x" * (DEFAULT_LIMITS.message_bytes_max + 1)))
+    assert 400 <= refused.status < 500
+    assert (await web.get("/v1/sessions/thread")).status == 404
+    assert (await web.get("/v1/sessions")).json()["sessions"] == []
 
 
 async def test_a_run_that_is_sent_again_is_shown_again(web: Web) -> None:
