@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.stage import becomes
 from greenroom.errors import Conflict, Corrupted, EventLogError, LogUnavailable, NewerFormat
 from greenroom.limits import Limits
 from greenroom.logs.sqlite import SqliteStore
@@ -119,6 +120,28 @@ async def test_deleted_text_is_gone_from_the_file(path: Path) -> None:
         await store.notes.delete("ann", "memory", "k")
     assert b"unforgettable secret" not in path.read_bytes()
     assert b"unforgettable note" not in path.read_bytes()
+
+
+async def test_what_is_deleted_is_soon_not_in_the_write_ahead_log_either(path: Path) -> None:
+    """S17: a deleted text was in the idle write-ahead log until something else overwrote it, which may be never.
+
+    A connection that reads keeps it from being emptied; it is tried again until nobody does.
+    """
+    wal = path.with_name("a.db-wal")
+    async with opened(path) as store:
+        author = Author(store, "a")
+        await author.create()
+        await author.say(text("an unforgettable secret"), texts=["an unforgettable secret"])
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM log").fetchone()
+            await store.log.delete("a")
+            assert wal.stat().st_size > 0
+        await becomes(lambda: not wal.stat().st_size)
+        assert b"unforgettable secret" not in path.read_bytes()
+        another = Author(store, "b")
+        await another.create()
+        assert wal.stat().st_size > 0, "it is used again"
 
 
 async def test_a_row_can_be_had_from_a_store_that_is_not_open(path: Path) -> None:

@@ -19,6 +19,7 @@ from greenroom.logs.sqlite import statements
 from greenroom.logs.sqlite.append import Append, look_up
 from greenroom.logs.sqlite.engine import Engine
 from greenroom.logs.sqlite.texts import forget_all
+from greenroom.logs.sqlite.writer import Erasing
 
 _CHUNK_RECORDS = 1000
 _CHUNK_BYTES = 8 * 1024 * 1024
@@ -95,7 +96,7 @@ class SqliteEventLog:
         Raises:
             LogUnavailable: the storage failed.
         """
-        return await self._engine.write(lambda connection: _delete(connection, session_id))
+        return await self._engine.write(Erasing(lambda connection: _delete(connection, session_id)))
 
 
 def _read(

@@ -18,6 +18,7 @@ from greenroom.logs.sqlite import statements
 from greenroom.logs.sqlite.engine import Engine
 from greenroom.logs.sqlite.index import quoted
 from greenroom.logs.sqlite.texts import owner_word
+from greenroom.logs.sqlite.writer import Erasing
 from greenroom.logs.words import Query, parse_query, words_of
 
 
@@ -82,7 +83,7 @@ class SqliteNotes:
         Raises:
             LogUnavailable: the storage failed.
         """
-        return await self._engine.write(lambda connection: _delete(connection, user_id, kind, key))
+        return await self._engine.write(Erasing(lambda connection: _delete(connection, user_id, kind, key)))
 
 
 def _note(kind: str, key: str, body: str, at_ms: int) -> Note:

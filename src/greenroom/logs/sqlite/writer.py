@@ -6,7 +6,8 @@ savepoint of its own: the guilty one fails, the others do not. Only trouble that
 disk) fails all.
 
 SQLite copies the write-ahead log into the file when it is told to. We do it between commits: when nobody writes for a moment,
-at the latest when the log has some thousand pages, so that it begins again from its start and stays small.
+at the latest when the log has some thousand pages, so that it begins again from its start and stays small. Its file keeps the pages
+that it had; after a deletion it is cut to nothing as soon as nobody writes.
 
 Rule: an answer is given after the commit, never before.
 """
@@ -51,6 +52,19 @@ class Glance:
         self.ask = ask
 
 
+class Erasing:
+    """Something to do in a transaction that deletes what people have said: soon nothing of it is left in the write-ahead log."""
+
+    __slots__ = ("_do",)
+
+    def __init__(self, do: Operation) -> None:
+        self._do = do
+
+    def __call__(self, connection: sqlite3.Connection) -> Any:
+        """Does it."""
+        return self._do(connection)
+
+
 class Writer:
     """Serves the thread that writes.
 
@@ -64,6 +78,7 @@ class Writer:
         self._limits = limits
         self._connection: sqlite3.Connection | None = None
         self._pages = 0
+        self._has_erased = False
 
     def serve(self, tickets: list[Ticket]) -> None:
         """Commits what the tickets ask for."""
@@ -81,9 +96,11 @@ class Writer:
 
     def rest(self, *, is_idle: bool) -> float | None:
         """Moves the write-ahead log into the file when that disturbs nobody, or must be."""
-        if self._connection is not None and (self._pages > _PAGES_MAX or (is_idle and self._pages)):
-            self._checkpoint(self._connection)
-        return _IDLE_S if self._pages else None
+        if self._connection is not None and (
+            self._pages > _PAGES_MAX or (is_idle and (self._pages or self._has_erased))
+        ):
+            self._checkpoint(self._connection, empties=is_idle and self._has_erased)
+        return _IDLE_S if self._pages or self._has_erased else None
 
     def close(self) -> None:
         """Closes the database; as the last one of all processes SQLite empties the write-ahead log."""
@@ -148,6 +165,7 @@ class Writer:
                 self._append(connection, members)
                 continue
             for ticket in members:
+                self._has_erased |= isinstance(ticket.operation, Erasing)
                 try:
                     ticket.result = ticket.operation(connection)
                 except GreenroomError as error:
@@ -162,12 +180,24 @@ class Writer:
             else:
                 ticket.result = outcome
 
-    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+    def _checkpoint(self, connection: sqlite3.Connection, *, empties: bool) -> None:
+        """Moves the write-ahead log into the file; empties its file too, which still has the pages as they were before a deletion."""
         try:
             _, pages, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if empties and pages == moved:
+                self._has_erased = not self._emptied(connection)
         except sqlite3.Error as error:
             # Nothing is lost: everything stands in the write-ahead log, and the next commit will tell its caller.
             _logger.warning("the write-ahead log could not be moved into the database: %s", error)
             pages, moved = 0, 0
         # What a reader still looks at stays, and is tried again.
         self._pages = max(0, pages - moved)
+
+    def _emptied(self, connection: sqlite3.Connection) -> bool:
+        """Cuts the write-ahead log to nothing, unless another connection reads: then it is tried again when nobody writes."""
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {round(self._database.busy_timeout_s * 1000)}")
+        return not is_busy
