@@ -335,7 +335,7 @@ class CancelRequested(_Event, frozen=True, kw_only=True, tag="cancel_requested")
 class NoticeGiven(_Event, frozen=True, kw_only=True, tag="notice_given"):
     """Something that a person should know about how the session is answered; never sent to a model.
 
-    Said once per code, but what a provider refused is said each time.
+    The same text is said once, but what a provider refused is said each time.
     """
 
     code: str

@@ -40,7 +40,7 @@ async def plan_of(catalog: Catalog, state: SessionState, patch: Patch) -> Update
     messages = render(state)
     backend = catalog.backend(after.backend)
     prompt = system_prompt(persona_text=persona.text, custom_persona_text=after.custom_persona_text, custom_prompt=None)
-    known = {note.code for note in catalog.backend(state.config.backend).notices(_request(state, state.config, prompt))}
+    known = {note.text for note in catalog.backend(state.config.backend).notices(_request(state, state.config, prompt))}
     asked = _request(state, after, prompt)
     dialect = backend.dialect(asked)
     notices = backend.notices(asked)
@@ -48,7 +48,7 @@ async def plan_of(catalog: Catalog, state: SessionState, patch: Patch) -> Update
         *lost_signatures(messages, dialect=dialect, model=after.llm_model),
         *lost_tools(messages, catalog.tools(after.tools)),
     ]
-    losses += [Loss(kind="notice", text=note.text) for note in notices if note.code not in known]
+    losses += [Loss(kind="notice", text=note.text) for note in notices if note.text not in known]
     tokens = history_tokens(state) if messages else 0
     window = await asyncio.to_thread(catalog.prices.context_window, backend=after.backend, model=after.llm_model)
     lost_tokens = 0 if keeps_prefix(changes) else tokens

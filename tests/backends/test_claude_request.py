@@ -211,7 +211,9 @@ def test_other_files_are_shown_as_text_or_named() -> None:
     table = FilePart(media_type="text/csv", data=b"\xef\xbb\xbfa,b\n", name="t.csv")
     assert shown(table) == text("[t.csv (text/csv)]\na,b\n")
     archive = FilePart(media_type="application/zip", data=b"PK\x03\xff", name="t.zip")
-    assert shown(archive) == text("[t.zip (application/zip): 4 bytes that are neither text, image nor PDF]")
+    assert shown(archive) == text(
+        "[t.zip (application/zip): 4 bytes that cannot be shown here: neither text, image nor PDF]"
+    )
     told = notices(asking(UserMessage(parts=(table, archive))))
     assert [notice.code for notice in told] == ["attachment_not_shown"]
     assert "t.zip" in told[0].text

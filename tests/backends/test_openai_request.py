@@ -298,7 +298,7 @@ def test_attachments() -> None:
         FilePart(media_type="text/csv; charset=utf-8", data="a;ü".encode(), name="t.csv"),
         FilePart(media_type="application/json", data=b"{}"),
     )
-    [message] = said(UserMessage(parts=(TextPart(text="Look:"), *files)))
+    [message] = said(UserMessage(parts=(TextPart(text="Look:"), *files)), model="gpt-audio")
     assert message["content"] == [
         {"type": "text", "text": "Look:"},
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(b'png').decode()}"}},

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from greenroom.backends.attachments import CLAUDE, IMAGE_TYPES, Room, label, media_type_of, not_shown, text_of, told
 from greenroom.backends.claude_models import ClaudeModel
 from greenroom.backends.claude_settings import settings_of
 from greenroom.interfaces import BackendRequest, Notice
@@ -47,7 +48,6 @@ Block = dict[str, Any]
 Role = Literal["user", "assistant"]
 Turn = tuple[Role, list[Block]]
 
-_IMAGES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _THINKING: Final = frozenset({"thinking", "redacted_thinking"})
 _NO_NAME_CHARACTERS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _CACHED: Final = {"type": "ephemeral"}
@@ -80,17 +80,15 @@ def encode(request: BackendRequest, *, model: ClaudeModel | None = None) -> dict
 
 
 def notices(request: BackendRequest, *, model: ClaudeModel | None = None) -> Sequence[Notice]:
-    """Returns what the request will not honour, and which file of the latest message the model cannot be shown; see `encode`."""
+    """Returns what the request will not honour, and which files the model cannot be shown; see `encode`."""
     found = list(settings_of(request, model=model).notices)
-    said = next((message for message in reversed(request.messages) if isinstance(message, UserMessage)), None)
-    files = [part for part in said.parts if isinstance(part, FilePart)] if said is not None else []
-    found += [
-        Notice(
-            code="attachment_not_shown", text=f"{_label(part)} is neither text, image nor PDF: Claude is told its name"
-        )
+    room = Room(CLAUDE)
+    files = [part for message in request.messages if isinstance(message, UserMessage) for part in message.parts]
+    found += not_shown(
+        (part, why)
         for part in files
-        if _shown(part) is None
-    ]
+        if isinstance(part, FilePart) and text_of(part) is None and (why := _refused(part, room))
+    )
     return found
 
 
@@ -129,10 +127,11 @@ def _tools(request: BackendRequest, turns: Sequence[Turn]) -> list[Block]:
 def _turns(request: BackendRequest, *, thinks: bool) -> list[Turn]:
     """Returns the messages: the first one the user's, no empty one, no two of a role in a row."""
     rendered: list[Turn] = []
+    room = Room(CLAUDE)
     for message in request.messages:
         match message:
             case UserMessage():
-                rendered.append(("user", _user_blocks(message)))
+                rendered.append(("user", _user_blocks(message, room)))
             case ToolMessage():
                 rendered.append(("user", [_tool_result(result) for result in message.results]))
             case AssistantMessage():
@@ -152,7 +151,7 @@ def _merged(turns: Iterable[Turn]) -> list[Turn]:
     ]
 
 
-def _user_blocks(message: UserMessage) -> list[Block]:
+def _user_blocks(message: UserMessage, room: Room) -> list[Block]:
     blocks = []
     for part in message.parts:
         match part:
@@ -160,31 +159,29 @@ def _user_blocks(message: UserMessage) -> list[Block]:
                 if part.text.strip():
                     blocks.append(_text(part.text))
             case FilePart():
-                blocks.append(_file(part))
+                blocks.append(_file(part, room))
     # Leaving the message out would let two answers of the assistant run into each other.
     return blocks or [_text("(empty message)")]
 
 
-def _file(part: FilePart) -> Block:
-    return _shown(part) or _text(f"[{_label(part)}: {len(part.data)} bytes that are neither text, image nor PDF]")
-
-
-def _shown(part: FilePart) -> Block | None:
-    """Returns the block that shows the file, or `None` if the API has none for it."""
-    media_type = part.media_type.partition(";")[0].strip().lower().replace("image/jpg", "image/jpeg")
-    if media_type in _IMAGES:
+def _file(part: FilePart, room: Room) -> Block:
+    if (text := text_of(part)) is not None:
+        return _text(f"[{label(part)}]\n{text}")
+    if why := _refused(part, room):
+        return _text(told(part, why))
+    media_type = media_type_of(part)
+    if media_type in IMAGE_TYPES:
         return {"type": "image", "source": _base64(media_type, part.data)}
-    if media_type == "application/pdf":
-        block: Block = {"type": "document", "source": _base64(media_type, part.data)}
-        return block | ({"title": part.name} if part.name else {})
-    try:
-        return _text(f"[{_label(part)}]\n{part.data.decode('utf-8-sig')}")
-    except UnicodeDecodeError:
-        return None
+    block: Block = {"type": "document", "source": _base64(media_type, part.data)}
+    return block | ({"title": part.name} if part.name else {})
 
 
-def _label(part: FilePart) -> str:
-    return f"{part.name or 'a file'} ({part.media_type or 'of unknown type'})"
+def _refused(part: FilePart, room: Room) -> str:
+    """Returns why a file is not sent; empty if it is."""
+    media_type = media_type_of(part)
+    if not media_type.startswith("image/") and media_type != "application/pdf":
+        return "neither text, image nor PDF"
+    return room.refused(part)
 
 
 def _tool_result(result: ToolResult) -> Block:

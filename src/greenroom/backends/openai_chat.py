@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from greenroom.backends.attachments import IMAGE_TYPES, OPENAI, Room, media_type_of, not_shown, text_of, told
 from greenroom.backends.model_facts import nearest_effort
 from greenroom.backends.openai_chat_decoder import ChatDecoder
 from greenroom.backends.openai_extras import DETAILS_FIELD, DIALECT, EXTRA_FIELD, REASONING_FIELD, fields_of
@@ -51,8 +52,6 @@ FOREIGN_SIGNATURE: Final = {"google": {"thought_signature": "skip_thought_signat
 """What Gemini takes in place of its signature for a call that it did not make (Google: *Thought signatures*, FAQ)."""
 
 _NINE: Final = 9
-_IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"})
-_TEXT_TYPES: Final = frozenset({"application/json", "application/xml", "application/yaml", "application/x-ndjson"})
 _AUDIO_FORMATS: Final = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 
 
@@ -104,14 +103,13 @@ def notices(request: BackendRequest, *, traits: ModelTraits | None = None) -> Se
         for name, is_ignored in ignored.items()
         if is_ignored
     ]
-    said = next((message for message in reversed(request.messages) if isinstance(message, UserMessage)), None)
-    given += [
-        Notice(
-            code="attachment_not_shown", text=f"{_label(part)} is no PNG, JPEG, GIF or WebP: the model is told its name"
-        )
-        for part in (said.parts if said is not None else ())
-        if isinstance(part, FilePart) and _is_odd_image(part)
-    ]
+    room = Room(OPENAI)
+    files = [part for message in request.messages if isinstance(message, UserMessage) for part in message.parts]
+    given += not_shown(
+        (part, why)
+        for part in files
+        if isinstance(part, FilePart) and text_of(part) is None and (why := _refused(part, traits, request.model, room))
+    )
     if cut := [spec.name for spec in request.tools if _is_cut(spec, traits)]:
         text = f"{request.model} takes {traits.description_max} characters of a tool's description: cut for {', '.join(cut)}"
         given.append(Notice(code="tool_descriptions_cut", text=text))
@@ -139,11 +137,12 @@ def _messages(request: BackendRequest, traits: ModelTraits) -> Iterator[dict[str
         yield {"role": "system", "content": request.system}
     # Content of user messages between which there is nothing that can be sent: templates of open models insist on alternation.
     waiting: list[dict[str, Any]] = []
+    room = Room(OPENAI)
     is_tool_turn = False
     for message in request.messages:
         match message:
             case UserMessage(parts=parts):
-                waiting += [_user_part(part) for part in parts]
+                waiting += [_user_part(part, traits, request.model, room) for part in parts]
                 is_tool_turn = False
             case AssistantMessage():
                 is_tool_turn = is_tool_turn or any(isinstance(part, ToolCallPart) for part in message.parts)
@@ -167,41 +166,34 @@ def _user(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {"role": "user", "content": parts}
 
 
-def _user_part(part: UserPart | ContextPart) -> dict[str, Any]:
+def _user_part(part: UserPart | ContextPart, traits: ModelTraits, model: str, room: Room) -> dict[str, Any]:
     if isinstance(part, TextPart | ContextPart):
         return {"type": "text", "text": part.text}
-    return _file(part)
-
-
-def _file(part: FilePart) -> dict[str, Any]:
-    media_type = _media_type(part)
-    if media_type.startswith("text/") or media_type in _TEXT_TYPES:
+    if (text := text_of(part)) is not None:
         # No server takes text as a file, every one takes it as text.
-        text = part.data.decode("utf-8", "replace")
         return {"type": "text", "text": f"File {part.name or 'without a name'}:\n{text}"}
+    if why := _refused(part, traits, model, room):
+        return {"type": "text", "text": told(part, why)}
+    media_type = media_type_of(part)
     encoded = base64.b64encode(part.data).decode()
-    url = f"data:{media_type.replace('image/jpg', 'image/jpeg')};base64,{encoded}"
-    if media_type in _IMAGES:
+    url = f"data:{media_type};base64,{encoded}"
+    if media_type in IMAGE_TYPES:
         return {"type": "image_url", "image_url": {"url": url}}
-    if _is_odd_image(part):
-        # Refused, and with it every later request of the session: the model is told of it instead.
-        return {"type": "text", "text": f"[{_label(part)}: an image of {len(part.data)} bytes that cannot be shown]"}
     if media_type in _AUDIO_FORMATS:
         return {"type": "input_audio", "input_audio": {"data": encoded, "format": _AUDIO_FORMATS[media_type]}}
     return {"type": "file", "file": {"filename": part.name or "file", "file_data": url}}
 
 
-def _is_odd_image(part: FilePart) -> bool:
-    media_type = _media_type(part)
-    return media_type.startswith("image/") and media_type not in _IMAGES
-
-
-def _media_type(part: FilePart) -> str:
-    return part.media_type.partition(";")[0].strip().lower()
-
-
-def _label(part: FilePart) -> str:
-    return f"{part.name or 'a file'} ({part.media_type})"
+def _refused(part: FilePart, traits: ModelTraits, model: str, room: Room) -> str:
+    """Returns why a file is not sent; empty if it is."""
+    media_type = media_type_of(part)
+    if media_type in _AUDIO_FORMATS:
+        if traits.is_openai and "audio" not in model:
+            return "a sound, and the model takes none"
+    elif not media_type.startswith("image/") and media_type != "application/pdf":
+        # OpenAI: "Invalid MIME type"; the only documents of this dialect are PDFs.
+        return "neither text, image, sound nor PDF"
+    return room.refused(part)
 
 
 def _assistant(

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from greenroom.backends.attachments import IMAGE_TYPES, OPENAI, Room, media_type_of, not_shown, text_of, told
 from greenroom.backends.model_facts import nearest_effort
 from greenroom.backends.openai_models import ModelTraits, effort_notice, traits_of
 from greenroom.backends.openai_responses_decoder import DIALECT
@@ -51,8 +52,6 @@ ANSWER_TOKENS_MIN: Final = 16
 """What OpenAI takes at least as `max_output_tokens`."""
 
 _ENCRYPTED: Final = "reasoning.encrypted_content"
-_TEXT_TYPES: Final = frozenset({"application/json", "application/xml", "application/yaml", "application/x-ndjson"})
-_IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _OFFICE: Final = "application/vnd.openxmlformats-officedocument."
 _DOCUMENTS: Final = frozenset(
     {
@@ -142,15 +141,13 @@ def notices(request: BackendRequest, *, traits: ModelTraits | None = None) -> Se
     if request.max_tokens is not None and request.max_tokens < (least := _answer_tokens_min(traits)):
         text = f"{model} takes no max_tokens below {least}: {least} is sent instead"
         given.append(Notice(code="max_tokens_changed", text=text))
-    said = next((message for message in reversed(request.messages) if isinstance(message, UserMessage)), None)
-    given += [
-        Notice(
-            code="attachment_not_shown",
-            text=f"{_label(part)} is nothing that the Responses API can show: the model is told its name",
-        )
-        for part in (said.parts if said is not None else ())
-        if isinstance(part, FilePart) and _shown(part) is None
-    ]
+    room = Room(OPENAI)
+    files = [part for message in request.messages if isinstance(message, UserMessage) for part in message.parts]
+    given += not_shown(
+        (part, why)
+        for part in files
+        if isinstance(part, FilePart) and text_of(part) is None and (why := _refused(part, room))
+    )
     return given
 
 
@@ -179,13 +176,14 @@ def _tool(spec: ToolSpec) -> dict[str, Any]:
 def _input(request: BackendRequest, traits: ModelTraits, *, with_reasoning: bool) -> Iterator[Item]:
     # Content of user messages between which there is nothing that can be sent: templates of open models insist on alternation.
     waiting: list[dict[str, Any]] = []
+    room = Room(OPENAI)
     items: list[Item] = []
     for message in request.messages:
         match message:
             case UserMessage(parts=parts):
                 yield from items
                 items = []
-                waiting += [_user_part(part) for part in parts]
+                waiting += [_user_part(part, room) for part in parts]
             case AssistantMessage(parts=parts):
                 yield from items
                 items = _assistant_items(parts, request.model, traits, with_reasoning=with_reasoning)
@@ -225,34 +223,37 @@ def _user(parts: list[dict[str, Any]]) -> Item:
     return {"type": "message", "role": "user", "content": parts}
 
 
-def _user_part(part: UserPart | ContextPart) -> dict[str, Any]:
+def _user_part(part: UserPart | ContextPart, room: Room) -> dict[str, Any]:
     if isinstance(part, TextPart | ContextPart):
         return _input_text(part.text)
-    return _shown(part) or _input_text(f"[{_label(part)}: {len(part.data)} bytes that cannot be shown here]")
+    return _file(part, room)
 
 
 def _input_text(text: str) -> dict[str, Any]:
     return {"type": "input_text", "text": text}
 
 
-def _shown(part: FilePart) -> dict[str, Any] | None:
-    """Returns the content that shows the file, or `None` if the API has none for it."""
-    media_type = part.media_type.partition(";")[0].strip().lower().replace("image/jpg", "image/jpeg")
-    if media_type.startswith("text/") or media_type in _TEXT_TYPES:
+def _file(part: FilePart, room: Room) -> dict[str, Any]:
+    if (text := text_of(part)) is not None:
         # Every server takes text; few take it as a file.
-        return _input_text(f"File {part.name or 'without a name'}:\n{part.data.decode('utf-8', 'replace')}")
-    if not part.data:
-        return None
+        return _input_text(f"File {part.name or 'without a name'}:\n{text}")
+    if why := _refused(part, room):
+        return _input_text(told(part, why))
+    media_type = media_type_of(part)
     url = f"data:{media_type};base64,{base64.b64encode(part.data).decode()}"
-    if media_type in _IMAGES:
+    if media_type in IMAGE_TYPES:
         return {"type": "input_image", "detail": "auto", "image_url": url}
-    if media_type in _DOCUMENTS:
-        return {"type": "input_file", "filename": part.name or "file", "file_data": url}
-    return None
+    return {"type": "input_file", "filename": part.name or "file", "file_data": url}
 
 
-def _label(part: FilePart) -> str:
-    return f"{part.name or 'a file'} ({part.media_type or 'of unknown type'})"
+def _refused(part: FilePart, room: Room) -> str:
+    """Returns why a file is not sent; empty if it is."""
+    media_type = media_type_of(part)
+    if not part.data:
+        return "empty"
+    if not media_type.startswith("image/") and media_type not in _DOCUMENTS:
+        return "nothing that the Responses API can show"
+    return room.refused(part)
 
 
 # --- what the model said ------------------------------------------------------------------------------------------------

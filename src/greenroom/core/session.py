@@ -423,7 +423,7 @@ class SessionState:
                 after_step -= bool(turn.steps) and turn.steps[-1].finished is None
                 turn.joined.append(Joined(accepted=self._taken(event.turn_id), after_step=after_step))
             case NoticeGiven() as event:
-                self.notices[event.code] = None
+                self.notices[event.text] = None
             case SessionUpdated() if self._adaptations:
                 self._adaptations = {asked: adapted.lifted() for asked, adapted in self._adaptations.items()}
             case _:

@@ -274,7 +274,7 @@ class Runner:
             known = live.state.notices
             with foreign():
                 told = backend.notices(request)
-            if notices := [note for note in told if note.code not in known]:
+            if notices := [note for note in told if note.text not in known]:
                 await live.write(*(NoticeGiven(code=note.code, text=note.text) for note in notices))
             meter = await self._metered(request, backend_name, account)
             name = f"backend {backend_name} of session {live.session_id}"

@@ -29,6 +29,8 @@ BREAKPOINTS_MAX: Final = 4
 NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 CALL_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 THINKING: Final = frozenset({"thinking", "redacted_thinking"})
+IMAGE_BYTES_MAX: Final = 5 * 1024 * 1024
+IMAGE_SIDE_MAX: Final = 8000
 IMAGES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
 
@@ -381,9 +383,19 @@ def _media(block: Block) -> Iterator[str]:
     if source.get("type") != "base64" or source.get("media_type") not in allowed:
         yield f"source: must be base64 of {', '.join(sorted(allowed))}"
     try:
-        base64.b64decode(source.get("data", ""), validate=True)
+        data = base64.b64decode(source.get("data", ""), validate=True)
     except (binascii.Error, ValueError):
         yield "source.data: not base64"
+        return
+    # Anthropic, *Vision*: "image exceeds 5 MB maximum: 6291456 bytes > 5242880 bytes"; 8000 pixels a side.
+    if block["type"] == "image" and len(data) > IMAGE_BYTES_MAX:
+        yield f"image exceeds 5 MB maximum: {len(data)} bytes > {IMAGE_BYTES_MAX} bytes"
+    if data.startswith(b"\x89PNG") and max(int.from_bytes(data[16:20]), int.from_bytes(data[20:24])) > IMAGE_SIDE_MAX:
+        yield "At least one of the image dimensions exceed max allowed size: 8000 pixels"
+    # Anthropic says "Image does not match the provided media type image/png"
+    found = {b"\x89PNG": "image/png", b"\xff\xd8\xff\xe0": "image/jpeg", b"GIF8": "image/gif"}.get(data[:4])
+    if found is not None and found != source.get("media_type"):
+        yield f"Image does not match the provided media type {source.get('media_type')}"
 
 
 def _tool_use(block: Block) -> Iterator[str]:

@@ -312,6 +312,7 @@ def _messages(body: dict[str, Any]) -> Iterator[str]:
         for name in sorted(set(message) - MESSAGE_FIELDS[role] - extra):
             yield f"Additional properties are not allowed ({name!r} was unexpected) - 'messages.{index}'"
         yield from _content(message, role, at)
+        yield from _sounds(message, str(body.get("model", "")), at)
         if role == "assistant" and "tool_calls" in message:
             yield from _calls(message["tool_calls"], at, takes_extra=not is_openai_model(str(body.get("model", ""))))
 
@@ -353,8 +354,19 @@ def _content_part(part: Any, role: str, at: str) -> Iterator[str]:
         # OpenAI says "Invalid file data: ... Expected a base64-encoded data URL"; "Missing required parameter: ... filename"
         if not file.get("filename") or not _data_type(file.get("file_data", "")):
             yield f"{at}: Expected a file name and a base64-encoded data URL."
+        # OpenAI says "Invalid file data: ... Expected a base64-encoded data URL with an application/pdf MIME type ... but got ..."
+        elif _data_type(file["file_data"]) != "application/pdf":
+            yield f"{at}: Expected a base64-encoded data URL with an application/pdf MIME type."
     elif _inner(part, kind).get("format") not in {"wav", "mp3"}:
         yield f"{at}: Supported audio formats are wav and mp3."
+
+
+def _sounds(message: dict[str, Any], model: str, at: str) -> Iterator[str]:
+    # OpenAI, *Audio and speech*: only models with "audio" in their name take `input_audio` on Chat Completions.
+    content = message.get("content")
+    kinds = [part.get("type") for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    if "input_audio" in kinds and is_openai_model(model) and "audio" not in model:
+        yield f"{at}: This model does not support audio input."
 
 
 def _inner(part: dict[str, Any], name: str) -> dict[str, Any]:
