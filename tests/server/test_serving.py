@@ -27,7 +27,8 @@ from contract.stage import becomes
 from greenroom.limits import LOG_LINE_CHARACTERS_MAX, Limits
 from greenroom.server.connection import bounded
 from greenroom.server.logs import JsonLines, Lines, LogWriter, Redaction, log_to
-from greenroom.server.serving import DEFAULT_PORT, with_port
+from greenroom.server.proxies import Proxies
+from greenroom.server.serving import DEFAULT_PORT, _is_many_clients, with_port
 from greenroom.settings import load_settings
 from server.process import TOKEN, free_port, running
 
@@ -322,6 +323,13 @@ def test_a_person_gets_a_line() -> None:
     record = logging.makeLogRecord({"msg": "GET / %d", "args": (200,), "levelname": "INFO", "took_ms": 2.5})
     assert Lines(Redaction([]), with_tracebacks=False).format(record) == "greenroom: INFO: GET / 200 in 2.5 ms"
     assert json.loads(JsonLines(Redaction([])).format(record))["took_ms"] == 2.5
+
+
+def test_addresses_that_many_clients_come_from_have_no_bound() -> None:
+    """S17: behind a trusted proxy, everybody has the proxy's address."""
+    proxies = Proxies(["10.0.0.0/8"])
+    assert [_is_many_clients(proxies, address) for address in ("", "127.0.0.1", "::1", "10.1.2.3")] == [True] * 4
+    assert not any(_is_many_clients(proxies, address) for address in ("192.0.2.1", "2001:db8::1", "nonsense"))
 
 
 async def test_connections_of_one_address_are_bounded() -> None:

@@ -73,10 +73,10 @@ def shown(needs: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} = {'***' if name in _SECRETS else msgspec.json.encode(value, enc_hook=str).decode()}"
 
 
-def tell_configuration(place: Place) -> None:
+def tell_configuration(place: Place, say: Callable[[str], None] = print_note) -> None:
     """Says which configuration file is used, where it was not named by hand."""
     if place.config is None and (path := configuration_file()) is not None:
-        print_note(f"configuration: {path.absolute()}")
+        say(f"configuration: {path.absolute()}")
 
 
 _SECRETS: Final = frozenset({"api_key", "key", "secret", "token"})

@@ -11,7 +11,7 @@ import webbrowser
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from greenroom.cli.output import OK, note, print_note
+from greenroom.cli.output import OK, note
 from greenroom.cli.place import Place
 from greenroom.cli.running import managing, run_fast, settings_of, tell_configuration
 from greenroom.settings import Settings
@@ -27,16 +27,17 @@ def serve(place: Place, *, host: str | None, port: int | None, opens: bool) -> i
         GreenroomError: whatever keeps it from being done.
     """
     settings = settings_of(place, host=host, port=port)
-    tell_configuration(place)
     from greenroom.server.logs import LogWriter, log_to_stderr
     from greenroom.server.serving import DEFAULT_PORT, token_of, with_port
 
     token = token_of(settings)
     is_chosen = settings.port is not None
     settings = with_port(settings)
-    if not is_chosen and settings.port != DEFAULT_PORT:
-        print_note(f"port {DEFAULT_PORT} is taken: this server listens at {settings.port}")
     log = log_to_stderr(settings, token)
+    # From here on nothing waits for a reader of the output: there may be none.
+    tell_configuration(place, lambda text: log.say(note(text)))
+    if not is_chosen and settings.port != DEFAULT_PORT:
+        log.say(note(f"port {DEFAULT_PORT} is taken: this server listens at {settings.port}"))
     output = LogWriter(sys.stdout, waiting_bytes_max=settings.limits.log_waiting_bytes_max)
     try:
         run_fast(_serve(settings, token, log, output, opens=opens))

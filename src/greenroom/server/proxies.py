@@ -55,6 +55,11 @@ class Proxies:
                 address = named
         return _counted(address)
 
+    def are_at(self, address: str) -> bool:
+        """Returns whether connections from there are those of a trusted proxy."""
+        found = _address(address)
+        return found is not None and self._trusts(found)
+
     def _trusts(self, address: _Address) -> bool:
         return any(address.version == network.version and address in network for network in self._trusted)
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -31,6 +32,7 @@ from greenroom.server.connection import bounded
 from greenroom.server.gate import is_loopback
 from greenroom.server.logins import new_code
 from greenroom.server.pauses import keep_short
+from greenroom.server.proxies import Proxies
 from greenroom.server.signed import Keys, fetch_over_http
 from greenroom.server.strength import CHARACTERS_MIN, weakness
 from greenroom.settings import Settings
@@ -115,7 +117,7 @@ async def serve(
     listening = _bound(settings)
     config = uvicorn.Config(
         app,
-        http=bounded(settings.limits, is_exempt=_is_many_clients),
+        http=bounded(settings.limits, is_exempt=partial(_is_many_clients, Proxies(settings.server.trusted_proxies))),
         ws="none",
         loop="none",
         lifespan="on",
@@ -213,9 +215,9 @@ def token_of(settings: Settings) -> str | None:
         ) from error
 
 
-def _is_many_clients(address: str) -> bool:
-    """Returns whether many clients come from an address: all of a Unix socket, and of a proxy on this machine."""
-    return not address or is_loopback(address)
+def _is_many_clients(proxies: Proxies, address: str) -> bool:
+    """Returns whether many clients come from an address: all of a Unix socket, and of a proxy, on this machine or a trusted one."""
+    return not address or is_loopback(address) or proxies.are_at(address)
 
 
 def with_port(settings: Settings) -> Settings:
