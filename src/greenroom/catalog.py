@@ -353,7 +353,9 @@ def _ollama(settings: Settings) -> Backend:
 
     # Ollama wants no key; the wire wants one.
     models = settings.models_of("ollama")
-    return OpenAIBackend(api_key="ollama", base_url=f"{ollama_url()}/v1", models=models, limits=settings.limits)
+    return OpenAIBackend(
+        api_key="ollama", base_url=f"{ollama_url()}/v1", model=None, models=models, limits=settings.limits
+    )
 
 
 def _cloud(kind: BackendKind) -> BackendFactory:

@@ -76,6 +76,10 @@ _CLOUD_EXTRAS: Final[Mapping[BackendKind, tuple[str, str]]] = {
 }
 
 
+UNLISTED: Final = frozenset({"scripted", *_CLOUD_SIGNS})
+"""Backends that are offered to people only where something here says so; by their names they can always be used."""
+
+
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """One way to get an answer.
 
@@ -199,6 +203,12 @@ class Defaults:
         if backend is None:
             found = await self.chosen(model)
             backend, model = found.backend, found.model if model is None else model
+        if backend == "ollama" and model is None and backend not in self._given:
+            # Its models are those that were pulled: there is none that each of them has.
+            found = next(candidate for candidate in await self._without_keys() if candidate.backend == "ollama")
+            if found.model is None:
+                raise BackendUnavailable(f"no model of Ollama can be asked: {found.why}", hint=found.remedy)
+            model = found.model
         settings["backend"] = backend
         if model is not None:
             settings["llm_model"] = model

@@ -13,6 +13,7 @@ from greenroom.backends.local.model import EMBEDDED
 from greenroom.errors import BackendUnavailable, InvalidArgument
 from greenroom.interfaces import Persona
 from greenroom.manager import AgentManager
+from greenroom.server.place import Place
 from greenroom.settings import BackendSettings, Settings
 from greenroom.usable import Candidate, Defaults, answers_for_show, choose, claude, local, local_models, ollama, openai
 
@@ -269,3 +270,29 @@ async def test_python_says_that_nothing_can_answer(home: Path) -> None:
         with pytest.raises(BackendUnavailable, match="gpt-4o is a model of OpenAI"):
             await manager.create_session(llm_model="gpt-4o")
         assert (await manager.list_sessions()).sessions == ()
+
+
+async def test_ollama_is_asked_for_a_model_that_it_has(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P26: never for one of OpenAI's; where there is none, that is said."""
+    sage = Persona(name="sage", text="You are wise.")
+    with provider(lambda _: [Say("x")]) as running:
+        running.models = ["nomic-embed-text:latest", "qwen3:8b"]
+        monkeypatch.setenv("OLLAMA_HOST", running.base_url.removesuffix("/v1"))
+        given = await Defaults(settings(home)).applied({"backend": "ollama"}, sage)
+        assert given["llm_model"] == "qwen3:8b"
+        running.models = []
+        with pytest.raises(BackendUnavailable, match="no model of Ollama can be asked"):
+            await Defaults(settings(home)).applied({"backend": "ollama"}, sage)
+
+
+async def test_only_what_works_is_offered(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P26: no cloud that nobody has set up, and not the backend of tests; Ollama's default is none of OpenAI's."""
+    monkeypatch.setenv("OLLAMA_HOST", NO_OLLAMA)
+    async with AgentManager("memory://", home=home) as manager:
+        assert await manager.create_session(backend="scripted"), "by its name it can be used"
+        rows = {row["backend"]: row for row in await Place(manager, dropped_log_lines=lambda: 0).models()}
+        assert not {"scripted", "azure", "azure-responses", "bedrock", "vertex"} & set(rows)
+        assert rows["ollama"]["model"] is None
+        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://me.openai.azure.com")
+        rows = {row["backend"]: row for row in await Place(manager, dropped_log_lines=lambda: 0).models()}
+        assert not rows["azure"]["usable"]

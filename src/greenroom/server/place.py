@@ -20,7 +20,7 @@ from greenroom.server.quotas import Quotas
 from greenroom.server.runs import Runs
 from greenroom.server.site_files import LOGIN_PAGE, File, read_files
 from greenroom.settings import Settings
-from greenroom.usable import candidates
+from greenroom.usable import UNLISTED, candidates
 
 
 class Place:
@@ -92,7 +92,8 @@ class Place:
         ]
         listed = {row["backend"] for row in rows}
         for name in self._manager.catalog.backend_names():
-            if name not in listed:
+            # Clouds that are set up are among the candidates; the scripted backend is for tests and demonstrations, by its name.
+            if name not in listed and name not in UNLISTED:
                 is_default = name == default.backend
                 rows.append(
                     {"backend": name, "model": self._default_model(name), "is_default": is_default, "usable": True}
