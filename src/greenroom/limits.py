@@ -194,6 +194,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Lines of one listing, tree or search result."""
     workspace_search_s_max: float = 5.0
     """How long one search through the text of files may take."""
+    file_threads_max: int = 8
+    """Threads for tools that work with files, of all users."""
+    file_threads_per_user_max: int = 2
+    """Threads for tools that work with files, of one user; what is more waits, and counts against the tool's time."""
+    search_threads_max: int = 4
+    """Searches through the text of files, of all users: a thread and a process each."""
+    search_threads_per_user_max: int = 2
+    """Searches through the text of files, of one user; what is more waits, and counts against the tool's time."""
     memories_max: int = 10_000
     """Memories of one user."""
     memory_bytes_max: int = 16 * 1024

@@ -1,11 +1,12 @@
 """A server whose tools misbehave goes on serving everybody else.
 
-Cases T2 (BasisResearch/effectful#757), T3 (vectorize-io/hindsight#2675) and P27 (cloudflare/agents PR 1615), with real processes.
+Cases T2 (BasisResearch/effectful#757), T6 and S4, T3 (vectorize-io/hindsight#2675) and P27 (cloudflare/agents PR 1615), with real processes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -105,3 +106,27 @@ async def test_stopping_the_server_is_no_attempt(home: Path, runs: Path) -> None
             await is_at_rest(ann, session_id)
             assert "waited" in str((await ann.history(session_id))[-1])
         assert len(set(runs.read_text().splitlines())) == 1, "always under the same key"
+
+
+async def test_one_users_searches_delay_nobody_else(home: Path) -> None:
+    """Cases T6 and S4: `(a+)+$` from three sessions of one user, and another user's file, tool and message."""
+    limits = {"workspace_search_s_max": 20}
+    async with (
+        running(home, limits, child=CHILD) as server,
+        Client(server.url, ANN) as ann,
+        Client(server.url, BOB) as bob,
+    ):
+        theirs = [await session_of(ann) for _ in range(3)]
+        search = {"pattern": "(a+)+$"}
+        for session_id in theirs:
+            await ann.write_file(session_id, "a.txt", b"a" * 5000 + b"!")
+            await ann.send(session_id, f"calls {json.dumps([['search_files', search]] * 6)}")
+        session_id = await session_of(bob)
+        await bob.write_file(session_id, "b.txt", b"hello b")
+        assert await bob.read_file(session_id, "b.txt") == b"hello b"
+        assert "hello b" in await bob.ask(session_id, 'call read_file {"path": "b.txt"}')
+        assert "b.txt" in await bob.ask(session_id, 'call search_files {"pattern": "hello"}')
+        statuses = [(await ann.session(session_id))["status"] for session_id in theirs]
+        assert statuses == ["running"] * 3, "the searches are still under way"
+        for session_id in theirs:
+            await ann.cancel(session_id)

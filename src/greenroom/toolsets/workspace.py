@@ -27,6 +27,7 @@ from greenroom.toolsets.listing import bounded_lines, counted
 from greenroom.toolsets.relative_path import Glob, parse_path
 from greenroom.toolsets.text_file import decoded, edited, line_range
 from greenroom.toolsets.text_search import search_lines
+from greenroom.toolsets.thread_shares import ThreadShares
 
 _T = TypeVar("_T")
 
@@ -39,6 +40,9 @@ LineNumber = Annotated[int, Meta(ge=1)]
 class WorkspaceTools(Toolset):
     """Reads, writes, finds and searches files in a folder that belongs to the session."""
 
+    def __init__(self) -> None:
+        self._shares: dict[str, ThreadShares] = {}
+
     @tool(effect="pure")
     async def list_files(self, context: ToolContext, path: str = "") -> str:
         """Lists one folder. Folders end with a slash; links are not followed.
@@ -46,7 +50,7 @@ class WorkspaceTools(Toolset):
         Args:
             path: The folder; the workspace itself if left out.
         """
-        return await _run(
+        return await self._run(
             context,
             path,
             lambda workspace: _listed(
@@ -75,7 +79,7 @@ class WorkspaceTools(Toolset):
                 lines, context.limits, nothing="The folder is empty.", remedy="show a folder in it, or less depth"
             )
 
-        return await _run(context, path, work)
+        return await self._run(context, path, work)
 
     @tool(effect="pure")
     async def read_file(
@@ -100,7 +104,7 @@ class WorkspaceTools(Toolset):
             bytes_max = context.limits.workspace_read_bytes_max
             return line_range(text, start_line, end_line, start_column=start_column, bytes_max=bytes_max)
 
-        return await _run(context, path, work)
+        return await self._run(context, path, work)
 
     @tool(effect="idempotent")
     async def write_file(self, context: ToolContext, path: str, content: str) -> str:
@@ -116,7 +120,7 @@ class WorkspaceTools(Toolset):
             replaced = workspace.write_bytes(path, encoded)
             return f"{'Replaced' if replaced else 'Wrote'} {path} ({counted(len(encoded), 'byte')})."
 
-        return await _run(context, path, work)
+        return await self._run(context, path, work)
 
     @tool(effect="once")
     async def append_file(self, context: ToolContext, path: str, content: str) -> str:
@@ -132,7 +136,7 @@ class WorkspaceTools(Toolset):
             size_bytes = workspace.append_bytes(path, encoded)
             return f"Added {counted(len(encoded), 'byte')} to {path}, which has {size_bytes} now."
 
-        return await _run(context, path, work)
+        return await self._run(context, path, work)
 
     @tool(effect="once")
     async def edit_file(
@@ -158,7 +162,7 @@ class WorkspaceTools(Toolset):
                 file.content = _encoded(text)
             return f"Replaced {counted(replaced, 'place')} in {path}."
 
-        return await _run(context, path, work)
+        return await self._run(context, path, work)
 
     @tool(effect="pure")
     async def find_files(self, context: ToolContext, pattern: str, path: str = "") -> str:
@@ -177,7 +181,7 @@ class WorkspaceTools(Toolset):
                 map(_line, found), context.limits, nothing=f"Nothing matches {pattern!r}.", remedy="narrow the pattern"
             )
 
-        return await _run(context, path, work)
+        return await self._run(context, path, work)
 
     @tool(effect="pure")
     async def search_files(
@@ -206,7 +210,7 @@ class WorkspaceTools(Toolset):
             def work(workspace: Workspace) -> str:
                 return search_lines(workspace, matcher, path=path, glob=glob, lines_max=limit, limits=limits)
 
-            return await _run(context, path, work)
+            return await self._run(context, path, work, kind="search")
 
     @tool(effect="once")
     async def move_file(
@@ -229,7 +233,7 @@ class WorkspaceTools(Toolset):
             workspace.move(source, target, replace=overwrite)
             return f"Moved {source} to {target}."
 
-        return await _run(context, source, work)
+        return await self._run(context, source, work)
 
     @tool(effect="once")
     async def copy_file(
@@ -253,7 +257,7 @@ class WorkspaceTools(Toolset):
             note = f" Left out: {counted(left_out, 'link or special file')}." if left_out else ""
             return f"Copied {source} to {target}.{note}"
 
-        return await _run(context, source, work)
+        return await self._run(context, source, work)
 
     @tool(effect="idempotent")
     async def delete_file(
@@ -275,7 +279,7 @@ class WorkspaceTools(Toolset):
                 return f"Deleted {path}."
             return f"There is nothing to delete: {path} does not exist.{_similar(workspace, path)}"
 
-        return await _run(context, path, work)
+        return await self._run(context, path, work)
 
     @tool(effect="idempotent")
     async def make_folder(self, context: ToolContext, path: str) -> str:
@@ -284,37 +288,62 @@ class WorkspaceTools(Toolset):
         Args:
             path: The folder.
         """
-        return await _run(
+        return await self._run(
             context,
             path,
             lambda workspace: f"Made {path}." if workspace.make_folder(path) else f"{path} exists already.",
         )
 
+    async def close(self) -> None:
+        """Begins nothing more."""
+        shares, self._shares = self._shares, {}
+        for share in shares.values():
+            share.close()
 
-async def _run(context: ToolContext, path: str, work: Callable[[Workspace], _T]) -> _T:
-    """Returns what `work` returns, done in a thread.
+    async def _run(
+        self,
+        context: ToolContext,
+        path: str,
+        work: Callable[[Workspace], _T],
+        *,
+        kind: Literal["files", "search"] = "files",
+    ) -> _T:
+        """Returns what `work` returns, done in a thread of its kind when it is the user's turn.
 
-    Raises:
-        ToolError: whatever is wrong, in words for the model. A missing file is answered with paths similar to `path`.
-    """
-    stop = threading.Event()
+        Raises:
+            ToolError: whatever is wrong, in words for the model. A missing file is answered with paths similar to `path`.
+        """
+        stop = threading.Event()
 
-    def attempt() -> _T:
-        workspace = Workspace(context.workspace, limits=context.limits, stop=stop)
+        def attempt() -> _T:
+            workspace = Workspace(context.workspace, limits=context.limits, stop=stop)
+            try:
+                return work(workspace)
+            except FileNotFoundError as error:
+                raise ToolError(f"{error}.{_similar(workspace, path)}") from error
+
         try:
-            return work(workspace)
-        except FileNotFoundError as error:
-            raise ToolError(f"{error}.{_similar(workspace, path)}") from error
+            return await self._threads(kind, context.limits).run(context.user_id, attempt)
+        except asyncio.CancelledError:
+            stop.set()
+            raise
+        except (InvalidArgument, LimitExceeded) as error:
+            raise ToolError(str(error)) from error
+        except OSError as error:
+            raise ToolError(f"{error.filename or path}: {error.strerror or error}") from error
 
-    try:
-        return await asyncio.to_thread(attempt)
-    except asyncio.CancelledError:
-        stop.set()
-        raise
-    except (InvalidArgument, LimitExceeded) as error:
-        raise ToolError(str(error)) from error
-    except OSError as error:
-        raise ToolError(f"{error.filename or path}: {error.strerror or error}") from error
+    def _threads(self, kind: Literal["files", "search"], limits: Limits) -> ThreadShares:
+        if kind not in self._shares:
+            name = f"greenroom-{kind}"
+            if kind == "search":
+                self._shares[kind] = ThreadShares(
+                    name, threads_max=limits.search_threads_max, per_user_max=limits.search_threads_per_user_max
+                )
+            else:
+                self._shares[kind] = ThreadShares(
+                    name, threads_max=limits.file_threads_max, per_user_max=limits.file_threads_per_user_max
+                )
+        return self._shares[kind]
 
 
 def _similar(workspace: Workspace, path: str) -> str:

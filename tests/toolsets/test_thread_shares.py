@@ -1,0 +1,92 @@
+"""Threads of which each user has a share. Cases T6 and S4."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+from greenroom.toolsets.thread_shares import ThreadShares
+
+
+@pytest.fixture
+async def shares() -> AsyncIterator[ThreadShares]:
+    made = ThreadShares("test", threads_max=3, per_user_max=2)
+    yield made
+    made.close()
+
+
+class Jobs:
+    """Work that waits until it is let go, and notes when it begins."""
+
+    def __init__(self, shares: ThreadShares) -> None:
+        self._shares = shares
+        self._gates: dict[str, threading.Event] = {}
+        self.begun: list[str] = []
+
+    def start(self, user_id: str, name: str) -> asyncio.Future[str]:
+        gate = self._gates[name] = threading.Event()
+
+        def work() -> str:
+            self.begun.append(name)
+            assert gate.wait(30)
+            return name
+
+        return asyncio.ensure_future(self._shares.run(user_id, work))
+
+    def finish(self, *names: str) -> None:
+        for name in names:
+            self._gates[name].set()
+
+    async def have_begun(self, *names: str) -> None:
+        while not set(names) <= set(self.begun):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)  # real time: threads work
+
+
+async def test_users_take_turns(shares: ThreadShares) -> None:
+    jobs = Jobs(shares)
+    anns = [jobs.start("ann", f"ann{number}") for number in range(5)]
+    await jobs.have_begun("ann0", "ann1")
+    bobs = [jobs.start("bob", f"bob{number}") for number in range(2)]
+    carols = [jobs.start("carol", f"carol{number}") for number in range(2)]
+    await jobs.have_begun("bob0")
+    assert sorted(jobs.begun) == ["ann0", "ann1", "bob0"], "two of three threads are all that one user gets"
+    jobs.finish("ann0")
+    await anns[0]
+    await jobs.have_begun("carol0")
+    jobs.finish("bob0")
+    await bobs[0]
+    await jobs.have_begun("bob1")
+    assert len(jobs.begun) == 5, jobs.begun
+    assert "ann2" not in jobs.begun, "who has least goes first"
+    jobs.finish(*[f"ann{number}" for number in range(5)], "bob1", "carol0", "carol1")
+    assert await asyncio.gather(*anns, *bobs, *carols) == [
+        *(f"ann{number}" for number in range(5)), "bob0", "bob1", "carol0", "carol1",
+    ]  # fmt: skip
+
+
+async def test_a_thread_that_nobody_waits_for_still_counts(shares: ThreadShares) -> None:
+    jobs = Jobs(shares)
+    first, second = jobs.start("ann", "one"), jobs.start("ann", "two")
+    await jobs.have_begun("one", "two")
+    first.cancel()
+    waiting, dropped = jobs.start("ann", "three"), jobs.start("ann", "four")
+    await asyncio.wait({first})
+    dropped.cancel()
+    await asyncio.wait({dropped})
+    assert "three" not in jobs.begun
+    jobs.finish("one", "two", "three", "four")
+    assert await asyncio.gather(second, waiting) == ["two", "three"]
+    assert "four" not in jobs.begun, "a call that was cancelled while it waited is never begun"
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3)])
+async def test_what_the_work_raises_comes_back_and_frees_the_thread(shares: ThreadShares, error: BaseException) -> None:
+    def work() -> str:
+        raise error
+
+    for _ in range(5):
+        with pytest.raises(type(error)):
+            await shares.run("ann", work)
