@@ -91,12 +91,14 @@ class PartStarted(
         part: number of the part, unique in its step, counted from 0.
         call_id: for `tool_call`: id of the call. From a decoder: the provider's, possibly empty or repeated; in the log: unique.
         name: for `tool_call`: name of the tool as the model wrote it.
+        by_provider: for `refusal`: it is the provider's explanation, not the model's words; shown, and never sent back.
     """
 
     part: int
     kind: PartKind
     call_id: str = ""
     name: str = ""
+    by_provider: bool = False
 
 
 class PartDelta(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="part_delta", tag_field=TYPE):
@@ -175,10 +177,13 @@ class ReasoningPart(
     sidecar: Sidecar | None = None
 
 
-class RefusalPart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="refusal", tag_field=TYPE):
-    """Text with which the model declined."""
+class RefusalPart(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="refusal", tag_field=TYPE, omit_defaults=True
+):
+    """Text with which the model declined, or (`by_provider`) with which its provider explains that it did."""
 
     text: str
+    by_provider: bool = False
 
 
 class ToolCallPart(

@@ -194,9 +194,11 @@ def test_an_answer_that_is_cut_after_any_event_fails_behind_its_items(path: Path
     for count in range(0, stop, max(1, stop // 40)):
         items, error = decoded([b"".join(one + b"\n\n" for one in events[:count])])
         parts, end = put_together(items)
-        assert isinstance(error, BackendGarbled)
-        assert "broke off" in str(error)
-        assert end is None
+        # Once it has said why it stops, it is whole, also without `message_stop` (case P8).
+        is_answered = any(b'"stop_reason":' in one and b'"message_delta"' in one for one in events[:count])
+        assert (end is not None) == is_answered
+        assert is_answered or isinstance(error, BackendGarbled)
+        assert is_answered or "broke off" in str(error)
         assert full.startswith("".join(part.text for part in parts))
 
 
@@ -505,8 +507,6 @@ def test_a_message_that_begins_twice_before_it_says_anything_is_one() -> None:
         (BEGIN + stopped(), "which is not open"),
         (whole(said("x"), stopped()), "which is not open"),
         (BEGIN + said("x") + delta(type="text_delta", text="y"), "which is not open"),
-        (BEGIN + started(type="text", text="") * 2, "taken"),
-        (BEGIN + said("x") + said("y"), "taken"),
         (BEGIN + started(-1, type="text", text=""), "no index"),
         (BEGIN + event("content_block_start", content_block={"type": "text"}), "no index"),
         (BEGIN + event("content_block_start", index="0", content_block={"type": "text"}), "no index"),
@@ -525,7 +525,7 @@ def test_a_message_that_begins_twice_before_it_says_anything_is_one() -> None:
         (b"", "broke off"),
         (BEGIN, "broke off"),
         (BEGIN + b'data: {"type": "message_st', "broke off"),
-        (whole(said("x"), end=event("message_delta", delta={"stop_reason": "end_turn"})), "broke off"),
+        (whole(said("x"), end=event("message_delta", delta={})), "broke off"),
     ],
 )
 def test_a_stream_that_breaks_the_rules_is_garbled(stream: bytes, said_of_it: str) -> None:

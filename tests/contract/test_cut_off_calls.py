@@ -233,3 +233,47 @@ async def test_without_arguments_it_runs_after_a_normal_end(
     session_id = await stage.session(additional_tools=["Disk"])
     await stage.say(session_id, "Tidy up")
     assert disk.wiped == [("/", True)]
+
+
+# --- ends that nobody understands, and those that mean a failure (P2: vllm-project/vllm#57082) -----------------------------
+
+
+@in_memory
+@pytest.mark.parametrize("word", ["a_word_of_tomorrow", ""])
+async def test_a_reason_that_is_not_known_is_told_once(open_stage: OpenStage, word: str) -> None:
+    stage = open_stage([[Say("Hel"), Finish(reason="other", raw_reason=word)]] * 2)
+    session_id = await stage.session()
+    told: list[str] = []
+    for _ in range(2):
+        receipt = await stage.manager.send(session_id, "Hello")
+        frames = [data async for _, data in stage.manager.attach(session_id, receipt.cursor, protocol="native")]
+        told += [event["text"] for frame in frames if (event := json.loads(frame)).get("type") == "notice_given"]
+    assert len(told) == 1
+    assert repr(word) in told[0] if word else "did not say why" in told[0]
+
+
+@in_memory
+@pytest.mark.parametrize("word", ["abort", "MALFORMED_FUNCTION_CALL"])
+async def test_a_reason_that_means_a_failure_is_asked_again(open_stage: OpenStage, word: str) -> None:
+    stage = open_stage([[Say("Hel"), Finish(reason="other", raw_reason=word)], "Hello"])
+    session_id = await stage.session()
+    assert (await stage.say(session_id))[-1]["type"] == "RUN_FINISHED"
+    assert (await stage.manager.history(session_id))[-1].text == "Hello"
+
+
+@in_memory
+async def test_the_explanation_of_a_refusal_is_shown_and_not_said_again(open_stage: OpenStage) -> None:
+    """Case P24: it went back as the assistant's own words."""
+    refusal = {
+        "type": "message_delta",
+        "delta": {"stop_reason": "refusal", "stop_details": {"explanation": "Too dangerous."}},
+    }
+    events = [MESSAGES.events[0], refusal, {"type": "message_stop"}]
+    answers = [[EVENTS, chunked(MESSAGES.written(one)), END] for one in (events, plain(MESSAGES))]
+    async with serve(*answers) as wire:
+        stage, session_id = await asking(open_stage, MESSAGES, wire)
+        said = [event async for event in stage.manager.stream_response(session_id, "How?")]
+        assert any("Too dangerous." in event for event in said)
+        assert [event async for event in stage.manager.stream_response(session_id, "And now?")]
+        assert "Too dangerous." not in wire.bodies[-1].decode()
+        assert "Too dangerous." in (await stage.manager.history(session_id))[1].text

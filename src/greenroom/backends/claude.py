@@ -10,8 +10,8 @@ with this module.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ from greenroom.backends.clouds import NO_OPTIONS, CloudOptions, bedrock_client, 
 from greenroom.backends.faults import Endpoint, missing_key
 from greenroom.backends.model_ends import end_notices, successor_named
 from greenroom.backends.model_facts import NO_OVERRIDES, current_model
+from greenroom.backends.streamed_answer import StreamedAnswer
 from greenroom.backends.transport import ByteStream, open_stream
 from greenroom.config import ModelOverride
 from greenroom.errors import BackendUnauthorized
@@ -109,9 +110,8 @@ class ClaudeBackend:
             with successor_named(request.model) if self._is_anthropic() else nullcontext():
                 asking = open_stream(client, "/v1/messages", body, headers=headers, read=read)
                 chunks = await opened.enter_async_context(asking)
-            decoder = MessagesDecoder(client.endpoint, model=request.model, limits=self._limits)
-            async with aclosing(_items(chunks, decoder)) as items:
-                yield items
+            decoder = MessagesDecoder(client.endpoint, model=request.model, limits=self._limits, request=request)
+            yield StreamedAnswer(chunks, decoder)
             if decoder.is_ended:
                 await chunks.drain()
 
@@ -202,16 +202,6 @@ def _sdk_client(endpoint: Endpoint, http_client: httpx2.AsyncClient) -> AsyncAnt
     if not client.auth_headers and client.credentials is None:
         raise missing_key(endpoint)
     return client
-
-
-async def _items(chunks: ByteStream, decoder: MessagesDecoder) -> AsyncGenerator[Sequence[StreamItem]]:
-    async for chunk in chunks:
-        if items := decoder.feed(chunk):
-            yield items
-        if decoder.is_ended or decoder.failure is not None:
-            break
-    while not decoder.is_ended:
-        yield decoder.close()
 
 
 def _host(url: str) -> str:

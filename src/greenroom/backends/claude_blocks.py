@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.unicode_text import SurrogateJoiner
+from greenroom.backends.parts_writer import Part
 from greenroom.messages import PartKind
 
 _KINDS: Final[dict[str, PartKind]] = {"text": "text", "thinking": "reasoning", "tool_use": "tool_call"}
@@ -25,21 +25,17 @@ class Block:
         part: ours.
         raw: what the provider sent of it, apart from the text that it grew by.
         grows_by: type of the deltas that bring text.
-        pieces, size: that text, and its length in UTF-8.
-        joiner: makes it valid Unicode; `None` as long as it came valid.
+        pieces: that text.
     """
 
-    __slots__ = ("grows_by", "index", "joiner", "kind", "part", "pieces", "raw", "size")
+    __slots__ = ("grows_by", "index", "part", "pieces", "raw")
 
-    def __init__(self, index: int, part: int, raw: dict[str, Any]) -> None:
+    def __init__(self, index: int, raw: dict[str, Any], part: Part) -> None:
         self.index = index
         self.part = part
         self.raw = raw
-        self.kind: PartKind = _KINDS.get(raw["type"], "opaque")
         self.grows_by = _GROWS_BY.get(raw["type"], "input_json_delta")
         self.pieces: list[str] = []
-        self.size = 0
-        self.joiner: SurrogateJoiner | None = None
 
     def extend(self, delta: dict[str, Any]) -> None:
         """Takes a delta that brings no text: a signature, a citation, or one of a kind that is yet to be invented."""
@@ -63,6 +59,11 @@ class Block:
                 del extras["caller"]  # The default, which not every server of the dialect knows.
             return {"type": kind, **extras} if extras else None
         return {**self.raw, "input": _parsed(grown)} if grown else self.raw
+
+
+def kind_of(raw: dict[str, Any]) -> PartKind:
+    """Returns what a block becomes."""
+    return _KINDS.get(raw["type"], "opaque")
 
 
 def _parsed(text: str) -> Any:

@@ -19,30 +19,20 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.claude_blocks import Block
+from greenroom.backends.claude_blocks import Block, kind_of
 from greenroom.backends.claude_request import DIALECT, encode, notices
-from greenroom.backends.faults import Endpoint, classified, fault_of
-from greenroom.backends.parts_writer import failure_of
-from greenroom.backends.sse import DONE, SseSplitter
-from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_json, valid_unicode
-from greenroom.errors import BackendError, BackendGarbled, GreenroomError, LimitExceeded
-from greenroom.finish_reasons import RAW_REASON_MAX, is_normal, reason_of
+from greenroom.backends.faults import Endpoint, Fault, classified, fault_of, fault_of_body
+from greenroom.backends.parts_writer import StreamDecoder, json_of
+from greenroom.backends.sse import DONE, ErrorData
+from greenroom.backends.token_counts import claude_usage_of, is_count
+from greenroom.backends.unicode_text import valid_json, valid_unicode
+from greenroom.errors import BackendError
+from greenroom.finish_reasons import reason_of
+from greenroom.interfaces import BackendRequest
 from greenroom.limits import DEFAULT_LIMITS, Limits
-from greenroom.messages import (
-    PartDelta,
-    PartEnded,
-    PartStarted,
-    Sidecar,
-    StreamEnded,
-    StreamItem,
-    Usage,
-    UsageCounted,
-)
+from greenroom.messages import Sidecar
 
 __all__ = ["DIALECT", "MessagesDecoder", "encode", "notices"]
-
-_COUNT_MAX: Final = 2**53
-"""Above it numbers are not exact everywhere: no server means them."""
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -68,91 +58,25 @@ class _Event(msgspec.Struct, gc=False):
 _events: Final = msgspec.json.Decoder(_Event)
 
 
-class MessagesDecoder:
-    """Decodes one answer.
+class MessagesDecoder(StreamDecoder):
+    """Decodes one answer."""
 
-    Invariant: every part that was started is ended before `StreamEnded`, which is the last item of all.
-
-    Attributes:
-        failure: what ended the answer; `feed` and `close` raise it once there are no more items before it.
-    """
-
-    def __init__(self, endpoint: Endpoint, *, model: str, limits: Limits = DEFAULT_LIMITS) -> None:
-        """`model` is the one that was asked for: sidecars are bound to it."""
-        self.failure: GreenroomError | None = None
-        self._endpoint = endpoint
-        self._asked_model = model
-        self._limits = limits
-        self._splitter = SseSplitter()
-        self._items: list[StreamItem] = []
-        self._blocks: dict[int, Block | None] = {}  # an ended one leaves `None`: no index is used twice
-        self._growing: Block | None = None
-        self._pieces: list[str] = []
-        self._bytes = 0
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        model: str = "",
+        limits: Limits = DEFAULT_LIMITS,
+        request: BackendRequest | None = None,
+    ) -> None:
+        """See `StreamDecoder`."""
+        super().__init__(endpoint, model=model, limits=limits, request=request)
+        self._blocks: dict[int, Block] = {}
+        """Those that are open: an index only tells these apart."""
         self._has_begun = False
-        self._has_calls = False
-        self._bare_calls: list[Block] = []
-        self._is_ended = False
-        self._model = ""
-        self._response_id = ""
-        self._stop_reason = ""
+        self._begun_with_stop: Any = ""
         self._stop_details: dict[str, Any] = {}
-        self._counts: dict[str, int] = {}
-        self._has_counted = False
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether `StreamEnded` was returned: nothing that follows matters."""
-        return self._is_ended
-
-    def feed(self, chunk: bytes) -> list[StreamItem]:
-        """Takes the next bytes and returns the items that they complete.
-
-        Raises:
-            BackendGarbled: the bytes are not of this dialect.
-            BackendError: the provider reported an error; classified.
-            LimitExceeded: the answer is larger than `Limits` allow.
-        """
-        if self.failure is None:
-            try:
-                for payload in self._splitter.feed(chunk):
-                    self._take(payload)
-            except GreenroomError as error:
-                self.failure = error
-            except RecursionError:
-                self.failure = self._garbled("an event that is nested too deeply")
-        return self._taken()
-
-    def close(self) -> list[StreamItem]:
-        """Ends the stream and returns the last items.
-
-        Raises:
-            BackendGarbled: the answer is not complete.
-            BackendError, LimitExceeded: as `feed`.
-        """
-        if self.failure is None:
-            try:
-                for payload in self._splitter.close():
-                    self._take(payload)
-            except BackendGarbled:
-                pass  # Half an event. That the answer broke off says more.
-            except GreenroomError as error:
-                self.failure = error
-            except RecursionError:
-                self.failure = self._garbled("an event that is nested too deeply")
-        if self.failure is None and not self._is_ended:
-            self.failure = BackendGarbled(f"the answer of {self._endpoint.provider} broke off in the middle")
-        return self._taken()
-
-    def _taken(self) -> list[StreamItem]:
-        self._flush()
-        if self._has_counted and not self._is_ended and (usage := _usage(self._counts)) not in {None, Usage()}:
-            self._items.append(UsageCounted(usage=usage, model=self._model))
-        self._has_counted = False
-        if self.failure is not None and not self._items:
-            raise self.failure
-        items, self._items = self._items, []
-        return items
+        self._counts: dict[str, Any] = {}
 
     # --- events, the frequent one first ---------------------------------------------------------------------------------
 
@@ -166,20 +90,23 @@ class MessagesDecoder:
         if event.type == "content_block_delta":
             self._grow(event, payload)
             return
-        self._flush()
         match event.type:
             case "content_block_start":
                 self._start(event, len(payload))
             case "content_block_stop":
-                self._end(self._open_block(event, "the end of"), is_whole=True)
+                self._end_block(self._open_block(event, "the end of"), is_whole=True)
             case "message_start":
                 self._begin(event)
             case "message_delta":
-                self._note_end(event)
+                self._stop(event)
             case "message_stop":
-                self._finish()
+                if not self._has_begun:
+                    raise self._garbled("the end of a message that never began")
+                self._end()
             case _ if event.error is not None:
-                raise self._reported(event.error)
+                raise self._reported_by(fault_of(event.error))
+            case _ if payload.__class__ is ErrorData:
+                raise self._reported_by(fault_of_body(payload, status=0))
             case _:
                 pass  # `ping`, and what is yet to be invented.
 
@@ -196,32 +123,20 @@ class MessagesDecoder:
         elif kind == "thinking_delta":
             piece = delta.thinking
         else:
-            self._spend(len(payload))
+            self._parts.spend(len(payload))
             block.extend(self._whole(payload)["delta"])
             return
         if kind == block.grows_by and piece:
             self._append(block, piece)
 
     def _append(self, block: Block, piece: Any) -> None:
-        if not isinstance(piece, str):
+        if piece.__class__ is not str:
             raise self._garbled(f"text that is of the type {type(piece).__name__}")
-        if block.joiner is not None:
-            piece = block.joiner.feed(piece)
-            if not piece:
-                return
-        size = bytes_of(piece)
-        self._spend(size)
-        block.size += size
-        if block.size > self._limits.tool_arguments_bytes_max and block.kind == "tool_call":
-            raise LimitExceeded(
-                f"the arguments of a call are larger than {self._limits.tool_arguments_bytes_max} bytes"
-            )
         block.pieces.append(piece)
-        if block.kind != "opaque":
-            if block is not self._growing:
-                self._flush()
-                self._growing = block
-            self._pieces.append(piece)
+        if block.part.kind == "opaque":
+            self._parts.spend(len(piece))
+        else:
+            self._parts.grow(block.part, piece)
 
     def _start(self, event: _Event, size: int) -> None:
         raw, index = event.content_block, event.index
@@ -229,115 +144,90 @@ class MessagesDecoder:
             raise self._garbled("a content block without a type")
         if not self._has_begun:
             raise self._garbled("a content block before the beginning of the message")
-        if not isinstance(index, int) or index < 0 or index in self._blocks:
-            raise self._garbled(f"a content block with the index {index!r}, which is taken or no index")
-        if len(self._blocks) >= self._limits.step_parts_max:
-            raise LimitExceeded(f"the answer has more than {self._limits.step_parts_max} parts")
-        block = self._blocks[index] = Block(index, len(self._blocks), raw)
-        self._spend(size)
-        if block.kind == "tool_call":
-            self._has_calls = True
-            call_id, name = _text(raw.get("id")), _text(raw.get("name"))
-            self._items.append(PartStarted(part=block.part, kind="tool_call", call_id=call_id, name=name))
-        else:
-            self._items.append(PartStarted(part=block.part, kind=block.kind))
-        if block.kind in {"text", "reasoning"} and (begun := raw.get(raw["type"])):
+        if not isinstance(index, int) or index < 0:
+            raise self._garbled(f"a content block with {index!r} in place of its index: that is no index")
+        if (open_block := self._blocks.get(index)) is not None:
+            self._end_block(open_block, is_whole=False)  # its end was left out: blocks come one after the other
+        self._parts.spend(size)
+        kind = kind_of(raw)
+        call = {"call_id": _text(raw.get("id")), "name": _text(raw.get("name"))} if kind == "tool_call" else {}
+        block = self._blocks[index] = Block(index, raw, self._parts.begun(kind, **call))
+        if kind in {"text", "reasoning"} and (begun := raw.get(raw["type"])):
             self._append(block, begun)
         elif raw["type"] == "fallback" and isinstance(raw.get("to"), dict):
             # Another model took over: from here on it is the one that answers.
-            self._model = _text(raw["to"].get("model")) or self._model
+            self._answered_by = _text(raw["to"].get("model")) or self._answered_by
 
-    def _end(self, block: Block, *, is_whole: bool) -> None:
-        if block.joiner is not None and (rest := block.joiner.close()):
-            block.joiner = None
-            self._append(block, rest)
-        if block.kind == "tool_call" and not block.pieces and is_whole:
-            if not (begun := block.raw.get("input")):
-                # A call without arguments, or one that was cut off before them: the end of the message tells which.
-                self._bare_calls.append(block)
-                self._blocks[block.index] = None
-                return
-            self._append(block, valid_json(begun).decode())  # some servers send all arguments with the beginning
-        self._close(block)
-
-    def _close(self, block: Block) -> None:
-        self._flush()
-        self._blocks[block.index] = None
+    def _end_block(self, block: Block, *, is_whole: bool) -> None:
+        begun = block.raw.get("input") if block.part.kind == "tool_call" and is_whole and not block.pieces else None
+        if begun:
+            self._append(block, json_of(begun))  # some servers send all arguments with the beginning
+        del self._blocks[block.index]
         sidecar = None
         if (data := block.to_send_back()) is not None:
             raw = msgspec.Raw(valid_json(data))
             sidecar = Sidecar(backend=DIALECT, model=self._asked_model, data=raw)
-        self._items.append(PartEnded(part=block.part, sidecar=sidecar))
+        self._parts.end(block.part, sidecar)
 
     def _begin(self, event: _Event) -> None:
-        if self._blocks:
+        if self._parts.count:
             # A gateway asked a second time because its provider failed. What has been passed on cannot be taken back here,
             # and a call that stands in both answers would be run twice: whoever asked has to ask again.
             raise self._garbled("a second message in the middle of the first")
         message = event.message if isinstance(event.message, dict) else {}
         self._has_begun = True
-        self._model = _text(message.get("model"))
+        self._answered_by = _text(message.get("model"))
         self._response_id = _text(message.get("id"))
         self._counts.clear()
-        self._count(message.get("usage"))
-        self._stop_reason = _text(message.get("stop_reason"))
+        self._add_counts(message.get("usage"))
+        self._begun_with_stop = message.get("stop_reason") or ""
         # What its servers had said before they began to stream, as after tools that they run themselves.
         begun = message.get("content")
         for index, raw in enumerate(begun if isinstance(begun, list) else ()):
             self._start(_Event(content_block=raw, index=index), len(valid_json(raw)))
-            self._end(self._open_block(_Event(index=index), "the end of"), is_whole=True)
+            self._end_block(self._open_block(_Event(index=index), "the end of"), is_whole=True)
 
-    def _note_end(self, event: _Event) -> None:
-        self._count(event.usage)
+    def _stop(self, event: _Event) -> None:
+        self._add_counts(event.usage)
         delta = event.delta
         if delta is not None and delta.stop_reason:
-            self._stop_reason = valid_unicode(_text(delta.stop_reason))[:RAW_REASON_MAX]
-            if (failure := failure_of(self._stop_reason, self._endpoint)) is not None:
-                raise failure
             self._stop_details = delta.stop_details if isinstance(delta.stop_details, dict) else {}
+            self._note_end(delta.stop_reason)
+            if (
+                delta.stop_reason == "refusal"
+                and isinstance(event.usage, dict)
+                and event.usage.get("output_tokens") == 0
+            ):
+                # The one zero that means it: Anthropic does not bill a refusal before the first word.
+                self._counts.pop("output_tokens", None)
+                self._usage = claude_usage_of(self._counts)
 
-    def _finish(self) -> None:
-        if not self._has_begun:
-            raise self._garbled("the end of a message that never began")
-        for block in [block for block in self._blocks.values() if block is not None]:
-            self._end(block, is_whole=False)
-        has_calls = self._has_calls or self._stop_reason == "tool_use"
-        reason = reason_of(self._stop_reason, has_calls=has_calls)
-        for block in self._bare_calls:
-            if is_normal(reason, self._stop_reason):
-                self._append(block, "{}")
-            self._close(block)
+    def _end(self) -> None:
+        if not self._finish_word and self._begun_with_stop:
+            self._note_end(self._begun_with_stop)
+        for block in list(self._blocks.values()):
+            self._end_block(block, is_whole=False)
+        word, kinds = self._finish_word, self._parts.kinds
+        reason = reason_of(word, has_calls="tool_call" in kinds or word == "tool_use")
         if reason == "refusal" and (explanation := _text(self._stop_details.get("explanation"))):
-            part = len(self._blocks)
-            self._items.append(PartStarted(part=part, kind="refusal"))
-            self._items.append(PartDelta(part=part, delta=explanation))
-            self._items.append(PartEnded(part=part))
-        self._is_ended = True
-        self._items.append(
-            StreamEnded(
-                reason=reason,
-                raw_reason=self._stop_reason,
-                usage=_usage(self._counts),
-                model=self._model,
-                response_id=self._response_id,
-            )
-        )
+            # Anthropic's words about the model, not the model's own.
+            self._parts.write("refusal", explanation, by_provider=True)
+        self._finish(reason)
 
     def _mended(self, payload: bytes) -> _Event:
         """Returns an event that msgspec refuses: it holds half of a surrogate pair, or is nothing that can be read at all."""
         if payload == DONE:
+            if self._finish_word:
+                self._end()
             return _Event()
+        if payload.__class__ is ErrorData:
+            raise self._reported_by(fault_of_body(payload, status=0))
         try:
             event = msgspec.convert(json.loads(payload), _Event)
-            if event.type != "content_block_delta":
-                return msgspec.convert(self._whole(payload), _Event)
+            is_delta = event.type == "content_block_delta"
+            return event if is_delta else msgspec.convert(self._whole(payload), _Event)
         except (ValueError, RecursionError) as error:
             raise self._garbled(f"an event that cannot be read: {error}") from error
-        block = self._blocks.get(event.index) if isinstance(event.index, int) else None
-        if block is not None and block.joiner is None:
-            # From here on its deltas are watched, because the other half may come with the next one.
-            block.joiner = SurrogateJoiner()
-        return event
 
     def _whole(self, payload: bytes) -> Any:
         """Returns an event with the fields that `_Event` skips unread: names and texts of any of them may be damaged.
@@ -352,12 +242,6 @@ class MessagesDecoder:
 
     # --- what the events have in common ---------------------------------------------------------------------------------
 
-    def _flush(self) -> None:
-        if self._pieces and self._growing is not None:
-            self._items.append(PartDelta(part=self._growing.part, delta="".join(self._pieces)))
-            self._pieces.clear()
-        self._growing = None
-
     def _open_block(self, event: _Event, what: str) -> Block:
         index = event.index
         block = self._blocks.get(index) if isinstance(index, int) else None
@@ -365,44 +249,20 @@ class MessagesDecoder:
             raise self._garbled(f"{what} content block {index!r}, which is not open")
         return block
 
-    def _spend(self, size: int) -> None:
-        self._bytes += size
-        if self._bytes > self._limits.step_bytes_max:
-            raise LimitExceeded(f"the answer is larger than {self._limits.step_bytes_max} bytes")
-
-    def _count(self, usage: Any) -> None:
-        """Takes over the counts of an event. They are totals so far; one that is left out still stands."""
+    def _add_counts(self, usage: Any) -> None:
+        """Takes over the counts of an event. They are totals so far; one that is left out, or zero, takes nothing back."""
         if isinstance(usage, dict):
             details = usage.get("output_tokens_details")
             counts = usage | (details if isinstance(details, dict) else {})
-            self._counts |= {
-                name: count for name, count in counts.items() if isinstance(count, int) and 0 <= count < _COUNT_MAX
-            }
-            self._has_counted = True
+            self._counts |= {name: count for name, count in counts.items() if count and is_count(count)}
+            if self._counts:
+                self._count(claude_usage_of(self._counts))
 
-    def _reported(self, error: Any) -> BackendError:
-        fault = fault_of(error)
+    def _reported_by(self, fault: Fault) -> BackendError:
         if fault.kind == "permission_error":
             # Unlike its other kinds, this one does not say by its name that asking again is no use.
             fault = msgspec.structs.replace(fault, status=HTTPStatus.FORBIDDEN)
         return classified(fault, self._endpoint)
-
-    def _garbled(self, what: str) -> BackendGarbled:
-        return BackendGarbled(f"{self._endpoint.provider} sent {what}")
-
-
-def _usage(counts: dict[str, int]) -> Usage | None:
-    if not counts:
-        return None
-    read, written = counts.get("cache_read_input_tokens", 0), counts.get("cache_creation_input_tokens", 0)
-    return Usage(
-        # Anthropic counts what is read from the cache and written to it beside the rest, not within it.
-        input_tokens=counts.get("input_tokens", 0) + read + written,
-        output_tokens=counts.get("output_tokens", 0),
-        cached_input_tokens=read,
-        cache_write_input_tokens=written,
-        reasoning_tokens=counts.get("thinking_tokens", 0),
-    )
 
 
 def _loads(payload: bytes) -> Any:

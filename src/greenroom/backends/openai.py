@@ -17,9 +17,10 @@ from greenroom.backends.clouds import CloudOptions
 from greenroom.backends.model_ends import end_notices, successor_named
 from greenroom.backends.model_facts import NO_OVERRIDES
 from greenroom.backends.openai_chat import DIALECT, ChatDecoder, encode, notices
-from greenroom.backends.openai_client import NO_KEY, OPENAI_URL, StreamedAnswer, connection_to, is_openai_address
+from greenroom.backends.openai_client import NO_KEY, OPENAI_URL, connection_to, is_openai_address
 from greenroom.backends.openai_models import ModelTraits, traits_of
 from greenroom.backends.openai_responses import OpenAIResponsesBackend
+from greenroom.backends.streamed_answer import StreamedAnswer
 from greenroom.backends.transport import open_stream
 from greenroom.config import ModelOverride
 from greenroom.interfaces import BackendRequest, Notice
@@ -83,7 +84,7 @@ class OpenAIBackend:
         async with AsyncExitStack() as opened:
             with successor_named(request.model) if is_openai_address(endpoint.base_url) else nullcontext():
                 chunks = await opened.enter_async_context(open_stream(client, "/chat/completions", body))
-            decoder = ChatDecoder(endpoint, model=request.model, limits=self._limits)
+            decoder = ChatDecoder(endpoint, model=request.model, limits=self._limits, request=request)
             yield StreamedAnswer(chunks, decoder)
             if decoder.is_ended:
                 await chunks.drain()

@@ -21,7 +21,14 @@ import msgspec
 from greenroom.backends.attachments import IMAGE_TYPES, OPENAI, Room, media_type_of, not_shown, text_of, told
 from greenroom.backends.model_facts import nearest_effort
 from greenroom.backends.openai_chat_decoder import ChatDecoder
-from greenroom.backends.openai_extras import DETAILS_FIELD, DIALECT, EXTRA_FIELD, REASONING_FIELD, fields_of
+from greenroom.backends.openai_extras import (
+    DIALECT,
+    EXTRA_FIELD,
+    ITEMS_FIELD,
+    MESSAGE_FIELDS,
+    REASONING_FIELD,
+    fields_of,
+)
 from greenroom.backends.openai_models import ModelTraits, effort_notice, traits_of
 from greenroom.backends.openai_tool_calls import is_json_object
 from greenroom.interfaces import BackendRequest, Notice
@@ -204,6 +211,7 @@ def _assistant(
     reasonings = []
     calls: list[dict[str, Any]] = []
     extras: dict[str, Any] = {}
+    items: list[dict[str, Any]] = []
     for part in message.parts:
         match part:
             case TextPart(text=text) | RefusalPart(text=text):
@@ -217,10 +225,14 @@ def _assistant(
                     reasonings.append(part.text)
             case OpaquePart():
                 own = fields_of(part.sidecar, model, traits)
-                extras |= {name: own[name] for name in (DETAILS_FIELD, EXTRA_FIELD) if name in own}
+                extras |= {name: own[name] for name in MESSAGE_FIELDS if name in own}
+                items = found if isinstance(found := own.get(ITEMS_FIELD), list) else items
     if not texts and not calls:
         return None
-    encoded: dict[str, Any] = {"role": "assistant", "content": "\n\n".join(texts) or None}
+    text = "\n\n".join(texts)
+    encoded: dict[str, Any] = {"role": "assistant", "content": text or None}
+    if items:
+        encoded["content"] = [*items, *([{"type": "text", "text": text}] if text else [])]
     # DeepSeek refuses a turn with tool calls that comes back without its reasoning, and Moonshot advises to keep it. In other
     # turns both ignore it, and it only costs.
     if is_tool_turn and (reasonings or traits.wants_reasoning_back):

@@ -7,17 +7,13 @@ nothing else.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Final, Protocol, Self
+from typing import Final
 from urllib.parse import urlsplit
 
 from greenroom.backends.clients import DirectClient, headers_in
 from greenroom.backends.clouds import CloudConnection, CloudOptions, azure_client
 from greenroom.backends.faults import Endpoint, missing_key
-from greenroom.backends.transport import ByteStream
-from greenroom.errors import BackendError, GreenroomError
 from greenroom.limits import Limits
-from greenroom.messages import StreamItem
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 
@@ -104,67 +100,6 @@ def _headers(key: str) -> dict[str, str]:
         headers["openai-project"] = project
     custom = headers_in(environment.get("OPENAI_CUSTOM_HEADERS", ""))
     return headers | {name.lower(): value for name, value in custom.items()}
-
-
-class AnswerDecoder(Protocol):
-    """What is used of a dialect's decoder."""
-
-    @property
-    def failure(self) -> GreenroomError | None:
-        """What broke the answer off."""
-        ...
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether the last item was returned."""
-        ...
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether the model has finished: only accounting may be missing."""
-        ...
-
-    def feed(self, chunk: bytes) -> list[StreamItem]:
-        """Takes bytes and returns the items that they complete."""
-        ...
-
-    def close(self) -> list[StreamItem]:
-        """Ends the stream and returns the last items."""
-        ...
-
-
-class StreamedAnswer:
-    """The items of one answer, as they arrive. Not a generator: those hold their frames open when they are abandoned."""
-
-    def __init__(self, chunks: ByteStream, decoder: AnswerDecoder) -> None:
-        self._chunks = chunks
-        self._decoder = decoder
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Sequence[StreamItem]:
-        """Returns the items of the next read that brings any.
-
-        Raises:
-            BackendError, LimitExceeded: as the decoder and the connection.
-        """
-        decoder = self._decoder
-        if decoder.is_ended:
-            raise StopAsyncIteration
-        while decoder.failure is None and (chunk := await self._read()):
-            if items := decoder.feed(chunk):
-                return items
-        return decoder.close()
-
-    async def _read(self) -> bytes:
-        try:
-            return await self._chunks.read()
-        except BackendError:
-            if not self._decoder.is_answered:
-                raise
-            # A connection that breaks behind the finish reason takes nothing of the answer along.
-            return b""
 
 
 def address_of(base_url: str | None) -> str:

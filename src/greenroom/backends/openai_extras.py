@@ -4,6 +4,8 @@
   then a signature), or encrypted and whole. Where they are meant to be read, `reasoning` says the same. They go back in the same order, unmodified (OpenRouter: *Preserving reasoning*).
 * Gemini signs tool calls, in `extra_content.google.thought_signature` of the call; without it the next request of a tool loop is
   refused (Google: *Thought signatures*, section on OpenAI compatibility). It may sign a text too, beside the text in the delta.
+* LiteLLM streams Claude's `thinking_blocks` with their signatures; they go back beside the content. Copilot has `reasoning_text` with a
+  `reasoning_opaque`, which go back together. Databricks has entries of the type `reasoning` in the content; they go back there.
 * `reasoning_content` is wanted back by name: DeepSeek and Moonshot, within a turn with tool calls.
 
 Rule: kept without being understood, sent back under the name it came with, to the model that made it and to no other.
@@ -27,8 +29,16 @@ REASONING_FIELD: Final = "reasoning_content"
 
 DETAILS_FIELD: Final = "reasoning_details"
 EXTRA_FIELD: Final = "extra_content"
+THINKING_FIELD: Final = "thinking_blocks"
+REASONING_TEXT_FIELD: Final = "reasoning_text"
+REASONING_OPAQUE_FIELD: Final = "reasoning_opaque"
+ITEMS_FIELD: Final = "reasoning_items"
+"""Our name for the entries of the content that are reasoning."""
 
-_GROWING: Final = ("text", "summary", "data")
+MESSAGE_FIELDS: Final = (DETAILS_FIELD, EXTRA_FIELD, THINKING_FIELD, REASONING_TEXT_FIELD, REASONING_OPAQUE_FIELD)
+"""What goes back beside the content of its message."""
+
+_GROWING: Final = ("text", "summary", "data", "thinking")
 _extras: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -38,9 +48,13 @@ class MessageExtras:
     def __init__(self) -> None:
         self._details: list[dict[str, Any]] = []
         self._extra: dict[str, Any] = {}
+        self._thinking: list[dict[str, Any]] = []
+        self._items: list[dict[str, Any]] = []
+        self._text: list[str] = []
+        self._opaque = ""
 
     def __bool__(self) -> bool:
-        return bool(self._details or self._extra)
+        return bool(self._fields())
 
     def take_details(self, details: Any) -> None:
         """Takes the `reasoning_details` of a delta."""
@@ -59,10 +73,64 @@ class MessageExtras:
                 known = self._extra.get(name)
                 self._extra[name] = known | value if isinstance(known, dict) and isinstance(value, dict) else value
 
+    def take_thinking(self, blocks: Any) -> None:
+        """Takes the `thinking_blocks` of a delta: a block grows until it has its signature."""
+        for block in blocks if isinstance(blocks, list) else ():
+            if not isinstance(block, dict):
+                continue
+            last = self._thinking[-1] if self._thinking else None
+            grows = (
+                last is not None
+                and block.get("type") == last.get("type") == "thinking"
+                and not (last.get("signature") and block.get("thinking"))
+            )
+            if last is None or not grows:
+                self._thinking.append(dict(block))
+                continue
+            _grow(last, {"thinking": block.get("thinking")})
+            if signature := block.get("signature"):
+                last["signature"] = signature
+
+    def take_reasoning_item(self, item: dict[str, Any]) -> None:
+        """Takes an entry of the content that is reasoning: its summaries grow until they have a signature."""
+        summary = item.get("summary")
+        last = self._items[-1] if self._items else None
+        if last is None or not isinstance(summary, list) or not isinstance(last.get("summary"), list):
+            self._items.append(dict(item))
+            return
+        for number, part in enumerate(summary):
+            if not isinstance(part, dict):
+                continue
+            known = last["summary"]
+            if number < len(known) and isinstance(known[number], dict):
+                known[number] = dict(known[number])
+                _grow(known[number], part)
+            else:
+                known.append(part)
+
+    def take_reasoning_text(self, text: str) -> None:
+        """Takes a piece of the text that goes back with what is opaque."""
+        self._text.append(text)
+
+    def take_opaque(self, opaque: str) -> None:
+        """Takes the `reasoning_opaque` of a delta."""
+        self._opaque += opaque
+
     def sidecar(self, model: str) -> Sidecar:
         """Returns all of it, bound to the model that gave it."""
-        fields = {DETAILS_FIELD: self._details, EXTRA_FIELD: self._extra}
-        return sidecar_of({name: value for name, value in fields.items() if value}, model)
+        return sidecar_of(self._fields(), model)
+
+    def _fields(self) -> dict[str, Any]:
+        fields = {
+            DETAILS_FIELD: self._details,
+            EXTRA_FIELD: self._extra,
+            # Without its signature a block would be refused.
+            THINKING_FIELD: [block for block in self._thinking if block.get("signature") or block.get("data")],
+            ITEMS_FIELD: self._items,
+            REASONING_TEXT_FIELD: "".join(self._text) if self._opaque else "",
+            REASONING_OPAQUE_FIELD: self._opaque,
+        }
+        return {name: value for name, value in fields.items() if value}
 
 
 def sidecar_of(fields: dict[str, Any], model: str) -> Sidecar:

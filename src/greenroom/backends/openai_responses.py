@@ -18,10 +18,11 @@ from typing import Final
 from greenroom.backends.clouds import CloudConnection, CloudOptions
 from greenroom.backends.model_ends import end_notices, successor_named
 from greenroom.backends.model_facts import NO_OVERRIDES, current_model
-from greenroom.backends.openai_client import OpenAIConnection, StreamedAnswer, connection_to, is_openai_address
+from greenroom.backends.openai_client import OpenAIConnection, connection_to, is_openai_address
 from greenroom.backends.openai_models import traits_of
 from greenroom.backends.openai_responses_decoder import DIALECT, ResponsesDecoder
 from greenroom.backends.openai_responses_request import encode, notices
+from greenroom.backends.streamed_answer import StreamedAnswer
 from greenroom.backends.transport import ByteStream, open_stream
 from greenroom.config import ModelOverride
 from greenroom.errors import BackendRejected, BackendUnauthorized
@@ -87,7 +88,9 @@ class OpenAIResponsesBackend:
         async with AsyncExitStack() as opened:
             with successor_named(request.model) if self._connection.is_openai else nullcontext():
                 chunks = await self._opened(request, opened)
-            decoder = ResponsesDecoder(self._connection.client().endpoint, model=request.model, limits=self._limits)
+            decoder = ResponsesDecoder(
+                self._connection.client().endpoint, model=request.model, limits=self._limits, request=request
+            )
             yield StreamedAnswer(chunks, decoder)
             if decoder.is_ended:
                 await chunks.drain()

@@ -1,15 +1,15 @@
 """The answer of the Responses dialect, from bytes to stream items, without I/O.
 
-Theory of operation: a response is made of output items (`Item`), and these of texts (`Text`), each of which becomes a part. An
+Theory of operation: a response is made of output items (`Item`), and these of texts, each of which becomes a `Part`. An
 item is announced, grows by deltas and is then said again as a whole; at the end the response is said again as a whole. What is
 whole is the truth about everything but text that was already passed on: so an answer is complete also where a server leaves
 announcements or deltas out, or sends nothing but the end. Items are told apart by their id, which some gateways change from event to
 event, and by their place in the output, which some servers leave out or repeat: whichever of the two is known.
 
-The answer ends with `response.completed`, `response.incomplete` or `response.failed`; whatever comes later is ignored.
+The answer ends with `response.completed`, `response.incomplete` or `response.failed`; whatever comes later is ignored. Where a server
+says none of them but `[DONE]`, an answer is whole if its last item is a message that was said as a whole.
 
-Rule: be liberal in what comes and strict in what leaves: items are well formed and texts valid Unicode, whatever a server sends;
-and an error never takes away the items before it.
+Rule: what the dialect calls things is known here; what is made of it is `parts_writer`'s.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.faults import Endpoint, Fault, classified, fault_of
+from greenroom.backends.faults import Endpoint, Fault, classified, fault_of, fault_of_body
 from greenroom.backends.openai_responses_events import (
     ARGUMENTS,
     DELTAS,
@@ -34,128 +34,44 @@ from greenroom.backends.openai_responses_events import (
     read,
 )
 from greenroom.backends.openai_responses_items import UNCLAIMED, Item, TextKey, texts_of
-from greenroom.backends.openai_responses_texts import Text, Texts
 from greenroom.backends.openai_tool_calls import is_json_object
-from greenroom.backends.parts_writer import failure_of
-from greenroom.backends.sse import DONE, SseSplitter
+from greenroom.backends.parts_writer import SHOWN_MAX, Part, StreamDecoder, json_of
+from greenroom.backends.sse import DONE, ErrorData
+from greenroom.backends.token_counts import usage_of
 from greenroom.backends.unicode_text import valid_unicode
-from greenroom.errors import BackendError, BackendGarbled, GreenroomError
-from greenroom.finish_reasons import RAW_REASON_MAX, is_normal, reason_of
+from greenroom.errors import BackendError
+from greenroom.interfaces import BackendRequest
 from greenroom.limits import DEFAULT_LIMITS, Limits
-from greenroom.messages import (
-    FinishReason,
-    PartKind,
-    Sidecar,
-    StreamEnded,
-    StreamItem,
-    Usage,
-    UsageCounted,
-)
+from greenroom.messages import PartKind, Sidecar
 
 DIALECT: Final = "openai-responses"
 """Name that the sidecars of this dialect carry."""
-
-_SHOWN_MAX: Final = 200
 
 _BLAMING: Final = frozenset({"bio_policy", "data_residency_mismatch", "misalignment_policy_violation"})
 _BLAMING_PREFIXES: Final = ("image_", "empty_image", "failed_to_download", "unsupported_image")
 """Codes of failed responses that are about what was asked, though their names do not say so to `faults`."""
 
 
-class ResponsesDecoder:
-    """Decodes one answer.
+class ResponsesDecoder(StreamDecoder):
+    """Decodes one answer."""
 
-    Invariant: every part that was started is ended before `StreamEnded`, which is the last item of all.
-
-    Attributes:
-        failure: what broke the answer off. `feed` and `close` raise it at once, or, if there are items before it, with the
-            next call.
-    """
-
-    def __init__(self, endpoint: Endpoint, *, model: str = "", limits: Limits = DEFAULT_LIMITS) -> None:
-        """`model` is the one that was asked for: sidecars are bound to it."""
-        self.failure: GreenroomError | None = None
-        self._endpoint = endpoint
-        self._asked_model = model
-        self._splitter = SseSplitter()
-        self._texts = Texts(limits, provider=endpoint.provider)
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        model: str = "",
+        limits: Limits = DEFAULT_LIMITS,
+        request: BackendRequest | None = None,
+    ) -> None:
+        """See `StreamDecoder`."""
+        super().__init__(endpoint, model=model, limits=limits, request=request)
         self._outputs: list[Item] = []
         self._by_id: dict[str, Item] = {}
         self._by_index: dict[int, Item] = {}
         # Where the last delta belonged, and its text: most deltas follow one of the same text.
         self._place: tuple[Any, ...] | None = None
-        self._place_text: Text | None = None
-        self._response_id = ""
-        self._answered_by = ""
-        self._usage: Usage | None = None
-        self._has_counted = False
+        self._place_text: Part | None = None
         self._has_cut_call = False
-        self._bare_calls: list[tuple[Text, Sidecar | None]] = []
-        self._is_ended = False
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether `StreamEnded` was returned: nothing that follows matters."""
-        return self._is_ended
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether the model has finished: the end of this dialect brings everything at once."""
-        return self._is_ended
-
-    def feed(self, chunk: bytes) -> list[StreamItem]:
-        """Takes the next bytes and returns the items that they complete.
-
-        Raises:
-            BackendGarbled: the bytes are not of this dialect.
-            BackendError: the provider reported an error; classified.
-            LimitExceeded: the answer is larger than `Limits` allow.
-        """
-        if self.failure is None and not self._is_ended:
-            try:
-                for payload in self._splitter.feed(chunk):
-                    self._take(payload)
-                self._texts.flush()
-            except GreenroomError as error:
-                self._fail(error)
-        return self._released()
-
-    def close(self) -> list[StreamItem]:
-        """Ends the stream and returns the last items.
-
-        Raises:
-            BackendGarbled: the answer is not complete.
-            BackendError, LimitExceeded: as `feed`.
-        """
-        if self.failure is None and not self._is_ended:
-            try:
-                for payload in self._splitter.close():
-                    self._take(payload)
-            except BackendGarbled:
-                pass  # Half an event. That the answer broke off says more.
-            except GreenroomError as error:
-                self._fail(error)
-        if self.failure is None and not self._is_ended:
-            ended = "in the middle" if self._outputs or self._response_id else "before it began"
-            self._fail(BackendGarbled(f"the answer of {self._endpoint.provider} ended {ended}"))
-        return self._released()
-
-    def _fail(self, error: GreenroomError) -> None:
-        self.failure = error
-        # What came before the error in the same read is shown; no bound is held any more, there is one failure already.
-        self._texts.emit()
-
-    def _released(self) -> list[StreamItem]:
-        items = self._texts.items
-        if self._has_counted and self._usage is not None and not self._is_ended:
-            # A response that failed says what it has used, too.
-            self._has_counted = False
-            items.append(UsageCounted(usage=self._usage, model=self._answered_by))
-        if items:
-            self._texts.items = []
-        elif self.failure is not None:
-            raise self.failure
-        return items
 
     # --- events, the frequent one first ---------------------------------------------------------------------------------
 
@@ -166,34 +82,38 @@ class ResponsesDecoder:
             event = read(payload)
         except (ValueError, RecursionError) as error:
             if payload.strip() == DONE:
-                return  # Some servers say it after the end, and it is no end without one.
-            shown = payload[:_SHOWN_MAX].decode("utf-8", "backslashreplace")
-            raise self._garbled(f"an event that cannot be read: {shown!r}") from error
+                if self._is_clearly_whole():
+                    self._note_end("completed")
+                    self._end()
+                return  # most servers that say it do so after the end
+            if payload.__class__ is ErrorData:
+                raise self._reported_by(fault_of_body(payload, status=0)) from error
+            raise self._unreadable(payload) from error
         place = (event.type, event.item_id, event.output_index, event.content_index, event.summary_index)
         if place == self._place and self._place_text is not None:
             if event.delta:
-                self._texts.grow(self._place_text, event.delta)
+                self._grow(self._place_text, event.delta)
             return
         self._place = None
         kind = _str(event.type)
         if (about := DELTAS.get(kind)) is None:
-            self._take_rare(kind, event)
+            self._take_rare(kind, event, payload)
         elif event.delta:
             item = self._item(event, about.item)
             if item.is_ended:
                 raise self._garbled("more of an output item that has ended")
             self._place_text = self._text(item, (about.name, number_of(event, about)), about.part)
             self._place = place
-            self._texts.grow(self._place_text, event.delta)
+            self._grow(self._place_text, event.delta)
 
-    def _take_rare(self, kind: str, event: Event) -> None:
+    def _take_rare(self, kind: str, event: Event, payload: bytes) -> None:
         if (about := DONES.get(kind)) is not None:
             whole = event.arguments if about is ARGUMENTS else event.refusal if about is REFUSAL else event.text
             self._settle(event, about, whole)
         elif (end := ENDS.get(kind)) is not None:
-            self._finish(end, event)
+            self._take_end(end, event)
         elif kind == "error" or (event.error and event.response is None):
-            raise self._reported(event.error or {"code": event.code, "message": event.message})
+            raise self._reported_by(fault_of(event.error or {"code": event.code, "message": event.message}))
         else:
             match kind:
                 case "response.output_item.added":
@@ -204,6 +124,8 @@ class ResponsesDecoder:
                     self._annotate(event)
                 case "response.created" | "response.in_progress" | "response.queued":
                     self._begin(event)
+                case _ if payload.__class__ is ErrorData:
+                    raise self._reported_by(fault_of_body(payload, status=0))
                 case _:
                     pass  # The progress of the provider's own tools, and what is yet to be invented.
 
@@ -226,18 +148,52 @@ class ResponsesDecoder:
         item = self._known(_str(raw.get("id")), index, raw["type"]) or self._open(raw, index)
         if not item.is_ended:
             item.say(raw)
-            self._end(item, is_whole=True)
+            self._end_item(item, is_whole=True)
 
     def _settle(self, event: Event, about: Kind, whole: Any) -> None:
         item = self._item(event, about.item, is_late=True)
         if not item.is_ended and whole and (isinstance(whole, str) or about is ARGUMENTS):
-            self._texts.settle(self._text(item, (about.name, number_of(event, about)), about.part), whole)
+            self._settle_text(self._text(item, (about.name, number_of(event, about)), about.part), whole)
 
     def _annotate(self, event: Event) -> None:
         item = self._item(event, "message", is_late=True)
         if not item.is_ended:
-            self._texts.spend(len(msgspec.json.encode(event.annotation)))
+            self._parts.spend(len(msgspec.json.encode(event.annotation)))
             item.annotations.setdefault(number_of(event, TEXT), []).append(event.annotation)
+
+    def _grow(self, text: Part, piece: Any) -> None:
+        if piece.__class__ is not str:
+            if text.kind != "tool_call":
+                raise self._garbled(f"text that is of the type {type(piece).__name__}")
+            piece = json_of(piece)
+        if text.is_settled or text.is_ended:
+            raise self._garbled("more of a text that has ended")
+        self._parts.grow(text, piece)
+
+    def _settle_text(self, text: Part, whole: Any) -> None:
+        """Takes a text that is said as a whole, mostly again.
+
+        What was passed on of other texts stands: they are for people, and cannot be taken back.
+        """
+        if text.is_settled or text.is_ended:
+            return
+        if text.kind == "tool_call":
+            self._settle_arguments(text, whole)
+        elif not text.has_spoken and isinstance(whole, str) and whole:
+            self._grow(text, whole)
+        text.is_settled = True
+
+    def _settle_arguments(self, text: Part, whole: Any) -> None:
+        if whole is None:
+            return
+        if not isinstance(whole, str):
+            whole = json_of(whole)
+        said = text.arguments()
+        if whole.startswith(said):
+            if missing := whole[len(said) :]:
+                self._grow(text, missing)
+        elif whole and not is_json_object(said):
+            raise self._garbled("the arguments of a call twice, and different ones")
 
     # --- which item, which text -----------------------------------------------------------------------------------------
 
@@ -277,7 +233,7 @@ class ResponsesDecoder:
         return self._known(item_id, index, type_, is_late=is_late) or self._open({"type": type_, "id": item_id}, index)
 
     def _open(self, raw: dict[str, Any], index: int | None) -> Item:
-        self._texts.check_count(len(self._outputs))
+        self._parts.check_count(len(self._outputs))
         item = Item(raw)
         self._outputs.append(item)
         if item.item_id:
@@ -290,7 +246,7 @@ class ResponsesDecoder:
             item.unclaimed = self._started(item, "reasoning")
         return item
 
-    def _text(self, item: Item, key: TextKey, kind: PartKind) -> Text:
+    def _text(self, item: Item, key: TextKey, kind: PartKind) -> Part:
         text = item.texts.get(key)
         if text is None:
             text, item.unclaimed = item.unclaimed, None
@@ -310,35 +266,36 @@ class ResponsesDecoder:
             if before.type == "function_call" and not (before.texts or before.unclaimed or before.is_ended):
                 before.unclaimed = self._started(before, "tool_call")
 
-    def _started(self, item: Item, kind: PartKind) -> Text:
-        text = Text(kind)
+    def _started(self, item: Item, kind: PartKind) -> Part:
+        text = Part(kind)
         if kind != "tool_call" or _str(item.raw.get("name")):
             self._begin_part(item, text)
         return text
 
-    def _begin_part(self, item: Item, text: Text) -> None:
+    def _begin_part(self, item: Item, text: Part) -> None:
         if text.kind == "tool_call":
             call_id = _str(item.raw.get("call_id")) or item.item_id
-            self._texts.begin(text, call_id=call_id, name=_str(item.raw.get("name")))
+            self._parts.begin(text, call_id=call_id, name=_str(item.raw.get("name")))
         else:
-            self._texts.begin(text)
+            self._parts.begin(text)
 
     # --- ends -----------------------------------------------------------------------------------------------------------
 
-    def _end(self, item: Item, *, is_whole: bool) -> None:
+    def _end_item(self, item: Item, *, is_whole: bool) -> None:
         """Ends an item, of which `raw` says all; `is_whole`: the provider says so, too."""
         is_whole = is_whole and item.is_finished
         for key, kind, whole in texts_of(item.raw):
             if key in item.texts or whole or kind == "tool_call":
                 text = self._text(item, key, kind)
-                if text.part is None:
+                if text.number is None:
                     self._begin_part(item, text)
-                self._texts.settle(text, whole)
-                if kind == "tool_call" and not item.is_finished and not is_json_object("".join(text.pieces)):
+                self._settle_text(text, whole)
+                if kind == "tool_call" and not item.is_finished and not is_json_object(text.arguments()):
                     self._has_cut_call = True
         item.is_ended = True
         item.is_orphan = self._is_orphan(item)
         self._end_texts(item, is_last=is_whole)
+        item.is_said = item.is_said and is_whole
         item.raw = {}
 
     def _is_orphan(self, item: Item) -> bool:
@@ -356,50 +313,50 @@ class ResponsesDecoder:
             data = item.to_send_back(key) if is_last else None
             item.goes_back = item.goes_back or data is not None
             sidecar = self._sidecar(data) if data else None
-            if text.kind == "tool_call" and is_last and not text.has_spoken:
-                # A call without arguments, or one that was cut off before them: the end of the response tells which.
-                self._bare_calls.append((text, sidecar))
-            else:
-                self._texts.end(text, sidecar)
+            self._parts.end(text, sidecar)
+            if sidecar is not None:
+                self._parts.spend(len(memoryview(sidecar.data)))
 
     def _sidecar(self, data: dict[str, Any]) -> Sidecar:
         return Sidecar(backend=DIALECT, model=self._asked_model, data=msgspec.Raw(msgspec.json.encode(data)))
 
-    def _finish(self, end: str, event: Event) -> None:
+    def _take_end(self, end: str, event: Event) -> None:
         response = event.response if isinstance(event.response, dict) else {}
         self._note(response)
         if (status := response.get("status")) in ENDS.values():
             end = str(status)
         if end in {"failed", "cancelled"}:
-            raise self._reported(response.get("error") or event.error or {"message": f"the response is {end}"})
+            raise self._reported_by(
+                fault_of(response.get("error") or event.error or {"message": f"the response is {end}"})
+            )
         self._take_output(response.get("output"))
+        self._end_items(is_whole=end == "completed")
+        details = response.get("incomplete_details")
+        why = _str(details.get("reason")) if isinstance(details, dict) else ""
+        # A call of which its item says that it is cut off makes no answer that is whole, whatever the response says.
+        self._note_end(why or ("incomplete" if self._has_cut_call else end))
+        self._finish()
+
+    def _end_items(self, *, is_whole: bool) -> None:
         for item in self._outputs:
             if not item.is_ended:
                 # Announced, but never said as a whole: there is nothing that could go back.
                 item.raw = {name: value for name, value in item.raw.items() if name in {"type", "name", "call_id"}}
-                self._end(item, is_whole=end == "completed")
-        details = response.get("incomplete_details")
-        why = _str(details.get("reason")) if isinstance(details, dict) else ""
-        # A call of which its item says that it is cut off makes no answer that is whole, whatever the response says.
-        word = why[:RAW_REASON_MAX] or ("incomplete" if self._has_cut_call else end)
-        if (failure := failure_of(word, self._endpoint)) is not None:
-            raise failure
-        reason = self._reason(word)
-        for text, sidecar in self._bare_calls:
-            if is_normal(reason, word):
-                self._texts.grow(text, "{}")
-            self._texts.end(text, sidecar)
-        self._texts.flush()
-        self._is_ended = True
-        self._texts.items.append(
-            StreamEnded(
-                reason=reason,
-                raw_reason=word,
-                usage=self._usage,
-                model=self._answered_by,
-                response_id=self._response_id,
-            )
+                self._end_item(item, is_whole=is_whole)
+
+    def _is_clearly_whole(self) -> bool:
+        last = self._outputs[-1] if self._outputs else None
+        return (
+            last is not None
+            and last.type == "message"
+            and last.is_said
+            and all(item.is_ended for item in self._outputs)
+            and not self._has_cut_call
         )
+
+    def _end(self) -> None:
+        self._end_items(is_whole=True)
+        self._finish()
 
     def _take_output(self, output: Any) -> None:
         """Takes from the whole output what has not been said before."""
@@ -421,50 +378,22 @@ class ResponsesDecoder:
                 item = self._open(raw, None)
             if item is not None and not item.is_ended:
                 item.say(raw)
-                self._end(item, is_whole=True)
-
-    def _reason(self, word: str) -> FinishReason:
-        kinds = {text.kind for item in self._outputs for text in item.texts.values()}
-        reason = reason_of(word, has_calls="tool_call" in kinds)
-        return "refusal" if reason == "stop" and "refusal" in kinds else reason
+                self._end_item(item, is_whole=True)
 
     # --- what the events have in common ---------------------------------------------------------------------------------
 
     def _note(self, response: Any) -> None:
         if not isinstance(response, dict):
             return
-        self._response_id = _str(response.get("id"))[:_SHOWN_MAX] or self._response_id
-        self._answered_by = _str(response.get("model"))[:_SHOWN_MAX] or self._answered_by
+        self._response_id = _str(response.get("id"))[:SHOWN_MAX] or self._response_id
+        self._answered_by = _str(response.get("model"))[:SHOWN_MAX] or self._answered_by
         if isinstance(usage := response.get("usage"), dict):
-            counted = usage_of(usage)
-            if self._usage is None or counted != Usage():  # one that counts nothing takes nothing back
-                self._has_counted = self._has_counted or counted not in {self._usage, Usage()}
-                self._usage = counted
+            self._count(usage_of(usage))
 
-    def _reported(self, error: Any) -> BackendError:
-        fault = fault_of(error)
+    def _reported_by(self, fault: Fault) -> BackendError:
         if fault.code in _BLAMING or fault.code.startswith(_BLAMING_PREFIXES):
             fault = Fault(words=fault.words, status=fault.status, kind="invalid_request_error", code=fault.code)
         return classified(fault, self._endpoint)
-
-    def _garbled(self, what: str) -> BackendGarbled:
-        return BackendGarbled(f"{self._endpoint.provider} sent {what}")
-
-
-def usage_of(usage: dict[str, Any]) -> Usage:
-    """Returns the tokens that a `usage` object counts."""
-    return Usage(
-        input_tokens=_count(usage, "input_tokens"),
-        output_tokens=_count(usage, "output_tokens"),
-        cached_input_tokens=_count(usage.get("input_tokens_details"), "cached_tokens"),
-        cache_write_input_tokens=_count(usage.get("input_tokens_details"), "cache_write_tokens"),
-        reasoning_tokens=_count(usage.get("output_tokens_details"), "reasoning_tokens"),
-    )
-
-
-def _count(counts: Any, name: str) -> int:
-    value = counts.get(name) if isinstance(counts, dict) else None
-    return int(value) if isinstance(value, int | float) and 0 <= value < 2**53 else 0
 
 
 def _str(value: Any) -> str:

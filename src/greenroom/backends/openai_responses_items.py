@@ -1,7 +1,7 @@
 """The output items of one streamed response while they grow, and what of each the provider wants to see again.
 
 An item is a message, a reasoning, a call of one of our tools, or something that only the provider understands. It consists of
-texts (`Text`), each of which becomes a part: the content parts of a message, the summaries and the raw text of a reasoning, the
+texts (`Part`), each of which becomes a part: the content parts of a message, the summaries and the raw text of a reasoning, the
 arguments of a call. An item without texts of its own is one `opaque` part.
 
 Rule: what goes back is what came, without the texts that the neutral part holds; half an item never goes back.
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from greenroom.backends.openai_responses_texts import Text
+from greenroom.backends.parts_writer import Part
 from greenroom.messages import PartKind
 
 TextKey = tuple[str, int]
@@ -33,7 +33,7 @@ class Item:
 
     Attributes:
         raw: what the provider has told of it, the latest.
-        is_said: it has told the whole of it.
+        is_said: it has told the whole of it, and not as half an item.
         is_orphan: a reasoning that cannot go back led to it: the provider would miss that by its id.
         goes_back: something of it is to be sent back.
         texts: in the order of their beginning.
@@ -58,8 +58,8 @@ class Item:
         self.raw = raw
         self.type: str = raw["type"]
         self.item_id = _text(raw.get("id"))
-        self.texts: dict[TextKey, Text] = {}
-        self.unclaimed: Text | None = None
+        self.texts: dict[TextKey, Part] = {}
+        self.unclaimed: Part | None = None
         self.annotations: dict[int, list[Any]] = {}
         self.is_said = False
         self.is_ended = False
@@ -81,7 +81,7 @@ class Item:
         """Whether the provider does not call it half an item."""
         return str(self.raw.get("status")) not in _UNFINISHED
 
-    def open_texts(self) -> list[tuple[TextKey, Text]]:
+    def open_texts(self) -> list[tuple[TextKey, Part]]:
         """Returns the texts that have not ended."""
         return [(key, text) for key, text in self.texts.items() if not text.is_ended]
 

@@ -14,68 +14,58 @@ Rule: everything that knows how servers write tool calls lives here; ids and nam
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
 from greenroom.backends.openai_extras import EXTRA_FIELD, sidecar_of
-from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_json, valid_unicode
-from greenroom.errors import LimitExceeded
-from greenroom.limits import Limits
-from greenroom.messages import PartDelta, PartEnded, PartStarted, StreamItem
+from greenroom.backends.parts_writer import Part, PartsWriter, json_of
+from greenroom.backends.unicode_text import valid_unicode
 
 _PROBES_MAX: Final = 16
 """How often the arguments of one call are tried for completeness: a hostile stream must not make that quadratic."""
 
 
 class _Call:
-    """A call under way. Its part starts when its name is known: a name cannot be said later."""
+    """A call under way. Its part begins when its name is known: a name cannot be said later."""
 
-    __slots__ = ("arguments", "call_id", "extra", "fresh", "index", "joiner", "name", "part", "probes", "size")
+    __slots__ = ("call_id", "extra", "index", "name", "part", "probes")
 
     def __init__(self, index: int | str | None) -> None:
         self.index = index
         self.call_id = ""
         self.name = ""
-        self.arguments: list[str] = []
-        self.fresh: list[str] = []
-        self.size = 0
-        self.part: int | None = None
+        self.part = Part("tool_call")
         self.probes = 0
         self.extra: Any = None
-        self.joiner = SurrogateJoiner()
 
     def is_complete(self) -> bool:
         """Whether the arguments so far are a whole JSON object."""
-        if not self.arguments or not self.arguments[-1].rstrip().endswith("}") or self.probes >= _PROBES_MAX:
+        pieces = self.part.pieces
+        if not pieces or not pieces[-1].rstrip().endswith("}") or self.probes >= _PROBES_MAX:
             return False
         self.probes += 1
-        self.arguments = ["".join(self.arguments)]
-        return is_json_object(self.arguments[0])
+        return is_json_object(self.part.arguments())
 
 
 class ToolCalls:
     """All calls of one answer, in the order of their beginning.
 
     Args:
+        parts: of the answer.
         model: that sidecars are bound to.
-        number: gives the next part its number.
-        spend: counts bytes of the answer.
     """
 
-    def __init__(self, limits: Limits, *, model: str, number: Callable[[], int], spend: Callable[[int], None]) -> None:
-        self._arguments_bytes_max = limits.tool_arguments_bytes_max
+    def __init__(self, parts: PartsWriter, *, model: str) -> None:
+        self._parts = parts
         self._model = model
-        self._number = number
-        self._spend = spend
         self._calls: list[_Call] = []
         self._current: _Call | None = None
 
     def __bool__(self) -> bool:
         return bool(self._calls)
 
-    def take(self, entry: dict[str, Any], items: list[StreamItem]) -> None:
+    def take(self, entry: dict[str, Any]) -> None:
         """Takes one entry of `delta.tool_calls`.
 
         Raises:
@@ -85,14 +75,12 @@ class ToolCalls:
         if not isinstance(function, dict):
             function = {}
         index = entry.get("index")
-        self.take_function(function, index if isinstance(index, int | str) else None, _text(entry.get("id")), items)
+        self.take_function(function, index if isinstance(index, int | str) else None, _text(entry.get("id")))
         if (extra := entry.get(EXTRA_FIELD)) and self._current is not None:
-            self._spend(len(valid_json(extra)))
+            self._parts.spend(len(json_of(extra)))
             self._current.extra = extra
 
-    def take_function(
-        self, function: dict[str, Any], index: int | str | None, call_id: str, items: list[StreamItem]
-    ) -> None:
+    def take_function(self, function: dict[str, Any], index: int | str | None, call_id: str) -> None:
         """Takes a call as `{"name": ..., "arguments": ...}`.
 
         Raises:
@@ -106,65 +94,26 @@ class ToolCalls:
             call = self._calls[-1]
             call.index = index
         if call is None or _begins_another(call, call_id, name, arguments):
+            self._parts.check_count(len(self._calls))
             call = _Call(index)
             self._calls.append(call)
-        if call is not self._current:
-            self.flush(items)
-            self._current = call
+        self._current = call
         call.call_id = call.call_id or call_id
         if arguments:
-            call.arguments.append(arguments)
-            call.fresh.append(arguments)
-        if call.part is None and name:
-            self._start(call, name, items)
+            self._parts.grow(call.part, arguments)
+        if call.part.number is None and name:
+            self._begin(call, name)
 
-    def flush(self, items: list[StreamItem]) -> None:
-        """Adds what the current call has got since the last time, as one delta.
-
-        Raises:
-            LimitExceeded: the arguments or the answer are too large.
-        """
-        size = self.emit(items)
-        call = self._current
-        if not size or call is None:
-            return
-        call.size += size
-        if call.size > self._arguments_bytes_max:
-            raise LimitExceeded(
-                f"the model wrote more than {self._arguments_bytes_max} bytes of arguments for one tool call",
-                hint="Limits.tool_arguments_bytes_max bounds them",
-            )
-        self._spend(size)
-
-    def emit(self, items: list[StreamItem]) -> int:
-        """As `flush`, but holds no limit: returns the number of bytes."""
-        call = self._current
-        if call is None or call.part is None or not call.fresh:
-            return 0
-        delta = call.joiner.feed("".join(call.fresh))
-        call.fresh.clear()
-        if not delta:
-            return 0
-        items.append(PartDelta(part=call.part, delta=delta))
-        return bytes_of(delta)
-
-    def end(self, items: list[StreamItem]) -> None:
+    def end(self) -> None:
         """Ends all calls.
 
         Raises:
-            LimitExceeded: as `flush`.
+            LimitExceeded: as `take`.
         """
-        self.flush(items)
         for call in self._calls:
-            self._current = call
-            if call.part is None:
-                self._start(call, "", items)
-            self.flush(items)
-            assert call.part is not None
-            if rest := call.joiner.close():
-                items.append(PartDelta(part=call.part, delta=rest))
-            sidecar = sidecar_of({EXTRA_FIELD: call.extra}, self._model) if call.extra else None
-            items.append(PartEnded(part=call.part, sidecar=sidecar))
+            if call.part.number is None:
+                self._begin(call, "")
+            self._parts.end(call.part, sidecar_of({EXTRA_FIELD: call.extra}, self._model) if call.extra else None)
 
     def _find(self, index: int | str | None, call_id: str) -> _Call | None:
         """Returns the call that a chunk most likely continues."""
@@ -176,10 +125,9 @@ class ToolCalls:
                 return same
         return self._calls[-1] if self._calls else None
 
-    def _start(self, call: _Call, name: str, items: list[StreamItem]) -> None:
+    def _begin(self, call: _Call, name: str) -> None:
         call.name = name
-        call.part = self._number()
-        items.append(PartStarted(part=call.part, kind="tool_call", call_id=call.call_id, name=name))
+        self._parts.begin(call.part, call_id=call.call_id, name=name)
 
 
 def is_json_object(text: str) -> bool:
@@ -208,4 +156,4 @@ def _text(value: Any) -> str:
 def _argument_text(value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
-    return valid_json(value).decode()
+    return json_of(value)

@@ -1,13 +1,451 @@
-"""What the decoders of all dialects do alike with an answer under construction.
+"""An answer under construction, as the decoders of all dialects write it: parts, limits, usage, and when it is whole.
 
-Rule: what an answer's end leads to stands here, not in a dialect.
+Theory of operation: a decoder is a `StreamDecoder` that reads one event after the other and writes parts with its `PartsWriter`. What
+arrives of one part in one read leaves as one delta. Here stands once, for all dialects, what *liberal in what comes* means:
+
+* An answer is whole when the provider has said why it ended and its stream is over. What says so twice (`[DONE]`, `message_stop`) may
+  be missing; where a provider keeps the connection open, `StreamedAnswer` ends it some seconds later. Accounting may still come.
+* A call that has no arguments gets an empty object, but only if its answer ended normally: else it may be half a call.
+* Figures are totals so far. What is absent, or zero, takes nothing back.
+* An event that its name calls an error is one, whatever it looks like: the provider's words are kept and classified.
+
+Rule: be liberal in what comes and strict in what leaves: items are well formed and texts valid Unicode, whatever a server sends; and
+an error never takes away the items before it. What an answer's end leads to stands here or in `finish_reasons`, not in a dialect.
 """
 
 from __future__ import annotations
 
-from greenroom.backends.faults import Endpoint, Fault, classified
-from greenroom.errors import BackendError, BackendGarbled
-from greenroom.finish_reasons import ending_of
+import contextlib
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final
+
+from greenroom.backends.faults import Endpoint, Fault, classified, fault_of_body
+from greenroom.backends.sse import SseSplitter
+from greenroom.backends.token_counts import merged
+from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_json, valid_unicode
+from greenroom.errors import BackendError, BackendGarbled, GreenroomError, LimitExceeded
+from greenroom.finish_reasons import RAW_REASON_MAX, ending_of, is_given, is_normal, reason_of
+from greenroom.interfaces import BackendRequest
+from greenroom.limits import DEFAULT_LIMITS, Limits
+from greenroom.messages import (
+    FinishReason,
+    PartDelta,
+    PartEnded,
+    PartKind,
+    PartStarted,
+    Sidecar,
+    StreamEnded,
+    StreamItem,
+    Usage,
+    UsageCounted,
+    UserMessage,
+)
+
+SHOWN_MAX: Final = 200
+"""Characters of a provider's names and of what could not be read that are kept."""
+
+
+class Part:
+    """A part that grows.
+
+    Attributes:
+        number: `None` as long as it has not begun: the name of a call cannot be said later.
+        fresh: pieces that wait to be passed on.
+        pieces: everything so far, of arguments only.
+        size: bytes that were passed on.
+    """
+
+    __slots__ = ("fresh", "has_spoken", "held", "is_ended", "is_settled", "joiner", "kind", "number", "pieces", "size")
+
+    def __init__(self, kind: PartKind) -> None:
+        self.kind = kind
+        self.number: int | None = None
+        self.joiner = SurrogateJoiner()
+        self.fresh: list[str] = []
+        self.pieces: list[str] = []
+        self.held = 0
+        self.size = 0
+        self.has_spoken = False
+        self.is_settled = False
+        """Its provider has said that it is whole."""
+        self.is_ended = False
+
+    def arguments(self) -> str:
+        """Returns the arguments so far."""
+        if len(self.pieces) > 1:
+            self.pieces = ["".join(self.pieces)]
+        return self.pieces[0] if self.pieces else ""
+
+
+class PartsWriter:
+    """Writes the parts of one answer.
+
+    Attributes:
+        items: what has been written since somebody took it.
+        growing: the part of which pieces wait; they may be added to its `fresh` directly.
+        count: how many parts have begun.
+        kinds: of these.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.items: list[StreamItem] = []
+        self.growing: Part | None = None
+        self.count = 0
+        self.kinds: set[PartKind] = set()
+        self._limits = limits
+        self._bytes = 0
+        self._bare: list[tuple[Part, Sidecar | None]] = []
+
+    def begun(self, kind: PartKind, *, call_id: str = "", name: str = "") -> Part:
+        """Begins a part and returns it.
+
+        Raises:
+            LimitExceeded: the answer has too many parts.
+        """
+        part = Part(kind)
+        self.begin(part, call_id=call_id, name=name)
+        return part
+
+    def begin(self, part: Part, *, call_id: str = "", name: str = "", by_provider: bool = False) -> None:
+        """Begins a part, of which pieces may have come already.
+
+        Raises:
+            LimitExceeded: the answer has too many parts.
+        """
+        self.flush()
+        self.check_count(self.count)
+        part.number = self.count
+        self.count += 1
+        self.kinds.add(part.kind)
+        self.items.append(
+            PartStarted(part=part.number, kind=part.kind, call_id=call_id, name=name, by_provider=by_provider)
+        )
+        if part.fresh:
+            self.growing = part
+
+    def grow(self, part: Part, piece: str) -> None:
+        """Adds a piece to a part that has not ended.
+
+        Raises:
+            LimitExceeded: as `flush`.
+        """
+        part.has_spoken = True
+        part.fresh.append(piece)
+        if part.kind == "tool_call":
+            part.pieces.append(piece)
+        if part.number is None:
+            part.held += len(piece)
+            self._check_arguments(part.held)
+        elif part is not self.growing:
+            # What waits is of another part; the piece waits from now on.
+            self.flush()
+            self.growing = part
+
+    def end(self, part: Part, sidecar: Sidecar | None = None) -> None:
+        """Ends a part. A call without arguments stays open until it is known whether its answer ended normally.
+
+        Raises:
+            LimitExceeded: as `flush`.
+        """
+        if part.kind == "tool_call" and not part.has_spoken:
+            part.is_ended = True
+            self._bare.append((part, sidecar))
+            return
+        self.flush()
+        self._end(part, sidecar)
+
+    def _end(self, part: Part, sidecar: Sidecar | None) -> None:
+        assert part.number is not None, "a part ends that never began"
+        if rest := part.joiner.close():
+            self.items.append(PartDelta(part=part.number, delta=rest))
+        part.is_ended = True
+        part.pieces.clear()
+        self.items.append(PartEnded(part=part.number, sidecar=sidecar))
+
+    def write(
+        self, kind: PartKind, text: str = "", sidecar: Sidecar | None = None, *, by_provider: bool = False
+    ) -> None:
+        """Writes a part that is whole. `by_provider`: the provider says it, not the model.
+
+        Raises:
+            LimitExceeded: as `flush`.
+        """
+        part = Part(kind)
+        self.begin(part, by_provider=by_provider)
+        if text:
+            self.grow(part, text)
+        self.end(part, sidecar)
+
+    def end_bare_calls(self, arguments: str) -> None:
+        """Ends the calls that have no arguments, with these.
+
+        Raises:
+            LimitExceeded: as `flush`.
+        """
+        self.flush()
+        for part, sidecar in self._bare:
+            if arguments:
+                self.grow(part, arguments)
+                self.flush()
+            self._end(part, sidecar)
+        self._bare.clear()
+
+    def flush(self) -> None:
+        """Passes on what has come since the last time.
+
+        Raises:
+            LimitExceeded: the arguments of a call, or the answer, are too large.
+        """
+        part = self.growing
+        if part is None:
+            return
+        size = self.emit()
+        part.size += size
+        if part.kind == "tool_call":
+            self._check_arguments(part.size)
+        self.spend(size)
+
+    def emit(self) -> int:
+        """As `flush`, but holds no limit: returns the number of bytes."""
+        part, self.growing = self.growing, None
+        if part is None or part.number is None:
+            return 0
+        delta = part.joiner.feed("".join(part.fresh))
+        part.fresh.clear()
+        if not delta:
+            return 0
+        self.items.append(PartDelta(part=part.number, delta=delta))
+        return bytes_of(delta)
+
+    def spend(self, size: int) -> None:
+        """Counts bytes of the answer.
+
+        Raises:
+            LimitExceeded: it has too many.
+        """
+        self._bytes += size
+        if self._bytes > self._limits.step_bytes_max:
+            raise LimitExceeded(
+                f"the model's answer has more than {self._limits.step_bytes_max} bytes",
+                hint="Limits.step_bytes_max bounds it",
+            )
+
+    def check_count(self, count: int) -> None:
+        """Accepts that there is one more than `count`.
+
+        Raises:
+            LimitExceeded: that would be too many.
+        """
+        if count >= self._limits.step_parts_max:
+            raise LimitExceeded(
+                f"the model's answer has more than {self._limits.step_parts_max} parts",
+                hint="Limits.step_parts_max bounds them",
+            )
+
+    def _check_arguments(self, size: int) -> None:
+        if size > self._limits.tool_arguments_bytes_max:
+            raise LimitExceeded(
+                f"the model wrote more than {self._limits.tool_arguments_bytes_max} bytes of arguments for one tool call",
+                hint="Limits.tool_arguments_bytes_max bounds them",
+            )
+
+
+class StreamDecoder:
+    """Decodes one answer; a dialect says what its events mean.
+
+    Invariant: every part that was started is ended before `StreamEnded`, which is the last item of all.
+
+    Attributes:
+        failure: what broke the answer off. `feed` and `close` raise it at once, or, if there are items before it, with the
+            next call.
+        splitter: of its stream.
+        idle_s_max: how long there may be nothing but keep-alives, in seconds.
+    """
+
+    _no_arguments: ClassVar[str] = "{}"
+    """What a dialect that says it otherwise means by a call without arguments, if it ended normally."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        model: str = "",
+        limits: Limits = DEFAULT_LIMITS,
+        request: BackendRequest | None = None,
+    ) -> None:
+        """Takes what is known before the answer.
+
+        Args:
+            endpoint: who answers.
+            model: the one that was asked for: sidecars are bound to it.
+            limits: bounds of the answer.
+            request: what is answered. To a person's message an answer that ends normally and says nothing is none.
+        """
+        self._must_speak = request is not None and isinstance(request.messages[-1], UserMessage)
+        self.failure: GreenroomError | None = None
+        self.splitter = SseSplitter()
+        self.idle_s_max = limits.stream_idle_s_max
+        self._endpoint = endpoint
+        self._asked_model = model
+        self._parts = PartsWriter(limits)
+        self._is_ended = False
+        self._finish_word = ""
+        self._response_id = ""
+        self._answered_by = ""
+        self._usage: Usage | None = None
+        self._has_counted = False
+
+    @property
+    def provider(self) -> str:
+        """Who answers, for people."""
+        return self._endpoint.provider
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether `StreamEnded` was returned: nothing that follows matters."""
+        return self._is_ended
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the provider has said why the answer ended: only accounting may be missing."""
+        return bool(self._finish_word) and self.failure is None
+
+    def feed(self, chunk: bytes) -> list[StreamItem]:
+        """Takes the next bytes and returns the items that they complete.
+
+        Raises:
+            BackendGarbled: the bytes are not of this dialect.
+            BackendError: the provider reported an error; classified.
+            LimitExceeded: the answer is larger than `Limits` allow.
+        """
+        if self.failure is None and not self._is_ended:
+            try:
+                for payload in self.splitter.feed(chunk):
+                    self._take(payload)
+                if self._parts.growing is not None:
+                    self._parts.flush()
+            except GreenroomError as error:
+                self._fail(error)
+            except RecursionError:
+                self._fail(self._garbled("an event that is nested too deeply"))
+        return self._released()
+
+    def close(self) -> list[StreamItem]:
+        """Ends the stream and returns the last items.
+
+        Raises:
+            BackendGarbled: the answer is not complete.
+            BackendError, LimitExceeded: as `feed`.
+        """
+        if self.failure is None and not self._is_ended:
+            try:
+                self._take_rest()
+            except GreenroomError as error:
+                self._fail(error)
+            except RecursionError:
+                self._fail(self._garbled("an event that is nested too deeply"))
+        return self._released()
+
+    # --- what a dialect says --------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _take(self, payload: bytes) -> None:
+        """Takes the data of one event; nothing, once the answer has ended."""
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Ends what is open and the answer, whose end is known."""
+
+    # --- what all dialects do alike -------------------------------------------------------------------------------------
+
+    def _take_rest(self) -> None:
+        for payload in self.splitter.close():
+            # Half an event may be of the accounting; and that the answer broke off says more.
+            with contextlib.suppress(BackendGarbled):
+                self._take(payload)
+        if self._is_ended:
+            return
+        if not self._finish_word:
+            where = "in the middle" if self._parts.count or self._response_id else "before it began"
+            raise BackendGarbled(f"the answer of {self._endpoint.provider} ended {where}: it broke off")
+        self._end()
+
+    def _note_end(self, word: Any) -> None:
+        """Notes why the answer ended.
+
+        Raises:
+            BackendError: because the provider failed.
+        """
+        word = valid_unicode(str(word))[:RAW_REASON_MAX]
+        if not is_given(word):
+            return
+        self._finish_word = word
+        if (failure := failure_of(word, self._endpoint)) is not None:
+            raise failure
+
+    def _finish(self, reason: FinishReason | None = None) -> None:
+        """Writes the end of the answer; all of its parts are ended.
+
+        Args:
+            reason: where the provider's word alone does not tell it.
+        """
+        kinds, word = self._parts.kinds, self._finish_word
+        if self._must_speak and not kinds and ending_of(word) in {"whole", "unknown"}:
+            # After results of tools, or a pause, a model may have nothing to add; after a message something was lost.
+            raise BackendGarbled(
+                f"{self._endpoint.provider} ended the answer normally ({word!r}), but nothing was said",
+                hint="ask again",
+            )
+        if reason is None:
+            reason = reason_of(word, has_calls="tool_call" in kinds)
+            if reason == "stop" and "refusal" in kinds:
+                reason = "refusal"
+        self._parts.end_bare_calls(self._no_arguments if is_normal(reason, word) else "")
+        self._is_ended = True
+        self._parts.items.append(
+            StreamEnded(
+                reason=reason,
+                raw_reason=word,
+                usage=self._usage,
+                model=self._answered_by,
+                response_id=self._response_id,
+            )
+        )
+
+    def _count(self, told: Usage) -> None:
+        """Takes what the provider says that the answer has used so far. Zero takes nothing back."""
+        usage = merged(self._usage, told)
+        self._has_counted = self._has_counted or usage not in {self._usage, Usage()}
+        self._usage = usage
+
+    def _fail(self, error: GreenroomError) -> None:
+        self.failure = error
+        # What came before the error in the same read is shown; no bound is held any more, there is one failure already.
+        self._parts.emit()
+
+    def _released(self) -> list[StreamItem]:
+        items = self._parts.items
+        if self._has_counted and self._usage is not None and not self._is_ended:
+            # An answer that fails later has used that, too.
+            self._has_counted = False
+            items.append(UsageCounted(usage=self._usage, model=self._answered_by))
+        if items:
+            self._parts.items = []
+        elif self.failure is not None:
+            raise self.failure
+        return items
+
+    def _reported(self, payload: bytes) -> BackendError:
+        """Returns the error for an event that is one by its name."""
+        return classified(fault_of_body(payload, status=0), self._endpoint)
+
+    def _garbled(self, what: str) -> BackendGarbled:
+        return BackendGarbled(f"{self._endpoint.provider} sent {what}")
+
+    def _unreadable(self, payload: bytes) -> BackendGarbled:
+        shown = payload[:SHOWN_MAX].decode("utf-8", "backslashreplace")
+        return self._garbled(f"an event that cannot be read: {shown!r}")
 
 
 def failure_of(word: str, endpoint: Endpoint) -> BackendError | None:
@@ -22,3 +460,13 @@ def failure_of(word: str, endpoint: Endpoint) -> BackendError | None:
             )
         case _:
             return None
+
+
+def entries_of(value: Any) -> Iterator[dict[str, Any]]:
+    """Yields the objects of a list, or a lone object."""
+    yield from (entry for entry in (value if isinstance(value, list) else [value]) if isinstance(entry, dict))
+
+
+def json_of(value: Any) -> str:
+    """Returns decoded JSON as text."""
+    return valid_json(value).decode()

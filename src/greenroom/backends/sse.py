@@ -1,7 +1,8 @@
 """Server-sent events, from bytes to payloads, without I/O.
 
 Every wire dialect of today streams `data:` lines that hold one JSON object each; which kind of object it is, the object says
-itself. So the splitter keeps the data and drops the rest of the format (`event:`, `id:`, `retry:`, comments).
+itself. So the splitter keeps the data and drops the rest of the format (`event:`, `id:`, `retry:`, comments). One thing the data may
+not say: that it is an error. What an event named `error` holds, or a field `error` (llama.cpp, GPUStack), is marked as `ErrorData`.
 
 Theory of operation: an event ends at a blank line. Line ends are made `LF` as they arrive, then everything up to the last
 `LF LF` is split at once. Bytes behind it wait as a list of pieces and are joined only when their end is there, so that the
@@ -26,15 +27,25 @@ _FIELD: Final = b"data: "
 _FIELD_BYTES: Final = len(_FIELD)
 
 
+class ErrorData(bytes):
+    """The data of an event that is an error by its name, whatever it looks like."""
+
+    __slots__ = ()
+
+
 class SseSplitter:
     """Cuts one stream of server-sent events into the data of its events.
 
     Invariant: `_pieces`, joined, holds no complete event, and `_pieces_bytes` is its length.
+
+    Attributes:
+        events: how many events with data have been returned.
     """
 
-    __slots__ = ("_at_start", "_cr_last", "_pieces", "_pieces_bytes")
+    __slots__ = ("_at_start", "_cr_last", "_pieces", "_pieces_bytes", "events")
 
     def __init__(self) -> None:
+        self.events = 0
         self._pieces: list[bytes] = []
         self._pieces_bytes = 0
         self._at_start = True
@@ -67,7 +78,13 @@ class SseSplitter:
             payload = frame[_FIELD_BYTES:] if is_plain else _data(frame)
             if payload:
                 payloads.append(payload)
+        self.events += len(payloads)
         return payloads
+
+    @property
+    def is_in_event(self) -> bool:
+        """Whether the part of an event that has arrived is the beginning of one with data, not a comment."""
+        return bool(self._pieces) and not self._pieces[0].startswith(b":")
 
     def close(self) -> list[bytes]:
         """Ends the stream and returns the data of a last event that lacks its blank line, as some providers send it.
@@ -115,8 +132,16 @@ class SseSplitter:
 def _data(frame: bytes) -> bytes:
     """Returns the joined data of an event that is written in any other than the common shape."""
     lines = []
+    errors = []
+    is_error = False
     for line in frame.split(b"\n"):
         name, _, value = line.partition(b":")
         if name == b"data":
             lines.append(value.removeprefix(b" "))
+        elif name == b"error":
+            errors.append(value.removeprefix(b" "))
+        elif name == b"event" and value.strip() == b"error":
+            is_error = True
+    if is_error or errors:
+        return ErrorData(b"\n".join(errors or lines))
     return b"\n".join(lines)

@@ -14,6 +14,8 @@ from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 from greenroom.errors import BackendGarbled, LimitExceeded
+from greenroom.events import NoticeGiven
+from greenroom.finish_reasons import ending_of
 from greenroom.limits import CALL_ID_PATTERN, Limits
 from greenroom.messages import (
     AssistantPart,
@@ -132,6 +134,8 @@ class Intake:
                 case StreamEnded():
                     if self._open:
                         raise BackendGarbled("the backend ended its stream in the middle of a part")
+                    if item.reason == "other" and ending_of(item.raw_reason) in {"broken", "garbled"}:
+                        raise BackendGarbled(f"the provider failed: the answer ended with {item.raw_reason!r}")
                     self.ended = item
                     if item.usage is not None and item.usage != self.usage:  # the same again is no new count
                         self._count(item.usage)
@@ -176,15 +180,27 @@ class Intake:
         return PartStarted(part=item.part, kind="tool_call", call_id=call_id, name=item.name)
 
 
+def notice_of_end(ended: StreamEnded) -> NoticeGiven | None:
+    """Returns what a person is told of an answer whose end nobody understands; `None` for every other."""
+    if ended.reason != "other":
+        return None
+    word = ended.raw_reason
+    text = f"the provider ended the answer with a reason that is not known: {word!r}. It may not be complete"
+    if not word:
+        text = "the provider did not say why the answer ended. It may not be complete"
+    return NoticeGiven(code=f"finish_reason:{word}", text=text)
+
+
 class _Part:
     """A part that grows."""
 
-    __slots__ = ("call_id", "deltas", "ended", "kind", "name", "sidecar")
+    __slots__ = ("by_provider", "call_id", "deltas", "ended", "kind", "name", "sidecar")
 
     def __init__(self, started: PartStarted) -> None:
         self.kind = started.kind
         self.call_id = started.call_id
         self.name = started.name
+        self.by_provider = started.by_provider
         self.deltas: list[str] = []
         self.sidecar: Sidecar | None = None
         self.ended = False
@@ -246,7 +262,15 @@ class Assembly:
         """Returns the fewest items that make the same parts."""
         items: list[PartItem] = []
         for number, part in self._parts.items():
-            items.append(PartStarted(part=number, kind=part.kind, call_id=part.call_id, name=part.name))
+            items.append(
+                PartStarted(
+                    part=number,
+                    kind=part.kind,
+                    call_id=part.call_id,
+                    name=part.name,
+                    by_provider=part.by_provider,
+                )
+            )
             if text := part.text():
                 items.append(PartDelta(part=number, delta=text))
             if part.ended:
@@ -306,7 +330,7 @@ def _made(part: _Part) -> AssistantPart | None:
         case "reasoning":
             return ReasoningPart(text=part.text(), sidecar=part.sidecar)
         case "refusal":
-            return RefusalPart(text=part.text())
+            return RefusalPart(text=part.text(), by_provider=part.by_provider)
         case "tool_call":
             return ToolCallPart(call_id=part.call_id, name=part.name, arguments=part.text(), sidecar=part.sidecar)
         case "opaque":

@@ -202,6 +202,8 @@ def _step(step: StepState) -> Sequence[TranscriptMessage]:
 
 def _part(part: AssistantPart) -> AssistantPart | None:
     match part:
+        case RefusalPart(by_provider=True):
+            return None  # the provider's words about the model, not the model's own
         case TextPart() | RefusalPart():
             return part if part.text.strip() or (isinstance(part, TextPart) and part.sidecar) else None
         case ReasoningPart():

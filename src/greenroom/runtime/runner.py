@@ -19,7 +19,7 @@ from greenroom.core.prompt import system_prompt, turn_context
 from greenroom.core.recovery import ending, unknown_outcome
 from greenroom.core.refusals import adapting, answered
 from greenroom.core.session import JoinMessages, SessionState, StartTurn, StepState
-from greenroom.core.step import Intake
+from greenroom.core.step import Intake, notice_of_end
 from greenroom.core.transcript import render
 from greenroom.core.turn import AskBackend, FinishTurn, RunTools, Suspend, TurnState
 from greenroom.errors import (
@@ -302,7 +302,9 @@ class Runner:
         finished = StepFinished(
             reason=ended.reason, raw_reason=ended.raw_reason, usage=usage, response_id=ended.response_id
         )
-        await live.write(*answered(live.state, finished))
+        notice = notice_of_end(ended)
+        is_new = notice is not None and notice.text not in live.state.notices
+        await live.write(*answered(live.state, finished), *([notice] if notice is not None and is_new else []))
         self._intake = self._asked = None
 
     async def _pump(self, backend: Backend, request: BackendRequest, intake: Intake, meter: Meter | None) -> None:
