@@ -16,7 +16,7 @@ import pytest
 from greenroom.errors import InvalidArgument, LimitExceeded
 from greenroom.json_scan import JsonScan
 from greenroom.limits import DEFAULT_LIMITS, JSON_DEPTH_MAX, JSON_NUMBER_CHARACTERS_MAX
-from greenroom.logs.words import fold, words_of
+from greenroom.logs.words import fold, parse_query, words_of
 from greenroom.protocols.attachments import attachment
 from greenroom.server.operation import Operation
 from greenroom.server.table import operations
@@ -272,3 +272,11 @@ async def test_unfinished_bodies_of_one_user_leave_room_for_others(open_web: Ope
     held.set()
     assert (await first)[0] == 400
     assert (await web.post("/v1/sessions", {"title": "mine"})).status == 201, "it was let go"
+
+
+def test_a_query_is_read_no_further_than_its_words_count() -> None:
+    """S1: a person's message is looked for among the memories, on the loop: a megabyte of U+FDFA held it for seconds."""
+    query = parse_query("ﷺ" * 100_000, words_max=32)
+    assert query == parse_query("ﷺ" * 5_000, words_max=32)
+    assert len(query.words) <= 32
+    assert not query.is_open

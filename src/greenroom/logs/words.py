@@ -30,6 +30,8 @@ _JAMO_FIRST: Final = "\u1160"
 _JAMO_LAST: Final = "\u11ff"
 """Vowels and finals of Hangul that make one syllable with what is before them. No other letters combine."""
 _PIECE_CHARS: Final = 4096
+_QUERY_CHARS_MAX: Final = 2048
+"""How far a query is read: far more than the words that count."""
 _KANA_MARKS: Final = "\u3099\u309a"
 """Voicing marks: unlike an accent they make another letter."""
 
@@ -110,7 +112,8 @@ def parse_query(text: str, *, words_max: int, is_open: bool = True) -> Query:
 
     With `is_open`, a word at the very end counts as unfinished.
     """
-    folded = fold(text)
+    is_open = is_open and len(text) <= _QUERY_CHARS_MAX
+    folded = fold(text[:_QUERY_CHARS_MAX])  # a message may be asked for as it is, with a megabyte
     phrases: list[tuple[str, ...]] = []
     count = 0
     for run in _RUN.findall(folded):
