@@ -24,6 +24,6 @@ export default defineConfig({
       },
     },
   },
-  server: { proxy: { '/v1': server, '/api': server } },
+  server: { proxy: { '/v1': server, '/api': server, '/login': server } },
   test: { environment: 'node', include: ['src/**/*.test.ts', 'src/**/*.test.tsx'] },
 });

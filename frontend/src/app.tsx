@@ -8,6 +8,8 @@ import { SessionList } from './sessions/list-store';
 import { Sidebar } from './sessions/sidebar';
 import { useStatus } from './settings/hooks';
 import { Shortcuts } from './shortcuts';
+import { Boundary, PartFailed } from './ui/boundary';
+import { isOfInputMethod } from './ui/keys';
 import { Toasts } from './ui/toast';
 
 const NARROW = '(max-width: 860px)';
@@ -47,6 +49,7 @@ export function App() {
 
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
+      if (isOfInputMethod(event)) return;
       const isCommand = event.ctrlKey || event.metaKey;
       const isWriting = (event.target as HTMLElement).matches('input, textarea, select, [contenteditable]');
       if (isCommand && event.key.toLowerCase() === 'k') {
@@ -72,32 +75,36 @@ export function App() {
   return (
     <div className={`app${isSidebarOpen ? ' app-sidebar' : ''}${filesAreOpen ? ' app-files' : ''}`}>
       {isSidebarOpen && (
-        <Sidebar
-          list={list}
-          current={inPath}
-          searchRef={search}
-          version={status?.version ?? ''}
-          open={open}
-          onClose={() => {
-            setSidebarOpen(false);
-            requestAnimationFrame(() => document.querySelector<HTMLElement>('.show-sessions')?.focus());
-          }}
-          onShortcuts={() => setShortcuts(true)}
-        />
+        <Boundary fallback={(failure, again) => <PartFailed what="The list of sessions" error={failure} again={again} />}>
+          <Sidebar
+            list={list}
+            current={inPath}
+            searchRef={search}
+            version={status?.version ?? ''}
+            open={open}
+            onClose={() => {
+              setSidebarOpen(false);
+              requestAnimationFrame(() => document.querySelector<HTMLElement>('.show-sessions')?.focus());
+            }}
+            onShortcuts={() => setShortcuts(true)}
+          />
+        </Boundary>
       )}
       {isDrawn && <div className="backdrop" onClick={() => setSidebarOpen(false)} />}
       <div className="stage" inert={isDrawn}>
-        <SessionView
-          key={id}
-          id={id}
-          isNew={inPath === null || inPath === begun}
-          list={list}
-          open={open}
-          isSidebarOpen={isSidebarOpen}
-          openSidebar={() => setSidebarOpen(true)}
-          filesAreOpen={filesAreOpen}
-          setFilesOpen={setFilesOpen}
-        />
+        <Boundary of={id} fallback={(failure, again) => <PartFailed what="This conversation" error={failure} again={again} />}>
+          <SessionView
+            key={id}
+            id={id}
+            isNew={inPath === null || inPath === begun}
+            list={list}
+            open={open}
+            isSidebarOpen={isSidebarOpen}
+            openSidebar={() => setSidebarOpen(true)}
+            filesAreOpen={filesAreOpen}
+            setFilesOpen={setFilesOpen}
+          />
+        </Boundary>
       </div>
       <Toasts />
       {showsShortcuts && <Shortcuts onClose={() => setShortcuts(false)} />}

@@ -5,6 +5,7 @@ import type { SessionList } from './sessions/list-store';
 import { RenameField, SessionMenu, copySession, removeSession, renameSession, titleOf } from './sessions/rows';
 import { IconButton } from './ui/button';
 import { count, money } from './ui/format';
+import { Seen } from './ui/unseen';
 
 interface SessionHeaderProps {
   data: SessionData | null;
@@ -36,7 +37,7 @@ export function SessionHeader({ data, list, open, isSidebarOpen, openSidebar, fi
         />
       ) : (
         <h1 className="session-title" title={data ? titleOf(data) : undefined} onDoubleClick={() => data && setRenaming(true)}>
-          {data ? titleOf(data) : ''}
+          <bdi>{data ? <Seen text={titleOf(data)} isLine /> : ''}</bdi>
         </h1>
       )}
       <span className="grow" />

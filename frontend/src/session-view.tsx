@@ -11,7 +11,7 @@ import { Composer, type ComposerHandle } from './composer/composer';
 import { Conversation } from './conversation/conversation';
 import { SessionContext } from './conversation/markdown';
 import { Failure, type MessageActions } from './conversation/message';
-import { DurationsContext } from './conversation/tool-card';
+import { CallEndsContext } from './conversation/tool-card';
 import { Banner } from './banner';
 import { EmptyState, Missing } from './empty-state';
 import { SessionHeader } from './session-header';
@@ -20,8 +20,10 @@ import { titleOf } from './sessions/rows';
 import { concerns } from './settings/concerns';
 import { useStatus } from './settings/hooks';
 import { type Choice, Pickers } from './settings/pickers';
+import { Boundary, PartFailed } from './ui/boundary';
 import { IconButton } from './ui/button';
 import { Icon } from './ui/icon';
+import { isOfInputMethod } from './ui/keys';
 import { toast } from './ui/toast';
 import { WorkspacePanel } from './workspace/panel';
 
@@ -63,6 +65,7 @@ export function SessionView({ id, isNew, list, open, isSidebarOpen, openSidebar,
   }, [state.refused]);
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
+      if (isOfInputMethod(event)) return;
       const isWriting = (event.target as HTMLElement).matches('input, textarea, select, [contenteditable]');
       if (event.key === '/' && !isWriting) {
         event.preventDefault();
@@ -109,11 +112,11 @@ export function SessionView({ id, isNew, list, open, isSidebarOpen, openSidebar,
         <Banner link={state.link} isAnswering={isBusy && messages.length > 0} />
         {phase === 'missing' && <Missing open={open} />}
         {phase === 'loading' && <div className="conversation" aria-busy="true" />}
-        {isEmpty && <EmptyState choose={(text) => composer.current?.put(text)} />}
+        {isEmpty && <EmptyState backend={choice.backend} choose={(text) => composer.current?.put(text)} />}
         {(phase === 'open' || (phase === 'new' && !isEmpty)) && (
-          <DurationsContext value={state.durations}>
+          <CallEndsContext value={state.callEnds}>
             <Conversation messages={messages} isBusy={isBusy} pendingChange={pendingChange} actions={actions} />
-          </DurationsContext>
+          </CallEndsContext>
         )}
         {phase !== 'missing' && (
           <div className="dock">
@@ -122,6 +125,11 @@ export function SessionView({ id, isNew, list, open, isSidebarOpen, openSidebar,
                 <Failure message={state.error.message} hint={state.error.hint} />
                 <IconButton icon="close" label="Dismiss" onClick={session.dismiss} />
               </div>
+            )}
+            {state.isAway && (
+              <p className="notice dock-notice" role="note">
+                The answer is being written. Other tabs are following theirs; this one follows again as soon as you use it.
+              </p>
             )}
             {state.notices.map((notice) => (
               <div key={notice.code} className="notice dock-notice" role="note">
@@ -151,7 +159,9 @@ export function SessionView({ id, isNew, list, open, isSidebarOpen, openSidebar,
         )}
       </main>
       {filesAreOpen && phase !== 'missing' && (
-        <WorkspacePanel sessionId={id} revision={toolsReturned(messages)} isBusy={isBusy} onClose={() => setFilesOpen(false)} />
+        <Boundary fallback={(error, again) => <PartFailed what="The files" error={error} again={again} />}>
+          <WorkspacePanel sessionId={id} revision={toolsReturned(messages)} isBusy={isBusy} onClose={() => setFilesOpen(false)} />
+        </Boundary>
       )}
     </SessionContext>
   );
@@ -162,6 +172,9 @@ function useSession(id: string, isNew: boolean, list: SessionList): SessionChat 
   useEffect(() => session.start(), [session]);
   return session;
 }
+
+/** What is said for a person who wants the rest of an answer. */
+const CONTINUE = 'Continue exactly where your last answer was cut off.';
 
 /** What the session is set to, or will be created with. */
 function useChoice(data: SessionData | null, session: SessionChat) {
@@ -216,6 +229,7 @@ function useActions(session: SessionChat, list: SessionList, open: (id: string) 
       retry: (messageId) => session.retry(messageId),
       fork: (message) => void copyBefore(endOf(session.chat.messages, message), null),
       decide: (approvalId, decision) => session.decide(approvalId, decision),
+      proceed: () => session.send(CONTINUE, [], {}),
     }),
     [session, copyBefore],
   );
@@ -243,7 +257,7 @@ function Queue({ messages, takeBack }: { messages: readonly Message[]; takeBack:
       <ol>
         {messages.map((message) => (
           <li key={message.id}>
-            <span>{textOf(message) || 'Attachment'}</span>
+            <span dir="auto">{textOf(message) || 'Attachment'}</span>
             {message.metadata?.queued && !message.parts.some((part) => part.type === 'file') && (
               <IconButton icon="send" label="Tell the running answer now" onClick={() => takeBack(message, true)} />
             )}

@@ -586,7 +586,7 @@ class Hanging(Issuer):
     async def fetch(self, url: str) -> bytes:
         if self.hangs:
             self.asked += 1
-            await asyncio.Event().wait()
+            await asyncio.sleep(3600)
         return await super().fetch(url)
 
     def made(self) -> Keys:

@@ -8,17 +8,18 @@ Rule: it is the real server over the real manager; only the model plays.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from greenroom import AgentManager
-from greenroom.backends.scripted import Call, Cue, Fail, Pause, Say, ScriptedBackend, Step, Think
+from greenroom.backends.scripted import Call, Cue, Fail, Finish, Pause, Say, ScriptedBackend, Step, Think
 from greenroom.errors import BackendUnauthorized
 from greenroom.interfaces import BackendRequest
-from greenroom.messages import TextPart, ToolMessage, UserMessage
+from greenroom.messages import FinishReason, TextPart, ToolMessage, Usage, UserMessage
 from greenroom.server.serving import serve
 
 TOKEN: Final = "a-token-for-the-tests-of-the-ui"
@@ -143,6 +144,31 @@ def _hostile_tool(_: str) -> Sequence[Cue]:
     return [Call("write_file", {"path": "<img src=x onerror=alert(1)>.md", "content": HOSTILE}), Call("nope", "<b>{")]
 
 
+def _say(rest: str) -> Step:
+    """`say "..."`: exactly the text that the JSON is."""
+    return Say([json.loads(rest)])
+
+
+def _again(rest: str) -> Step:
+    """`again 3000 "> "`: a model that loops."""
+    count, _, text = rest.partition(" ")
+    return Say(["Before.\n\n", json.loads(text) * int(count), "\n\nAfter, **bold**."])
+
+
+def _call(rest: str) -> Sequence[Cue]:
+    """`call write_file {...}`: one call with these arguments."""
+    name, _, arguments = rest.partition(" ")
+    return [Call(name, json.loads(arguments))]
+
+
+def _end(rest: str) -> Sequence[Cue]:
+    """`end length`: an answer that ends for this reason."""
+    return [
+        Say("This is as far as I"),
+        Finish(reason=cast("FinishReason", rest), usage=Usage(input_tokens=9, output_tokens=256)),
+    ]
+
+
 PLAYS: Final[Mapping[str, Callable[[str], Step]]] = {
     "tour": lambda _: Say(TOUR),
     "tools": _tools,
@@ -152,6 +178,10 @@ PLAYS: Final[Mapping[str, Callable[[str], Step]]] = {
     "think": lambda _: [Think("I look at it from all sides."), Pause(0.4), Say("I have thought about it.")],
     "hostile": lambda _: Say([HOSTILE[at : at + 7] for at in range(0, len(HOSTILE), 7)]),
     "hostiletool": _hostile_tool,
+    "say": _say,
+    "again": _again,
+    "call": _call,
+    "end": _end,
     "fail": lambda _: Fail(BackendUnauthorized("the provider did not accept the key", hint="check OPENAI_API_KEY")),
 }
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from playwright.sync_api import Browser, expect
 
 from ui.conftest import answers, is_idle, say
 
-pytestmark = [pytest.mark.local_model, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.local_model, pytest.mark.timeout(600)]
 
 
-def test_a_new_user_is_answered(browser: Browser, tmp_path: Path, local_model: Path) -> None:
+@pytest.fixture
+def address(tmp_path: Path, local_model: Path) -> Iterator[str]:
+    """Where `greenroom serve` listens, with a home that has nothing but the model."""
     home = tmp_path / "home"
     models = next(folder for folder in local_model.parents if folder.name == "models")
     shutil.copytree(models, home / "models", copy_function=os.link, symlinks=True)
@@ -26,18 +29,38 @@ def test_a_new_user_is_answered(browser: Browser, tmp_path: Path, local_model: P
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as process:
         try:
             assert process.stdout is not None
-            url = process.stdout.readline().strip()
-            page = browser.new_page()
-            page.goto(url)
-            expect(page).to_have_url(re.compile(r"^http://127\.0\.0\.1:\d+/$"))
-            expect(page.get_by_role("note").filter(has_text="small model")).to_be_visible()
-            say(page, "What is the capital of France?")
-            expect(page.locator(".message-assistant .prose")).to_be_visible(timeout=120_000)
-            is_idle(page)
-            assert answers(page)[0]
-            page.reload()
-            expect(page.locator(".message-assistant .prose")).to_be_visible()
-            page.context.close()
+            yield process.stdout.readline().strip()
         finally:
             process.terminate()
             process.wait(30)
+
+
+def test_a_new_user_is_answered(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    page.goto(address)
+    expect(page).to_have_url(re.compile(r"^http://127\.0\.0\.1:\d+/$"))
+    expect(page.get_by_role("note").filter(has_text="small model")).to_be_visible()
+    say(page, "What is the capital of France?")
+    expect(page.locator(".message-assistant .prose")).to_be_visible(timeout=120_000)
+    is_idle(page)
+    assert answers(page)[0]
+    page.reload()
+    expect(page.locator(".message-assistant .prose")).to_be_visible()
+    page.context.close()
+
+
+def test_each_starter_is_answered(browser: Browser, address: str) -> None:
+    """N2 of `first-hour.md`: a click on each starter, sent to the model that comes along, is answered to the end of a sentence."""
+    page = browser.new_page()
+    page.goto(address)
+    starters = page.locator(".beginnings button")
+    expect(starters).to_have_count(4)
+    for number in range(4):
+        starters.nth(number).click()
+        page.get_by_label("Message", exact=True).press("Enter")
+        expect(page.locator(".message-assistant .prose")).to_be_visible(timeout=120_000)
+        expect(page.get_by_label("Stop the answer")).to_have_count(0, timeout=120_000)
+        expect(page.locator(".cut-short")).to_have_count(0)
+        assert answers(page)[0].endswith((".", "!", "?")), answers(page)
+        page.get_by_label("New conversation").first.click()
+    page.context.close()

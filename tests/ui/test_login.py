@@ -6,6 +6,7 @@ Rule: the codes are made as the command line makes them, in the store, while the
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,19 @@ def test_the_login_page_is_for_everybody(pages: Pages, own_server: Server, schem
     assert colors == (
         ["rgb(28, 33, 29)", "rgb(247, 246, 241)"] if scheme == "light" else ["rgb(236, 239, 233)", "rgb(17, 20, 18)"]
     )
+
+
+def test_a_page_logs_out_and_one_whose_login_has_ended_says_so(pages: Pages, own_server: Server) -> None:
+    """The page comes back to where it was; the draft is still there."""
+    page = pages.open(own_server, f"/s/{own_server.session()}")
+    is_in(page)
+    other = pages.tab(page.context)
+    other.goto(page.url)
+    is_in(other)
+    page.get_by_label("Log out").click()
+    is_out(page)
+    pages.expected += ("401",)
+    is_out_or_asked = other.get_by_role("heading", name=re.compile("Log in to Greenroom|You are logged out"))
+    other.get_by_label("New conversation").first.click()
+    other.reload()
+    expect(is_out_or_asked).to_be_visible()

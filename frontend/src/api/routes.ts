@@ -54,8 +54,14 @@ export const importSession = (bundle: Blob) =>
 export const chatMessages = (sessionId: string, signal?: AbortSignal) =>
   json<{ messages: Message[]; active: boolean }>(`/api/chat/${id(sessionId)}/messages`, signal ? { signal } : {});
 
-/** How long the tools of a session took, by the id of the call. */
-export async function toolDurations(sessionId: string, signal: AbortSignal): Promise<Map<string, number>> {
+/** What became of a call of a tool: how it ended, and how long that took. */
+export interface CallEnd {
+  outcome: string;
+  ms: number;
+}
+
+/** What became of the calls of a session, by the id of the call. */
+export async function callEnds(sessionId: string, signal: AbortSignal): Promise<Map<string, CallEnd>> {
   interface Part {
     type: string;
     call_id?: string;
@@ -63,10 +69,10 @@ export async function toolDurations(sessionId: string, signal: AbortSignal): Pro
     duration_ms?: number;
   }
   const { messages } = await json<{ messages: { parts: Part[] }[] }>(`${session(sessionId)}/messages`, { signal });
-  const found = new Map<string, number>();
+  const found = new Map<string, CallEnd>();
   for (const { parts } of messages)
     for (const { type, call_id, outcome, duration_ms } of parts)
-      if (type === 'tool_call' && call_id && outcome) found.set(call_id, duration_ms ?? 0);
+      if (type === 'tool_call' && call_id && outcome) found.set(call_id, { outcome, ms: duration_ms ?? 0 });
   return found;
 }
 
@@ -101,6 +107,12 @@ export const decideApproval = (
 ) => send<unknown>('POST', `${session(sessionId)}/approvals/${id(approvalId)}`, decision);
 
 // --- what there is ------------------------------------------------------------------------------------------------------
+
+/** Who is logged in; `login` is null where nobody has to. */
+export const getLogin = () => json<{ user_id: string; by: string; login: object | null }>('/v1/login');
+export async function logOut(): Promise<void> {
+  await request('/v1/logout', { method: 'POST' });
+}
 
 export const getStatus = () => json<Status>('/v1/status');
 export const getModels = () => json<{ models: ModelRow[] }>('/v1/models').then((answer) => answer.models);

@@ -61,7 +61,8 @@ export interface Notice {
 export interface Status {
   version: string;
   user_id: string;
-  default: { backend: string; model: string | null };
+  /** `is_demo`: a very small model, which has no tools and knows little. */
+  default: { backend: string; model: string | null; is_demo: boolean };
   notices: Notice[];
 }
 

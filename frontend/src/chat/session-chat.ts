@@ -2,8 +2,8 @@
  * One session, kept in step with the server: the AI SDK's chat, and what the SDK leaves to us. The server is the truth. Whatever
  * happens to the connection, `sync` fetches what there is and follows what still runs; nothing is guessed from the state before.
  *
- * Rule: every stream ends here in one of four ways: the answer is complete, it was refused, this tab left, or the connection was
- * lost; only the last one is tried again.
+ * Rule: every stream ends here in one of five ways: the answer is complete, it was refused, this tab left, it gave way to other tabs
+ * (see `places`), or the connection was lost; only the last two are followed again.
  */
 import { Chat } from '@ai-sdk/react';
 import type { FileUIPart } from 'ai';
@@ -12,6 +12,7 @@ import * as api from '../api/routes';
 import type { Notice, SessionData, SessionPatch } from '../api/types';
 import { pause, pauseMs } from './backoff';
 import { type Message, isToolPart, lengthOf, textOf, waitsForApproval } from './messages';
+import { places } from './places';
 import { listen, tell } from './tabs';
 import { SessionTransport } from './transport';
 
@@ -33,8 +34,10 @@ export interface SessionState {
   queue: Message[];
   /** Messages that have not reached the server yet. */
   unsent: Message[];
-  /** How long tools took, in milliseconds, by the id of the call; `null` where nobody knows. */
-  durations: ReadonlyMap<string, number | null>;
+  /** What became of calls of tools, by the id of the call; `null` where that is not known. */
+  callEnds: ReadonlyMap<string, api.CallEnd | null>;
+  /** The answer is written, and this tab does not follow it: others come first. */
+  isAway: boolean;
   /** What a person should know about how the session is answered. */
   notices: Notice[];
 }
@@ -45,7 +48,7 @@ const STREAM_ERRORS_MAX = 3;
 const EMPTY_MS = 300;
 
 /** How a stream ended, as far as this tab knows. A refusal is the server's `ApiError`. */
-type Ending = 'complete' | 'lost' | 'left' | ApiError;
+type Ending = 'complete' | 'lost' | 'left' | 'gave way' | ApiError;
 
 /** A message on its way: until the first byte of its answer it may not have arrived. */
 interface Outgoing {
@@ -61,8 +64,11 @@ export class SessionChat {
   private ending: Ending = 'complete';
   private streamError: string | null = null;
   private bytes = 0;
+  private gaveWay = false;
   private work: Promise<void> = Promise.resolve();
   private seenSeq = -1;
+  /** Notices that a person has read: they come with every answer, and are shown once. */
+  private readonly dismissed = new Set<string>();
 
   constructor(
     readonly id: string,
@@ -80,7 +86,8 @@ export class SessionChat {
       queue: [],
       unsent: [],
       notices: [],
-      durations: new Map(),
+      isAway: false,
+      callEnds: new Map(),
     };
     this.chat = new Chat<Message>({
       id,
@@ -140,7 +147,7 @@ export class SessionChat {
     const parts = [...files, ...(text ? [{ type: 'text' as const, text }] : [])];
     const message: Message = { id: newId('m'), role: 'user', parts, metadata: { createdAt: Date.now() } };
     const isAnswering = this.chat.status === 'submitted' || this.chat.status === 'streaming';
-    const isTaken = this.isWaiting || (this.state.isBusy && isAnswering);
+    const isTaken = this.isWaiting || (this.state.isBusy && (isAnswering || this.state.isAway));
     if (isTaken || this.state.isBusy) this.set({ unsent: [...this.state.unsent, message] });
     if (isTaken && this.state.link !== 'lost') {
       void this.enqueue(message);
@@ -213,7 +220,10 @@ export class SessionChat {
     this.reload();
   }
 
-  dismissNotice = (code: string): void => this.set({ notices: this.state.notices.filter((notice) => notice.code !== code) });
+  dismissNotice = (code: string): void => {
+    this.dismissed.add(code);
+    this.set({ notices: this.state.notices.filter((notice) => notice.code !== code) });
+  };
 
   dismiss = (): void => this.set({ error: null, refused: null });
 
@@ -238,7 +248,9 @@ export class SessionChat {
         if (ending === 'left') return;
         if (this.bytes > 0) unsent = null;
         if (ending instanceof ApiError && !ending.isWeather) return this.refuse(ending, unsent);
-        if (ending !== 'complete') {
+        if (ending === 'gave way') {
+          // What there is now, and a place to follow it from, is found below.
+        } else if (ending !== 'complete') {
           await this.wait(failures++);
         } else if (this.bytes === 0) {
           await pause(EMPTY_MS, this.leaving.signal); // Nothing to read (any more): look again, but not at once.
@@ -255,6 +267,10 @@ export class SessionChat {
           next = () => this.chat.sendMessage(message, { body: settings });
         } else {
           const isActive = await this.sync();
+          if (isActive && !places.isFree) {
+            await this.waitForPlace();
+            continue;
+          }
           next = isActive ? () => this.chat.resumeStream() : null;
         }
         this.restored();
@@ -274,8 +290,50 @@ export class SessionChat {
     this.ending = 'complete';
     this.streamError = null;
     this.bytes = 0;
-    await start();
-    return this.leaving.signal.aborted ? 'left' : this.ending;
+    this.gaveWay = false;
+    const release = places.want(() => this.giveWay());
+    try {
+      await start();
+    } finally {
+      release();
+    }
+    if (this.leaving.signal.aborted) return 'left';
+    return this.gaveWay ? 'gave way' : this.ending;
+  }
+
+  /** Ends our reading when other tabs come first; not before it is known that a message has arrived. */
+  private giveWay(): void {
+    if (places.isFree || this.bytes === 0 || this.gaveWay) return;
+    this.gaveWay = true;
+    void this.chat.stop();
+  }
+
+  /** Waits until this tab may follow the answer, or the answer is over. */
+  private async waitForPlace(): Promise<void> {
+    const signal = this.leaving.signal;
+    this.set({ isAway: true });
+    let wake: () => void = () => undefined;
+    const release = places.want(() => wake());
+    try {
+      while (!signal.aborted && !places.isFree) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, POLL_MS);
+          signal.addEventListener('abort', () => wake(), { once: true });
+          wake = () => {
+            if (!signal.aborted && !places.isFree) return;
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+        if (signal.aborted || document.visibilityState !== 'visible') continue;
+        const data = await api.getSession(this.id, signal);
+        this.learn(data, false);
+        if (data.status !== 'running') return;
+      }
+    } finally {
+      release();
+      this.set({ isAway: false });
+    }
   }
 
   private async wait(attempt: number): Promise<void> {
@@ -309,13 +367,13 @@ export class SessionChat {
     return active && !waitsForApproval(told.at(-1));
   }
 
-  /** Fetches how long tools took, if there is one of which that is not known. */
+  /** Fetches what became of tools, if there is one of which that is not known. */
   private async measure(messages: readonly Message[]): Promise<void> {
     const calls = messages.flatMap((message) => message.parts.filter(isToolPart).map((part) => part.toolCallId));
-    if (calls.every((id) => this.state.durations.has(id))) return;
+    if (calls.every((id) => this.state.callEnds.has(id))) return;
     try {
-      const told = await api.toolDurations(this.id, this.leaving.signal);
-      this.set({ durations: new Map([...calls.map((id) => [id, null] as const), ...told]) });
+      const told = await api.callEnds(this.id, this.leaving.signal);
+      this.set({ callEnds: new Map([...calls.map((id) => [id, null] as const), ...told]) });
     } catch {
       // Then the cards do without; the next look tries again.
     }
@@ -382,6 +440,7 @@ export class SessionChat {
   private heard(): void {
     this.bytes += 1;
     if (this.bytes > 1) return;
+    this.giveWay();
     this.restored();
     this.set({ phase: 'open' });
     tell({ kind: 'session', sessionId: this.id });
@@ -395,7 +454,7 @@ export class SessionChat {
   private notice(data: unknown): void {
     const { code, text } = data as { code?: unknown; text?: unknown };
     if (typeof code !== 'string' || typeof text !== 'string') return;
-    if (!this.state.notices.some((notice) => notice.code === code)) this.set({ notices: [...this.state.notices, { code, text }] });
+    if (!this.dismissed.has(code) && !this.state.notices.some((notice) => notice.code === code)) this.set({ notices: [...this.state.notices, { code, text }] });
   }
 
   private failed(error: Error): void {

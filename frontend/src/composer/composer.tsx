@@ -3,7 +3,9 @@ import type { FileUIPart } from 'ai';
 import { type ReactNode, type Ref, useEffect, useImperativeHandle, useRef, useState } from 'react';
 import { IconButton } from '../ui/button';
 import { Icon } from '../ui/icon';
+import { isOfInputMethod } from '../ui/keys';
 import { toast } from '../ui/toast';
+import { Seen } from '../ui/unseen';
 import { readFiles } from './attachments';
 import { loadDraft, saveDraft } from './drafts';
 
@@ -86,7 +88,9 @@ export function Composer({ draftKey, isBusy, isStopping, settings, ref, onSend, 
           {files.map((file, at) => (
             <li key={`${file.filename}-${at}`}>
               {/^data:image\/(png|jpeg|gif|webp)/.test(file.url) ? <img src={file.url} alt="" /> : <Icon name="file" />}
-              <span>{file.filename}</span>
+              <span dir="auto">
+                <Seen text={file.filename ?? ''} isLine />
+              </span>
               <IconButton
                 icon="close"
                 label={`Remove ${file.filename ?? 'attachment'}`}
@@ -106,10 +110,11 @@ export function Composer({ draftKey, isBusy, isStopping, settings, ref, onSend, 
         placeholder={isBusy ? 'Write the next message; it waits for its turn' : 'Write a message'}
         rows={1}
         autoFocus
+        dir="auto"
         value={text}
         onChange={(event) => setText(event.target.value)}
         onKeyDown={(event) => {
-          if (event.nativeEvent.isComposing) return;
+          if (isOfInputMethod(event)) return;
           if (event.key === 'Enter' && !event.shiftKey && !event.altKey) {
             event.preventDefault();
             submit();
@@ -124,6 +129,12 @@ export function Composer({ draftKey, isBusy, isStopping, settings, ref, onSend, 
         onPaste={(event) => {
           const pasted = [...event.clipboardData.files];
           if (!pasted.length) return;
+          // Cells of a spreadsheet and words of a document bring a picture of themselves along: what is meant is the text.
+          if (event.clipboardData.getData('text/plain')) {
+            const name = pasted.length === 1 ? 'a picture of it' : `${pasted.length} files`;
+            toast(`Pasted as text. The clipboard has ${name} too.`, { action: { label: 'Attach', run: () => add(pasted) } });
+            return;
+          }
           event.preventDefault();
           add(pasted);
         }}

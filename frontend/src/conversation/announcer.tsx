@@ -4,10 +4,13 @@
  */
 import { useEffect, useRef, useState } from 'react';
 import { type Message, isToolPart, textOf } from '../chat/messages';
+import { withoutHeaps } from '../ui/unseen';
 import { toolTitle } from './values';
 import { getToolName } from 'ai';
 
 const EVERY_MS = 1_500;
+/** So many characters are read at a time; who wants all of a longer text reads the message itself. */
+const SPOKEN_MAX = 4_000;
 
 export function Announcer({ message, isLive }: { message: Message | undefined; isLive: boolean }) {
   const said = useRef({ id: '', characters: 0, tools: 0 });
@@ -28,7 +31,7 @@ export function Announcer({ message, isLive }: { message: Message | undefined; i
       const started = tools.slice(said.current.tools).map((part) => `${toolTitle(getToolName(part))}, tool.`);
       said.current.characters += end;
       said.current.tools = tools.length;
-      const words = [...started, spoken(fresh.slice(0, end)), isEnd ? 'End of the answer.' : ''].filter(Boolean).join(' ');
+      const words = [...started, spoken(fresh.slice(0, Math.min(end, SPOKEN_MAX))), isEnd ? 'End of the answer.' : ''].filter(Boolean).join(' ');
       if (words) setLine(words);
     };
     const timer = setInterval(() => speak(false), EVERY_MS);
@@ -54,9 +57,9 @@ export function sentenceEnd(text: string): number {
 
 /** Markdown without its marks; code is named, not read. */
 export function spoken(text: string): string {
-  return text
+  return withoutHeaps(text)
     .replace(/```[\s\S]*?(```|$)/g, ' Code. ')
-    .replace(/!?\[([^\]]*)\]\([^)]*\)/g, '$1')
+    .replace(/!?\[([^\]\n]{0,300})\]\([^)\n]{0,2000}\)/g, '$1')
     .replace(/[*_`#>|~]+/g, '')
     .replace(/\s+/g, ' ')
     .trim();

@@ -3,6 +3,7 @@ import { useId, useState } from 'react';
 import { asApiError } from '../api/http';
 import type { ToolPart } from '../chat/messages';
 import { Button } from '../ui/button';
+import { visibleJson } from '../ui/unseen';
 
 export type Decision = { decision: 'approve' | 'deny'; arguments?: unknown; reason?: string };
 export type Decide = (approvalId: string, decision: Decision) => Promise<void>;
@@ -46,7 +47,7 @@ export function Approval({ part, decide }: { part: Extract<ToolPart, { state: 'a
           {draft === null ? 'Allow' : 'Allow with these'}
         </Button>
         {draft === null ? (
-          <Button disabled={isSent} onClick={() => setDraft(JSON.stringify(part.input ?? {}, null, 2))}>
+          <Button disabled={isSent} onClick={() => setDraft(visibleJson(part.input ?? {}))}>
             Change arguments
           </Button>
         ) : (

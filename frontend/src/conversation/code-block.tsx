@@ -2,17 +2,26 @@
 import { memo, useEffect, useState } from 'react';
 import { IconButton } from '../ui/button';
 import { useCopy } from '../ui/copy';
+import { Seen, withoutHeaps } from '../ui/unseen';
 import type { Piece } from './highlight';
 
 const COLOURED_MAX = 60_000;
 /** While it grows, code is coloured anew with every piece: only as long as that is cheap. */
 const COLOURED_OPEN_MAX = 4_000;
 
-export const CodeBlock = memo(function CodeBlock({ code, lang, isOpen = false }: { code: string; lang: string; isOpen?: boolean }) {
-  const coloured = useColours(code, lang, isOpen);
+interface CodeBlockProps {
+  code: string;
+  lang: string;
+  isOpen?: boolean;
+  /** No colours, and what cannot be seen is made visible. */
+  isPlain?: boolean;
+}
+
+export const CodeBlock = memo(function CodeBlock({ code, lang, isOpen = false, isPlain = false }: CodeBlockProps) {
+  const coloured = useColours(code, isPlain || withoutHeaps(code) !== code ? '' : lang, isOpen);
   const [isCopied, copy] = useCopy();
   return (
-    <figure className="code" aria-label={lang ? `Code, ${lang}` : 'Code'}>
+    <figure className="code" dir="ltr" aria-label={lang ? `Code, ${lang}` : 'Code'}>
       <figcaption className="code-head">
         <span>{lang || 'text'}</span>
         <IconButton
@@ -34,7 +43,7 @@ export const CodeBlock = memo(function CodeBlock({ code, lang, isOpen = false }:
                   piece.text
                 ),
               )
-            : code}
+            : isPlain ? <Seen text={code} /> : withoutHeaps(code)}
         </code>
       </pre>
     </figure>

@@ -4,8 +4,10 @@
  */
 import { Fragment, useCallback, useEffect, useLayoutEffect, useRef, useState } from 'react';
 import { type Message, changeBetween, heldBack } from '../chat/messages';
+import { Boundary, PartFailed } from '../ui/boundary';
 import { Button } from '../ui/button';
 import { Announcer } from './announcer';
+import { PlainText } from './markdown';
 import { AssistantMessage, type MessageActions, Thinking, UserMessage } from './message';
 import { useStick } from './stick';
 
@@ -89,17 +91,19 @@ export function Conversation({ messages, isBusy, pendingChange, actions }: Conve
             return (
               <Fragment key={message.id}>
                 {change && <Divider text={change} />}
-                {message.role === 'user' ? (
-                  <UserMessage message={message} canAct={!isBusy} actions={actions} />
-                ) : (
-                  <AssistantMessage
-                    message={isLast && answer ? answer : message}
-                    isLive={isLast && isBusy}
-                    canAct={!isBusy}
-                    isLast={isLast}
-                    actions={actions}
-                  />
-                )}
+                <Boundary of={`${message.id} ${isLast && isBusy}`} fallback={(error, again) => <MessageInstead message={message} error={error} again={again} />}>
+                  {message.role === 'user' ? (
+                    <UserMessage message={message} canAct={!isBusy} actions={actions} />
+                  ) : (
+                    <AssistantMessage
+                      message={isLast && answer ? answer : message}
+                      isLive={isLast && isBusy}
+                      canAct={!isBusy}
+                      isLast={isLast}
+                      actions={actions}
+                    />
+                  )}
+                </Boundary>
               </Fragment>
             );
           })}
@@ -118,8 +122,23 @@ export function Conversation({ messages, isBusy, pendingChange, actions }: Conve
           </Button>
         </div>
       )}
-      <Announcer message={last} isLive={isBusy} />
+      <Boundary of={last?.id ?? ''} fallback={() => null}>
+        <Announcer message={last} isLive={isBusy} />
+      </Boundary>
     </>
+  );
+}
+
+/** Instead of a message that could not be drawn: its words. */
+function MessageInstead({ message, error, again }: { message: Message; error: Error; again: () => void }) {
+  const words = (message.parts ?? []).flatMap((part) => (part.type === 'text' && typeof part.text === 'string' ? [part.text] : []));
+  return (
+    <article className={`message message-${message.role}`} aria-label={message.role === 'user' ? 'You' : 'Answer'}>
+      {words.map((text, at) => (
+        <PlainText key={at} text={text} />
+      ))}
+      <PartFailed what="This message" error={error} again={again} />
+    </article>
   );
 }
 

@@ -1,12 +1,15 @@
 /** One message of the conversation: what a person said, or the whole answer of a turn. */
 import { memo, useState } from 'react';
 import { type Message, type Part, isToolPart, modelName, partsOf, textOf } from '../chat/messages';
+import { Boundary, PartFailed } from '../ui/boundary';
 import { Button, IconButton } from '../ui/button';
 import { useCopy } from '../ui/copy';
-import { clock, count, money, sentence } from '../ui/format';
+import { advice, clock, count, money, sentence } from '../ui/format';
 import { Icon } from '../ui/icon';
+import { isOfInputMethod } from '../ui/keys';
+import { Seen, withoutHeaps } from '../ui/unseen';
 import type { Decide } from './approval';
-import { Markdown } from './markdown';
+import { Markdown, PlainText } from './markdown';
 import { ToolCard } from './tool-card';
 
 export interface MessageActions {
@@ -15,6 +18,8 @@ export interface MessageActions {
   retry: (messageId: string) => void;
   fork: (message: Message) => void;
   decide: Decide;
+  /** Asks the model to continue an answer that was cut off. */
+  proceed: () => void;
 }
 
 export const UserMessage = memo(function UserMessage({
@@ -50,7 +55,11 @@ export const UserMessage = memo(function UserMessage({
     <article className="message message-user" aria-label="You">
       <h3 className="visually-hidden">You</h3>
       <Attachments parts={message.parts} />
-      {text && <div className="bubble">{text}</div>}
+      {text && (
+        <div className="bubble" dir="auto">
+          <Folded text={text} />
+        </div>
+      )}
       <div className="message-tools">
         {message.metadata?.createdAt && <time className="message-note">{clock(message.metadata.createdAt)}</time>}
         {text && <IconButton icon={isCopied ? 'check' : 'copy'} label={isCopied ? 'Copied' : 'Copy message'} onClick={() => copy(text)} />}
@@ -85,13 +94,15 @@ function Editor({
     >
       <textarea
         autoFocus
+        dir="auto"
         aria-label="Edit message"
         value={draft}
         onFocus={(event) => event.target.setSelectionRange(draft.length, draft.length)}
         onChange={(event) => setDraft(event.target.value)}
         onKeyDown={(event) => {
+          if (isOfInputMethod(event)) return;
           if (event.key === 'Escape') onCancel();
-          if (event.key === 'Enter' && !event.shiftKey && !event.nativeEvent.isComposing) {
+          if (event.key === 'Enter' && !event.shiftKey) {
             event.preventDefault();
             if (!isEmpty) onSend(draft);
           }
@@ -132,9 +143,12 @@ export const AssistantMessage = memo(function AssistantMessage({
     <article className="message message-assistant" aria-label="Answer" aria-busy={isLive}>
       <h3 className="visually-hidden">Answer</h3>
       {parts.map((part, at) => (
-        <PartView key={at} part={part} isLive={isLive} isLastPart={at === parts.length - 1} decide={actions.decide} />
+        <Boundary key={at} of={`${message.id} ${isLive}`} fallback={(failure, again) => <PartInstead part={part} error={failure} again={again} />}>
+          <PartView part={part} isLive={isLive} isLastPart={at === parts.length - 1} decide={actions.decide} />
+        </Boundary>
       ))}
       {isLive && !hasSomethingToShow(message) && <Thinking />}
+      {!isLive && outcome === 'completed' && <CutShort message={message} canAct={canAct && isLast} proceed={actions.proceed} />}
       {!isLive && outcome === 'cancelled' && <p className="outcome">You stopped this answer.</p>}
       {!isLive && outcome === 'interrupted' && (
         <Failure message={error?.message ?? 'The answer was interrupted'} hint={error?.hint ?? 'Retry asks again.'} />
@@ -154,6 +168,68 @@ export const AssistantMessage = memo(function AssistantMessage({
   );
 });
 
+/** What is said below an answer that did not end as it should. */
+function CutShort({ message, canAct, proceed }: { message: Message; canAct: boolean; proceed: () => void }) {
+  const { finishReason, finishTokens } = message.metadata ?? {};
+  if (finishReason === undefined) return textOf(message).trim() || message.parts.some(isToolPart) ? null : <p className="outcome">The answer is empty.</p>;
+  const isCut = finishReason === 'length';
+  return (
+    <div className="cut-short" role="note">
+      <Icon name="warning" size={16} />
+      <p>
+        {isCut && (finishTokens ? `The answer was cut off at the limit of ${count(finishTokens)} tokens.` : 'The answer was cut off at its limit of tokens.')}
+        {finishReason === 'content-filter' && 'The model refused to answer, or a filter of the provider ended the answer here.'}
+        {finishReason === 'other' && 'The provider ended the answer here, without saying that it is complete.'}
+      </p>
+      {isCut && canAct && (
+        <Button icon="down" onClick={proceed}>
+          Continue
+        </Button>
+      )}
+    </div>
+  );
+}
+
+/** Instead of a part that could not be drawn: its words, if it has any. */
+function PartInstead({ part, error, again }: { part: Part; error: Error; again: () => void }) {
+  const text = part.type === 'text' || part.type === 'reasoning' ? part.text : undefined;
+  return typeof text === 'string' ? <PlainText text={text} /> : <PartFailed what="A part of this answer" error={error} again={again} />;
+}
+
+const FOLDED_CHARACTERS = 4_000;
+const FOLDED_LINES = 60;
+
+/** What a person said, as it was written; a pasted log is folded. */
+function Folded({ text }: { text: string }) {
+  const [isOpen, setOpen] = useState(false);
+  const end = foldAt(text);
+  if (end === null) return withoutHeaps(text);
+  return (
+    <>
+      {withoutHeaps(isOpen ? text : `${text.slice(0, end)}…`)}{' '}
+      <button type="button" className="fold" onClick={() => setOpen(!isOpen)}>
+        {isOpen ? 'Show less' : `Show all ${count(text.length)} characters`}
+      </button>
+    </>
+  );
+}
+
+function foldAt(text: string): number | null {
+  let end = 0;
+  for (let lines = 0; lines < FOLDED_LINES; lines += 1) {
+    const next = text.indexOf('\n', end);
+    if (next < 0) {
+      end = text.length;
+      break;
+    }
+    end = next + 1;
+  }
+  const isLong = text.length > FOLDED_CHARACTERS * 1.5 || text.length - end > 500;
+  if (!isLong) return null;
+  const at = Math.min(end, FOLDED_CHARACTERS);
+  return /[\ud800-\udbff]/.test(text[at - 1] ?? '') ? at - 1 : at; // Not in the middle of a character.
+}
+
 function PartView({ part, isLive, isLastPart, decide }: { part: Part; isLive: boolean; isLastPart: boolean; decide: Decide }) {
   if (part.type === 'text') return part.text ? <Markdown text={part.text} /> : null;
   if (part.type === 'reasoning') return part.text.trim() ? <Reasoning text={part.text} isRunning={isLive && isLastPart} /> : null;
@@ -169,7 +245,7 @@ function Reasoning({ text, isRunning }: { text: string; isRunning: boolean }) {
       <summary>
         <Icon name="bulb" size={15} />
         <span className={isRunning ? 'shimmer' : ''}>{isRunning ? 'Thinking…' : 'Thoughts'}</span>
-        <span className="reasoning-gist">{isRunning ? lastLine(text) : ''}</span>
+        <span className="reasoning-gist" dir="auto">{isRunning ? lastLine(text) : ''}</span>
       </summary>
       <div className="reasoning-text">{isOpen && <Markdown text={text} />}</div>
     </details>
@@ -207,7 +283,7 @@ export function Failure({ message, hint, code }: { message: string; hint?: strin
       <Icon name="warning" />
       <div>
         <p className="failure-message">{sentence(message)}</p>
-        {hint && <p className="failure-hint">{sentence(hint)}</p>}
+        {hint && <p className="failure-hint">{advice(hint)}</p>}
         {code && <p className="failure-code">{code}</p>}
       </div>
     </div>
@@ -247,7 +323,9 @@ export function Attachments({ parts }: { parts: readonly Part[] }) {
           ) : (
             <span className="attachment-file">
               <Icon name="file" />
-              <span>{file.filename || file.mediaType}</span>
+              <span dir="auto">
+                <Seen text={file.filename || file.mediaType} isLine />
+              </span>
             </span>
           )}
         </li>

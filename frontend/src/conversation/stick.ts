@@ -3,6 +3,7 @@
  * end, and only the reader (or what they send) brings them back.
  */
 import { useCallback, useEffect, useRef, useState } from 'react';
+import { isOfInputMethod } from '../ui/keys';
 
 const NEAR_PX = 32;
 /** Scroll events come late: for so long after somebody has left the end, one may still be ours. */
@@ -55,7 +56,7 @@ export function useStick(): {
       fingerY = event.touches[0]?.clientY ?? 0;
     };
     const dragged = (event: TouchEvent) => (event.touches[0]?.clientY ?? 0) > fingerY + 4 && away();
-    const pressed = (event: KeyboardEvent) => ['ArrowUp', 'PageUp', 'Home'].includes(event.key) && event.target === box && away();
+    const pressed = (event: KeyboardEvent) => !isOfInputMethod(event) && ['ArrowUp', 'PageUp', 'Home'].includes(event.key) && event.target === box && away();
     const grown = new ResizeObserver(() => {
       if (isStuck.current) box.scrollTop = box.scrollHeight;
       lastHeight = box.scrollHeight;

@@ -1,27 +1,34 @@
 /** A call of a tool: what it is asked, what came of it, how long it took; and, where a person has to decide, the decision. */
 import { getToolName } from 'ai';
 import { createContext, memo, use, useState } from 'react';
+import type { CallEnd } from '../api/routes';
 import type { ToolPart } from '../chat/messages';
+import { count, duration } from '../ui/format';
 import { Icon, type IconName } from '../ui/icon';
-import { duration } from '../ui/format';
+import { Seen } from '../ui/unseen';
 import { Approval, type Decide } from './approval';
 import { CodeBlock } from './code-block';
 import { gist, shown, toolTitle } from './values';
 
-type Look = 'running' | 'waiting' | 'done' | 'failed' | 'stopped';
+/** From so many characters on, a person is told how much there is to read. */
+const SIZE_SAID = 400;
+
+type Look = 'running' | 'waiting' | 'done' | 'failed' | 'stopped' | 'unknown' | 'skipped';
 
 const LOOKS: Record<Look, { words: string; icon: IconName }> = {
   running: { words: 'running', icon: 'tool' },
   waiting: { words: 'waiting for you', icon: 'person' },
   done: { words: 'done', icon: 'check' },
   failed: { words: 'failed', icon: 'warning' },
-  stopped: { words: 'not run', icon: 'close' },
+  stopped: { words: 'stopped', icon: 'stop' },
+  unknown: { words: 'nobody knows whether it took effect', icon: 'warning' },
+  skipped: { words: 'not run', icon: 'close' },
 };
 
 export const ToolCard = memo(function ToolCard({ part, isLive, decide }: { part: ToolPart; isLive: boolean; decide: Decide }) {
-  const look = lookOf(part, isLive);
+  const end = use(CallEndsContext).get(part.toolCallId) ?? null;
+  const look = lookOf(part, isLive, end);
   const [isOpen, setOpen] = useState(false);
-  const ms = use(DurationsContext).get(part.toolCallId) ?? null;
   const { words, icon } = LOOKS[look];
   const isFolded = !isOpen && look !== 'waiting';
   const name = getToolName(part);
@@ -30,17 +37,19 @@ export const ToolCard = memo(function ToolCard({ part, isLive, decide }: { part:
       <button type="button" className="tool-head" aria-expanded={!isFolded} onClick={() => setOpen(!isOpen)}>
         <span className="tool-icon">{look === 'running' ? <span className="spinner" /> : <Icon name={icon} size={15} />}</span>
         <span className="tool-name" title={name}>
-          {toolTitle(name)}
+          <Seen text={look === 'waiting' ? name : toolTitle(name)} isLine />
         </span>
-        <span className="tool-gist">{gist(part.input)}</span>
-        <span className="tool-state">{look === 'done' ? (ms === null ? words : duration(ms)) : words}</span>
+        <span className="tool-gist" dir="auto">
+          {look !== 'waiting' && <Seen text={gist(part.input)} isLine />}
+        </span>
+        <span className="tool-state">{look === 'done' && end ? duration(end.ms) : words}</span>
         <span className="tool-caret">
           <Icon name="caret" size={15} />
         </span>
       </button>
       {!isFolded && (
         <div className="tool-body">
-          <Value title="Arguments" value={part.input} />
+          <Value title="Arguments" value={part.input} isWhole={look === 'waiting'} />
           {part.state === 'approval-requested' && <Approval part={part} decide={decide} />}
           {part.state === 'output-available' && <Value title="Result" value={part.output} />}
           {part.state === 'output-error' && <Value title="Error" value={part.errorText} />}
@@ -51,42 +60,61 @@ export const ToolCard = memo(function ToolCard({ part, isLive, decide }: { part:
   );
 });
 
-function lookOf(part: ToolPart, isLive: boolean): Look {
+/** How the server's words begin where a call has no result because its answer ended before. */
+const NOT_RUN = 'The call was not run';
+
+function lookOf(part: ToolPart, isLive: boolean, end: CallEnd | null): Look {
   switch (part.state) {
     case 'output-available':
       return 'done';
     case 'output-error':
-      return 'failed';
+      if (end?.outcome === 'cancelled') return 'stopped';
+      if (end?.outcome === 'unknown') return 'unknown';
+      return part.errorText.startsWith(NOT_RUN) ? 'skipped' : 'failed';
     case 'output-denied':
-      return 'stopped';
+      return 'skipped';
     case 'approval-requested':
       return 'waiting';
     default:
-      return isLive ? 'running' : 'stopped';
+      return isLive ? 'running' : 'skipped';
   }
 }
 
-/** The durations that the server tells, by the id of the call. */
-export const DurationsContext = createContext<ReadonlyMap<string, number | null>>(new Map());
+/** What the server tells of calls that have ended, by their id. */
+export const CallEndsContext = createContext<ReadonlyMap<string, CallEnd | null>>(new Map());
 
-function Value({ title, value }: { title: string; value: unknown }) {
-  const made = shown(value);
+/** Arguments or a result. `isWhole`: a person decides by it, so all of it is there, and nothing scrolls within a box. */
+function Value({ title, value, isWhole = false }: { title: string; value: unknown; isWhole?: boolean }) {
+  const made = shown(value, isWhole);
   if (made.kind === 'none') return title === 'Result' ? <p className="tool-note">It returned nothing.</p> : null;
   return (
     <div className="tool-value">
-      <h4>{title}</h4>
+      <h4>
+        {title}
+        {isWhole && made.size > SIZE_SAID && `, ${count(made.size)} characters: read to the end`}
+      </h4>
       {made.kind === 'code' && !made.lang ? (
         <pre className="plain" tabIndex={0}>
-          {made.text}
+          <Seen text={made.text} />
         </pre>
       ) : made.kind === 'code' ? (
-        <CodeBlock code={made.text} lang={made.lang} />
+        <CodeBlock code={made.text} lang={made.lang} isPlain={isWhole} />
       ) : (
         <dl>
           {made.fields.map((field) => (
             <div key={field.name} className={field.isLong ? 'field field-long' : 'field'}>
-              <dt>{field.name}</dt>
-              <dd>{field.isLong ? <pre tabIndex={0}>{field.value}</pre> : field.value}</dd>
+              <dt>
+                <Seen text={field.name} isLine />
+              </dt>
+              <dd dir="auto">
+                {field.isLong ? (
+                  <pre tabIndex={0}>
+                    <Seen text={field.value} />
+                  </pre>
+                ) : (
+                  <Seen text={field.value} />
+                )}
+              </dd>
             </div>
           ))}
         </dl>

@@ -6,15 +6,18 @@ import type { SessionData } from '../api/types';
 import { tell } from '../chat/tabs';
 import { Button } from '../ui/button';
 import { Icon } from '../ui/icon';
+import { isOfInputMethod } from '../ui/keys';
 import { Popover } from '../ui/popover';
 import { toast } from '../ui/toast';
+import { Seen, isBlank } from '../ui/unseen';
 import type { SessionList } from './list-store';
 import { useVirtual } from './virtual';
 
 const ROW_PX = 36;
 const NEAR_END = 30;
 
-export const titleOf = (session: SessionData) => session.title || 'New conversation';
+/** What a session is called; a title in which there is nothing to be read is none. */
+export const titleOf = (session: SessionData) => (isBlank(session.title) ? 'New conversation' : session.title);
 
 interface RowsProps {
   list: SessionList;
@@ -39,6 +42,7 @@ export function SessionRows({ list, current, open }: RowsProps) {
   const tabStop = isDrawn ? reachable : firstDrawn?.kind === 'session' ? firstDrawn.session.session_id : null;
 
   const move = (event: React.KeyboardEvent) => {
+    if (isOfInputMethod(event)) return;
     const at = items.findIndex((item) => item.kind === 'session' && item.session.session_id === tabStop);
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 12, PageUp: -12, Home: -items.length, End: items.length }[event.key];
     if (step === undefined || !(event.target as HTMLElement).matches('[data-row]')) return;
@@ -137,11 +141,14 @@ function SessionRow({ session, list, isCurrent, isTabStop, open, onFocus }: RowP
         }}
         onDoubleClick={() => setRenaming(true)}
         onKeyDown={(event) => {
+          if (isOfInputMethod(event)) return;
           if (event.key === 'F2') setRenaming(true);
           if (event.key === 'Delete') remove();
         }}
       >
-        <span className="row-title">{titleOf(session)}</span>
+        <span className="row-title" dir="auto">
+          <Seen text={titleOf(session)} isLine />
+        </span>
         {session.status === 'running' && <span className="row-running" role="img" aria-label="answering" />}
         {session.status === 'waiting' && <span className="row-waiting" role="img" aria-label="waiting for you" />}
       </a>
@@ -211,6 +218,7 @@ export function RenameField({ title, onDone }: { title: string; onDone: (title: 
   return (
     <input
       className="rename"
+      dir="auto"
       aria-label="Name of the session"
       autoFocus
       maxLength={500}
@@ -220,6 +228,7 @@ export function RenameField({ title, onDone }: { title: string; onDone: (title: 
       onBlur={() => finish(draft)}
       onKeyDown={(event) => {
         event.stopPropagation();
+        if (isOfInputMethod(event)) return;
         if (event.key === 'Enter') finish(draft);
         if (event.key === 'Escape') finish(null);
       }}

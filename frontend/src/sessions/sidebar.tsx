@@ -1,9 +1,12 @@
 /** The sessions: find one, begin one, bring one in. */
 import { type Ref, useEffect, useRef, useState } from 'react';
 import { asApiError } from '../api/http';
-import { importSession } from '../api/routes';
+import { importSession, logOut } from '../api/routes';
+import { useLogin } from '../settings/hooks';
 import { Button, IconButton } from '../ui/button';
+import { advice } from '../ui/format';
 import { Icon, Mark } from '../ui/icon';
+import { isOfInputMethod } from '../ui/keys';
 import { toast } from '../ui/toast';
 import type { SessionList } from './list-store';
 import { SessionRows } from './rows';
@@ -22,6 +25,7 @@ export function Sidebar({ list, current, searchRef, version, open, onClose, onSh
   const [query, setQuery] = useState('');
   const picker = useRef<HTMLInputElement>(null);
   const isFirst = useRef(true);
+  const { value: login } = useLogin();
 
   useEffect(() => {
     if (isFirst.current) {
@@ -32,6 +36,15 @@ export function Sidebar({ list, current, searchRef, version, open, onClose, onSh
     return () => clearTimeout(timer);
   }, [query, list]);
 
+  const leave = async () => {
+    try {
+      await logOut();
+      location.assign('/');
+    } catch (error) {
+      toast(`Not logged out: ${asApiError(error).message}`, { kind: 'error' });
+    }
+  };
+
   const bringIn = async (files: readonly File[]) => {
     for (const file of files) {
       try {
@@ -40,8 +53,9 @@ export function Sidebar({ list, current, searchRef, version, open, onClose, onSh
         toast(`Imported “${data.title || 'New conversation'}”`);
         open(data.session_id);
       } catch (error) {
-        const { message, hint } = asApiError(error);
-        toast(`${file.name} was not imported: ${message}${hint ? ` (${hint})` : ''}`, { kind: 'error' });
+        const { code, message, hint } = asApiError(error);
+        const way = code === 'invalid_stream' ? 'Choose a file that “Export” has made.' : hint ? advice(hint) : '';
+        toast(`${file.name} was not imported: ${message}. ${way}`.trim(), { kind: 'error' });
       }
     }
   };
@@ -76,6 +90,7 @@ export function Sidebar({ list, current, searchRef, version, open, onClose, onSh
             value={query}
             onChange={(event) => setQuery(event.target.value)}
             onKeyDown={(event) => {
+              if (isOfInputMethod(event)) return;
               if (event.key === 'Escape') setQuery('');
               if (event.key === 'ArrowDown') {
                 event.preventDefault();
@@ -102,6 +117,7 @@ export function Sidebar({ list, current, searchRef, version, open, onClose, onSh
           }}
         />
         <span className="version">{version}</span>
+        {login?.login && <IconButton icon="door" label="Log out" onClick={() => void leave()} />}
         <IconButton icon="keyboard" label="Keyboard shortcuts" onClick={onShortcuts} />
       </footer>
     </nav>

@@ -7,6 +7,7 @@ import { asApiError } from '../api/http';
 import type { ModelRow } from '../api/types';
 import { Button } from '../ui/button';
 import { Icon, type IconName } from '../ui/icon';
+import { isOfInputMethod } from '../ui/keys';
 import { Popover } from '../ui/popover';
 import { toast } from '../ui/toast';
 import { useModels, usePersonas, useToolsets } from './hooks';
@@ -305,14 +306,14 @@ function ToolPicker(props: PickerProps) {
 }
 
 function moveInto(event: React.KeyboardEvent<HTMLElement>): void {
-  if (event.key !== 'ArrowDown') return;
+  if (isOfInputMethod(event) || event.key !== 'ArrowDown') return;
   event.preventDefault();
   event.currentTarget.parentElement?.querySelector<HTMLElement>('.rows button')?.focus();
 }
 
 function moveAmong(event: React.KeyboardEvent<HTMLElement>): void {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (!step) return;
+  if (!step || isOfInputMethod(event)) return;
   const rows = [...event.currentTarget.querySelectorAll<HTMLElement>('button')];
   event.preventDefault();
   rows[rows.indexOf(document.activeElement as HTMLElement) + step]?.focus();

@@ -17,6 +17,11 @@ export function sentence(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
+/** What can be done, in words for people: a command is not a sentence. */
+export function advice(hint: string): string {
+  return /^(?:pip|greenroom|ollama|uv|npm) /.test(hint) ? `On the computer of the server, run: ${hint}` : sentence(hint);
+}
+
 export function bytes(size: number): string {
   if (size < 1024) return `${size} B`;
   if (size < 1024 * 1024) return `${(size / 1024).toFixed(size < 10_240 ? 1 : 0)} KB`;

@@ -1,6 +1,7 @@
 /** The icons: lines on a 20 x 20 grid, drawn in the colour of the text. Rule: decoration only; whoever shows one says it in words. */
 
 const PATHS = {
+  door: 'M11 4H4.5v12H11M8.5 10h8M13.5 7l3 3-3 3',
   plus: 'M10 4v12M4 10h12',
   search: 'M9 14.5a5.5 5.5 0 1 0 0-11 5.5 5.5 0 0 0 0 11ZM13 13l3.5 3.5',
   panel: 'M3.5 4.5h13v11h-13zM8 4.5v11',

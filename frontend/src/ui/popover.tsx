@@ -3,6 +3,7 @@
  * back to where it was. Rule: the contents exist only while the panel is open.
  */
 import { type ReactNode, useEffect, useId, useLayoutEffect, useRef, useState } from 'react';
+import { isOfInputMethod } from './keys';
 
 interface PopoverProps {
   button: (props: {
@@ -100,7 +101,7 @@ function arrows(event: React.KeyboardEvent<HTMLElement>): void {
   const items = [...event.currentTarget.querySelectorAll<HTMLElement>('[role^="menuitem"]:not([disabled])')];
   const at = items.indexOf(document.activeElement as HTMLElement);
   const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: items.length - 1 }[event.key];
-  if (to === undefined || !items.length) return;
+  if (to === undefined || !items.length || isOfInputMethod(event)) return;
   event.preventDefault();
   items.at(to % items.length)?.focus();
 }

@@ -70,7 +70,7 @@ export function Toasts() {
           onFocus={() => clearTimeout(timers.get(each.id))}
           onBlur={() => rest(each.id)}
         >
-          <span>{each.text}</span>
+          <span dir="auto">{each.text}</span>
           {each.action && (
             <button type="button" className="toast-action" onClick={() => act(each)}>
               {each.action.label}

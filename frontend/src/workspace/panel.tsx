@@ -5,10 +5,12 @@ import { deleteFile, filePath, listFiles, putFile } from '../api/routes';
 import type { WorkspaceFile } from '../api/types';
 import { CodeBlock } from '../conversation/code-block';
 import { Markdown, SessionContext } from '../conversation/markdown';
+import { Boundary, PartFailed } from '../ui/boundary';
 import { Button, IconButton } from '../ui/button';
 import { bytes } from '../ui/format';
 import { Icon } from '../ui/icon';
 import { toast } from '../ui/toast';
+import { Seen } from '../ui/unseen';
 import { kindOf, languageOf } from './kinds';
 
 const POLL_MS = 4_000;
@@ -75,7 +77,11 @@ export function WorkspacePanel({ sessionId, revision, isBusy, onClose }: Workspa
             <button type="button" className="icon-button back" aria-label="All files" title="All files" onClick={() => setOpenPath(null)}>
               <Icon name="chevron" />
             </button>
-            <h2 title={open.path}>{open.path}</h2>
+            <h2 title={open.path}>
+              <bdi>
+                <Seen text={open.path} isLine />
+              </bdi>
+            </h2>
             <a className="icon-button" href={filePath(sessionId, open.path)} download aria-label={`Download ${open.path}`} title="Download">
               <Icon name="download" />
             </a>
@@ -101,7 +107,9 @@ export function WorkspacePanel({ sessionId, revision, isBusy, onClose }: Workspa
         />
       </header>
       {open ? (
-        <FileView key={`${open.path} ${open.modified_at} ${open.size}`} sessionId={sessionId} file={open} />
+        <Boundary of={open.path} fallback={(failure, again) => <PartFailed what="This file" error={failure} again={again} />}>
+          <FileView key={`${open.path} ${open.modified_at} ${open.size}`} sessionId={sessionId} file={open} />
+        </Boundary>
       ) : (
         <FileList files={files} error={error} onOpen={setOpenPath} onUpload={() => picker.current?.click()} onRetry={() => void refresh()} />
       )}
@@ -149,8 +157,12 @@ function FileList({
             <button type="button" className="file" onClick={() => onOpen(file.path)}>
               <Icon name={kindOf(file.path) === 'image' ? 'image' : 'file'} size={16} />
               <span className="file-name">
-                <span className="file-folder">{file.path.slice(0, at)}</span>
-                {file.path.slice(at)}
+                <bdi className="file-folder">
+                  <Seen text={file.path.slice(0, at)} isLine />
+                </bdi>
+                <bdi>
+                  <Seen text={file.path.slice(at)} isLine />
+                </bdi>
               </span>
               <span className="file-size">{bytes(file.size)}</span>
             </button>
@@ -194,7 +206,7 @@ function FileView({ sessionId, file }: { sessionId: string; file: WorkspaceFile 
     <div className="file-view">
       {kind === 'markdown' ? (
         <SessionContext value={sessionId}>
-          <Markdown text={text} />
+          <Markdown text={text} isFile />
         </SessionContext>
       ) : (
         <CodeBlock code={text} lang={languageOf(file.path)} />

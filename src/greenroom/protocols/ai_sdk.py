@@ -40,6 +40,8 @@ from greenroom.protocols.ai_sdk_messages import (
     BROKEN_OFF,
     NEVER_RUN,
     ended_metadata,
+    finish_reason,
+    last_finished,
     started_metadata,
     tool_input,
 )
@@ -52,15 +54,6 @@ _START_STEP: Final = '{"type":"start-step"}'
 _FINISH_STEP: Final = '{"type":"finish-step"}'
 _RESET_STEP: Final = '{"type":"reset-step"}'
 _VOID: Final = "The call was not run: the answer broke off and was begun anew."
-
-_FINISH_REASONS: Final[dict[FinishReason, str]] = {
-    "stop": "stop",
-    "tool_calls": "tool-calls",
-    "length": "length",
-    "refusal": "content-filter",
-    "pause": "other",
-    "other": "other",
-}
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -89,6 +82,7 @@ class AiSdkProjection:
     def _begin_message(self, usage: Usage) -> None:
         self._usage = usage
         self._reason: FinishReason = "other"
+        self._finished: StepFinished | None = None
         self._asked = ("", "")
         self._step = StepStarted(step=0, attempt=0, backend="", model="")
         self._is_step_open = False
@@ -130,7 +124,7 @@ class AiSdkProjection:
                 return self._step_started(payload)
             case StepFinished():
                 self._usage = self._usage.plus(payload.usage)
-                self._reason = payload.reason
+                self._reason, self._finished = payload.reason, payload
                 self._is_sealed = True
                 return ()
             case StepFailed():
@@ -196,6 +190,7 @@ class AiSdkProjection:
         former = next((past for past in state.turns if past.turn_id == self._turn_id), None)
         if former is not None and former.ended is not None:
             self._usage = former.usage
+            self._finished = last_finished(former)
             return self._turn_ended(former.ended, former.ended_seq)
         taken_back = "the turn was taken back"
         ended = TurnEnded(turn_id=self._turn_id, outcome="interrupted", code="interrupted", message=taken_back)
@@ -215,7 +210,7 @@ class AiSdkProjection:
         for item in assembly.items():
             chunks += self.events(item, seq=step.seq)
         if step.finished is not None:
-            self._reason, self._is_sealed = step.finished.reason, True
+            self._reason, self._finished, self._is_sealed = step.finished.reason, step.finished, True
         if step.failed is not None:
             chunks += self._broken_off()
         for asked in step.approvals.values():
@@ -365,10 +360,10 @@ class AiSdkProjection:
         chunks = [chunk for item in self._withheld for chunk in self.events(item, seq=seq)]
         chunks += self._step_ended()
         self._is_running, self._withheld = False, ()
-        metadata = ended_metadata(ended, seq=seq, usage=self._usage)
+        metadata = ended_metadata(ended, seq=seq, usage=self._usage, finished=self._finished)
         match ended.outcome:
             case "completed":
-                return *chunks, _finish(_FINISH_REASONS[self._reason], metadata)
+                return *chunks, _finish(finish_reason(self._reason), metadata)
             case "cancelled":
                 return *chunks, _encoded({"type": "abort", "reason": "cancelled"}), _finish("other", metadata)
             case "failed" | "interrupted":

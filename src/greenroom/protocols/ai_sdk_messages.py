@@ -9,15 +9,16 @@ Rule: pure functions of the state. Optional members are absent, never null: the 
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from greenroom.core.session import Accepted, SessionState, StepState, TurnHistory
 from greenroom.core.transcript import tool_name
-from greenroom.events import ApprovalRequested, TurnEnded
+from greenroom.events import ApprovalRequested, StepFinished, TurnEnded
 from greenroom.messages import (
     FilePart,
+    FinishReason,
     OpaquePart,
     ReasoningPart,
     RefusalPart,
@@ -27,6 +28,15 @@ from greenroom.messages import (
     UserPart,
 )
 from greenroom.protocols.ids import answer_id
+
+_FINISH_REASONS: Final[dict[FinishReason, str]] = {
+    "stop": "stop",
+    "tool_calls": "tool-calls",
+    "length": "length",
+    "refusal": "content-filter",
+    "pause": "other",
+    "other": "other",
+}
 
 NEVER_RUN = "The call was not run: the answer ended before."
 BROKEN_OFF = "The call was not completed: the answer broke off."
@@ -59,13 +69,24 @@ def started_metadata(turn: TurnHistory) -> dict[str, Any]:
     }
 
 
-def ended_metadata(ended: TurnEnded, *, seq: int, usage: Usage) -> dict[str, Any]:
+def finish_reason(reason: FinishReason) -> str:
+    """Returns a reason as the AI SDK names it."""
+    return _FINISH_REASONS[reason]
+
+
+def last_finished(turn: TurnHistory) -> StepFinished | None:
+    """Returns how the last step of a turn ended that came to its end."""
+    return next((step.finished for step in reversed(turn.steps) if step.finished is not None), None)
+
+
+def ended_metadata(ended: TurnEnded, *, seq: int, usage: Usage, finished: StepFinished | None) -> dict[str, Any]:
     """Returns what is added when the turn has ended.
 
     Args:
         ended: the end.
         seq: of its record: a copy of the session up to there has the whole answer.
         usage: of the whole turn.
+        finished: the end of the turn's last step. Only what is out of order is told: an answer that was cut off, refused or filtered.
     """
     tokens: dict[str, Any] = {
         "inputTokens": usage.input_tokens,
@@ -77,6 +98,8 @@ def ended_metadata(ended: TurnEnded, *, seq: int, usage: Usage) -> dict[str, Any
     if usage.estimated:
         tokens["estimated"] = True
     metadata: dict[str, Any] = {"seq": seq, "outcome": ended.outcome, "usage": tokens | cost}
+    if ended.outcome == "completed" and finished is not None and finished.reason not in {"stop", "tool_calls"}:
+        metadata |= {"finishReason": finish_reason(finished.reason), "finishTokens": finished.usage.output_tokens}
     if ended.code:
         hint = {"hint": ended.hint} if ended.hint else {}
         metadata["error"] = {"code": ended.code, "message": ended.message} | hint
@@ -116,7 +139,7 @@ def _answer(turn: TurnHistory) -> dict[str, Any]:
     if turn.steps:
         metadata |= {"backend": turn.steps[-1].backend, "model": turn.steps[-1].model}
     if turn.ended is not None:
-        metadata |= ended_metadata(turn.ended, seq=turn.ended_seq, usage=turn.usage)
+        metadata |= ended_metadata(turn.ended, seq=turn.ended_seq, usage=turn.usage, finished=last_finished(turn))
     parts = [part for step in turn.steps for part in _step_parts(step)]
     return {"id": answer_id(turn.turn_id), "role": "assistant", "metadata": metadata, "parts": parts}
 

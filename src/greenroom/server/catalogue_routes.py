@@ -52,7 +52,11 @@ async def status(call: Call) -> Answer:
         {
             "version": __version__,
             "user_id": call.sessions.user_id,
-            "default": {"backend": default.backend, "model": await call.place.default_model()},
+            "default": {
+                "backend": default.backend,
+                "model": await call.place.default_model(),
+                "is_demo": default.is_demo,
+            },
             "notices": notices,
         }
     )
