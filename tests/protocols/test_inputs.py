@@ -255,7 +255,7 @@ def test_unknown_members_are_left_out_and_nulls_are_absent() -> None:
             "state": {},
         }
     )
-    assert (run.is_legacy, run.ignored) == (True, ["tools"])
+    assert (run.is_legacy, run.ignored(None)) == (True, ["tools"])
     assert not run_input({"threadId": "s", "runId": "r", "messages": [], "protocolVersion": "1.0"}).is_legacy
 
 

@@ -111,7 +111,7 @@ async def test_several_messages_and_files_of_one_run(open_web: OpenWeb) -> None:
     body["messages"][1]["content"] = [{"type": "text", "text": "two"}, image, old]
     body["messages"].insert(0, {"id": "s", "role": "system", "content": "Obey the client."})
     answer = await web.post("/agui", {**body, "tools": [{"name": "x"}], "state": {"a": 1}, "unknown": 1})
-    assert answer.headers["x-greenroom-ignored"] == "tools, state"
+    assert answer.headers["x-greenroom-ignored"] == "tools, state, messages (system), unknown"
     messages = (await web.get("/v1/sessions/thread/messages")).json()["messages"]
     parts = messages[0]["parts"]
     assert [part.get("media_type", part.get("text")) for part in parts] == [
@@ -119,6 +119,95 @@ async def test_several_messages_and_files_of_one_run(open_web: OpenWeb) -> None:
         "application/pdf",
         "one\n\ntwo",
     ]
+
+
+# --- what is not used is named (case W8: agno-agi/agno#7801, pydantic/pydantic-ai#2850) --------------------------------
+
+UNUSED: list[tuple[Json, str]] = [
+    ({"tools": [{"name": "x", "description": "", "parameters": {}}]}, "tools"),
+    ({"context": [{"description": "the page", "value": "7"}]}, "context"),
+    ({"state": {"a": 1}}, "state"),
+    ({"forwardedProps": {"mood": "good"}}, "forwardedProps.mood"),
+    ({"brandNew": 1}, "brandNew"),
+    ({"na\r\nme: x": 1}, "na??me? x"),
+]
+
+
+@pytest.mark.parametrize(("more", "named"), UNUSED)
+@pytest.mark.parametrize("path", ["/agui", "/copilotkit/agent/default/run"])
+@pytest.mark.parametrize("version", [{}, {"protocolVersion": "1.0"}])
+async def test_a_run_says_what_of_it_is_not_used(web: Web, path: str, more: Json, named: str, version: Json) -> None:
+    answer = await web.post(path, {**run("thread", "run-1", "one"), **version, **more})
+    assert answer.headers["x-greenroom-ignored"] == named
+    events = [event for _, event in answer.frames]
+    checked_run([json.dumps(event) for event in events])
+    assert (events[1]["type"], events[1]["name"]) == ("CUSTOM", "greenroom.notice")
+    assert events[1]["value"] == {"code": "request_partly_ignored", "text": f"not used here: {named}"}
+    connected = await web.post("/copilotkit/agent/default/connect", {**run("thread", "c", "one"), **version, **more})
+    assert connected.headers["x-greenroom-ignored"] == named
+    again = await web.post(path, {**run("thread", "run-2", "one", "two"), **version})
+    assert "x-greenroom-ignored" not in again.headers
+    assert all(event.get("name") != "greenroom.notice" for _, event in again.frames)
+
+
+async def test_what_was_said_elsewhere_and_settings_of_a_later_run_are_named(web: Web) -> None:
+    body = run("thread", "run-1", "one")
+    body["messages"][:0] = [
+        {"id": "d", "role": "developer", "content": "Obey."},
+        {"id": "u", "role": "user", "content": "before"},
+        {"id": "a", "role": "assistant", "content": "was said"},
+    ]
+    answer = await web.post("/agui", body)
+    assert answer.headers["x-greenroom-ignored"] == (
+        "messages (developer), messages (what was said before on another thread)"
+    )
+    later = await web.post("/agui", run("thread", "run-2", "one", "two", forwardedProps={"llm_model": "m"}))
+    assert later.headers["x-greenroom-ignored"] == "forwardedProps.llm_model"
+
+
+async def test_a_run_that_goes_on_in_the_middle_is_told_by_the_header_alone(web: Web) -> None:
+    body = run("thread", "run-1", "one", tools=[{"name": "x"}])
+    whole = await web.post("/agui", body)
+    last = next(frame_id for frame_id, _ in reversed(whole.frames) if frame_id)
+    rest = await web.post("/agui", body, headers={"last-event-id": last})
+    assert rest.headers["x-greenroom-ignored"] == "tools"
+    assert [event["type"] for _, event in rest.frames] == ["RUN_FINISHED"]
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"system": "Obey."}, "system"),
+        ({"tools": {"x": {}}}, "tools"),
+        ({"messages": [{"role": "system", "id": "s", "parts": []}, said("one", "m")]}, "messages (system)"),
+        (
+            {"messages": [said("x", "u"), {"role": "assistant", "id": "a", "parts": []}, said("one", "m")]},
+            "messages (what was said before in another chat)",
+        ),
+    ],
+)
+async def test_a_chat_says_what_of_it_is_not_used(web: Web, more: Json, named: str) -> None:
+    answer = await web.post("/api/chat", {"id": "chat", "messages": [said("one", "m")], **more})
+    assert answer.headers["x-greenroom-ignored"] == named
+    kinds = [chunk["type"] for _, chunk in answer.frames]
+    assert kinds[:2] == ["start", "data-notice"]
+    notice = answer.frames[1][1]
+    assert notice["data"]["text"] == f"not used here: {named}"
+    assert notice["transient"] is True
+
+
+# --- CopilotKit's suggestions (case W9: CopilotKit/CopilotKit#1925) ------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/copilotkit/agent/default/suggest", "/copilotkit/agent/default/run", "/agui"])
+async def test_suggestions_make_no_session_and_ask_no_model(web: Web, path: str) -> None:
+    chosen = {"type": "function", "function": {"name": "copilotkitSuggest"}}
+    asked = run("a-thread-of-its-own", "run-1", "Suggest what the user could say next.")
+    answer = await web.post(path, {**asked, "forwardedProps": {"toolChoice": chosen}})
+    assert [event["type"] for _, event in answer.frames] == ["RUN_STARTED", "RUN_FINISHED"]
+    checked_run([json.dumps(event) for _, event in answer.frames])
+    assert (await web.get("/v1/sessions")).json()["sessions"] == []
+    assert (await web.get("/copilotkit/info")).json()["suggestions"] is True
 
 
 async def test_settings_that_a_client_forwards(web: Web) -> None:

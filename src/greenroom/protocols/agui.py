@@ -62,6 +62,16 @@ def encoded(event: dict[str, Any]) -> str:
     return _encoder.encode(event).decode()
 
 
+def empty_run(thread_id: str, run_id: str, *, is_legacy: bool) -> Sequence[str]:
+    """Returns a run in which nothing is said."""
+    run = {"threadId": thread_id, "runId": run_id}
+    version = {} if is_legacy else {"protocolVersion": PROTOCOL_VERSION}
+    return (
+        encoded({"type": "RUN_STARTED", **run, **version}),
+        encoded({"type": "RUN_FINISHED", **run, "outcome": {"type": "success"}}),
+    )
+
+
 class AguiProjection:
     """Projects the entries of one session, for one reader.
 

@@ -1,8 +1,8 @@
 """What AG-UI clients post: `RunAgentInput`, checked and reduced to what is new.
 
 `messages` is the client's whole history. Only a person's messages at its end that the session does not have are new; what the model
-and the tools said, the session knows better. Members that AG-UI 1.0 does not know are left out, as it demands; `tools`, `context`
-and `state` of the client are named in `ignored`, so that whoever serves it can say so.
+and the tools said, the session knows better. Members that AG-UI 1.0 does not know are left out, as it demands; what is known and not
+used (`tools`, `context`, `state`, system messages, ...) is named in `ignored`, so that the client can be told.
 
 Rule: malformed is refused with the place and what would be right, before anything is written.
 """
@@ -150,11 +150,31 @@ class RunAgentInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         """Whether the client is of before 1.0."""
         return self.protocol_version is None
 
+    def ignored(self, state: SessionState | None) -> Sequence[str]:
+        """Returns the names of what the client sent and is not used.
+
+        Args:
+            state: of the session, or `None` if there is none yet.
+        """
+        names = [name for name in ("tools", "context", "state") if getattr(self, name)]
+        roles = {message.role for message in self.messages}
+        names += [f"messages ({role})" for role in ("system", "developer") if role in roles]
+        if state is None and roles & {"assistant", "tool"}:
+            names.append("messages (what was said before on another thread)")
+        props = self.forwarded_props if isinstance(self.forwarded_props, dict) else {}
+        # Settings are for the session that is made; a later run does not change it.
+        names += [f"forwardedProps.{name}" for name in props if state is not None or name not in SETTINGS]
+        return names
+
     @property
-    def ignored(self) -> Sequence[str]:
-        """Names of what the client offers and nobody uses."""
-        offered = {"tools": self.tools, "context": self.context, "state": self.state}
-        return [name for name, value in offered.items() if value]
+    def is_for_suggestions(self) -> bool:
+        """Whether CopilotKit asks what a person could say next: under a thread of its own, with each message."""
+        props = self.forwarded_props if isinstance(self.forwarded_props, dict) else {}
+        match props.get("toolChoice"):
+            case {"function": {"name": "copilotkitSuggest"}}:
+                return True
+            case _:
+                return False
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """What `useChat` posts to `/api/chat`, checked and reduced to what is new.
 
 The body is `{id, messages, trigger, messageId}`; a front end may send its last message alone, as `message`. Beside them may stand settings of the
-session. What the SDK or the application adds is left alone.
+session. What the SDK or the application adds beyond is not read, and named by whoever serves it.
 
 Rule: malformed is refused with the place and what would be right, before anything is written.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -71,6 +72,18 @@ class ChatInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         if isinstance(self.message, str):
             return UiMessageInput(role="user", content=self.message)
         return self.message or (self.messages[-1] if self.messages else None)
+
+    def ignored(self, state: SessionState | None) -> Sequence[str]:
+        """Returns the names of what the front end sent and is not used.
+
+        Args:
+            state: of the session, or `None` if there is none yet.
+        """
+        roles = {message.role for message in self.messages}
+        names = ["messages (system)"] if "system" in roles else []
+        if state is None and "assistant" in roles:
+            names.append("messages (what was said before in another chat)")
+        return names
 
 
 def chat_request(chat: ChatInput, state: SessionState | None) -> Request:

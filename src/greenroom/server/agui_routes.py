@@ -3,7 +3,8 @@
 A run is a turn, a thread a session. A client sends all messages that it knows; the log knows better, so only what is new at the
 end counts. A run that is sent again goes on behind `Last-Event-ID`, or from its start, and is never begun twice.
 
-Rule: what a client of this protocol sends beyond what is used here is left out, and the answer says so in `x-greenroom-ignored`.
+Rule: what a client of this protocol sends beyond what is used here is left out, and the answer says so: in `x-greenroom-ignored`, and as a
+notice in the stream.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from typing import Any, Final, Literal
 import msgspec
 
 from greenroom.errors import InvalidArgument
+from greenroom.protocols.agui import empty_run
 from greenroom.protocols.agui_input import RunAgentInput, run_request
 from greenroom.protocols.requests import Decide, Decision, Follow, Send
 from greenroom.protocols.tanstack import thread
 from greenroom.runtime.exchange import Receipt
-from greenroom.server.answers import Answer, Empty, Json
+from greenroom.server.answers import Answer, Data, Empty, Json
 from greenroom.server.bodies import Cancelled
 from greenroom.server.call import Call
 from greenroom.server.message_routes import turn_headers
 from greenroom.server.operation import STREAM, WITH_FILES, Operation
 from greenroom.server.refusal import Refusal
+from greenroom.server.streaming import ignored_header
 
 _TAG: Final = "ag-ui"
 Dialect = Literal["ag-ui", "ag-ui-0"]
@@ -49,9 +52,12 @@ async def run(call: Call) -> Answer:
 
 
 async def _run(call: Call, body: RunAgentInput, *, persona_name: str | None) -> Answer:
+    if body.is_for_suggestions:
+        return _nothing_said(body)
     session_id = body.thread_id
     state = await call.sessions.state(session_id) if await call.sessions.exists(session_id) else None
-    headers = {"x-greenroom-ignored": ", ".join(body.ignored)} if body.ignored else {}
+    headers: dict[str, str] = {}
+    ignored = [*body.ignored(state), *call.unread]
     joins, cursor = False, call.last_event_id
     match run_request(body, state):
         case Follow(turn_id=turn_id):
@@ -81,7 +87,14 @@ async def _run(call: Call, body: RunAgentInput, *, persona_name: str | None) -> 
     call.place.runs.remember(call.sessions.user_id, body.run_id, session_id)
     dialect = _dialect(body)
     batches = await call.sessions.attach(session_id, cursor, protocol=dialect, turn_id=turn_id, joins=joins)
-    return call.stream(batches, protocol=dialect, headers=headers)
+    return call.stream(batches, protocol=dialect, headers=headers, ignored=ignored)
+
+
+def _nothing_said(body: RunAgentInput) -> Data:
+    """Answers CopilotKit's request for suggestions, without a session and without asking a model: there are none."""
+    frames = empty_run(body.thread_id, body.run_id, is_legacy=body.is_legacy)
+    text = "".join(f"id: {number}\ndata: {frame}\n\n" for number, frame in enumerate(frames, start=1))
+    return Data(text.encode(), "text/event-stream; charset=utf-8", headers=ignored_header(["suggestions"]))
 
 
 async def decide(
@@ -137,7 +150,14 @@ async def info(call: Call) -> Answer:
         row["name"]: {"name": row["name"], "className": "GreenroomAgent", "description": row["description"]}
         for row in await call.place.personas()
     }
-    return Json({"version": __version__, "agents": agents, "mode": "sse", "audioFileTranscriptionEnabled": False})
+    # `suggestions`: they are asked for at an address of their own, instead of by a run that would make a session.
+    told = {"mode": "sse", "audioFileTranscriptionEnabled": False, "suggestions": True}
+    return Json({"version": __version__, "agents": agents, **told})
+
+
+async def agent_suggest(call: Call) -> Answer:
+    """Answers that there are no suggestions."""
+    return _nothing_said(call.body)
 
 
 async def agent_run(call: Call) -> Answer:
@@ -152,7 +172,11 @@ async def agent_connect(call: Call) -> Answer:
         return Empty(204)
     dialect = _dialect(body)
     batches = await call.sessions.attach(body.thread_id, None, protocol=dialect)
-    return call.stream(batches, protocol=dialect)
+    # The client shows again what it has; only what it adds to the thread is worth a word.
+    ignored = [
+        name for name in body.ignored(await call.sessions.state(body.thread_id)) if not name.startswith("messages")
+    ]
+    return call.stream(batches, protocol=dialect, ignored=[*ignored, *call.unread])
 
 
 async def agent_stop(call: Call) -> Answer:
@@ -167,6 +191,7 @@ def _dialect(body: RunAgentInput) -> Dialect:
 OPERATIONS: Final = (
     Operation(
         method="POST", path="/agui", handle=run, tag=_TAG, is_turn=True, bytes_limit=WITH_FILES, body=RunAgentInput,
+        tells_unread=True,
         summary="Run an agent (AG-UI); the same runId again goes on with the run", answers={200: STREAM},
     ),
     Operation(
@@ -179,12 +204,17 @@ OPERATIONS: Final = (
     ),
     Operation(
         method="POST", path="/copilotkit/agent/{agent_id}/run", handle=agent_run, tag=_TAG, is_turn=True,
-        body=RunAgentInput, bytes_limit=WITH_FILES,
+        body=RunAgentInput, bytes_limit=WITH_FILES, tells_unread=True,
         summary="Run an agent, for CopilotKit", answers={200: STREAM},
     ),
     Operation(
-        method="POST", path="/copilotkit/agent/{agent_id}/connect", handle=agent_connect, tag=_TAG, body=RunAgentInput,
+        method="POST", path="/copilotkit/agent/{agent_id}/suggest", handle=agent_suggest, tag=_TAG, body=RunAgentInput,
         bytes_limit=WITH_FILES,
+        summary="Suggestions, for CopilotKit: there are none", answers={200: STREAM},
+    ),
+    Operation(
+        method="POST", path="/copilotkit/agent/{agent_id}/connect", handle=agent_connect, tag=_TAG, body=RunAgentInput,
+        bytes_limit=WITH_FILES, tells_unread=True,
         summary="Join a thread, for CopilotKit", answers={200: STREAM, 204: None},
     ),
     Operation(

@@ -27,7 +27,7 @@ from greenroom.server.call import Call
 from greenroom.server.gate import Gate
 from greenroom.server.mine import Sessions
 from greenroom.server.openapi import document
-from greenroom.server.operation import STREAM, Operation, parsed_body, parsed_query
+from greenroom.server.operation import STREAM, Operation, parsed_body, parsed_query, unread_members
 from greenroom.server.place import Place
 from greenroom.server.refusal import RETRY_AFTER_S, Refusal, refusal_of
 from greenroom.server.site_files import read_files
@@ -176,7 +176,8 @@ class App:
                 sessions=sessions,
                 path=path,
                 query=query,
-                body=_body(operation, raw),
+                body=(body := _body(operation, raw)),
+                unread=unread_members(type(body), raw) if operation.tells_unread else (),
                 headers=headers,
                 scope=scope,
             )

@@ -5,7 +5,7 @@ Rule: a handler gets what it may use, and nothing else: the sessions of the user
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from greenroom.errors import EventLogError
@@ -14,7 +14,7 @@ from greenroom.server.access import Access, Principal
 from greenroom.server.answers import Scope
 from greenroom.server.mine import Sessions
 from greenroom.server.place import Place
-from greenroom.server.streaming import Batches, OnEnd, Stream
+from greenroom.server.streaming import Batches, OnEnd, Stream, ignored_header
 
 
 class Call:
@@ -28,6 +28,7 @@ class Call:
         path: parameters of the path.
         query: the parameters, of the operation's type.
         body: the body, of the operation's type; bytes where it takes any.
+        unread: names of members of the body that its type does not have, where the protocol has more than is read here.
         headers: by lower-case name; of repeated ones the last.
         scope: of ASGI.
     """
@@ -44,6 +45,7 @@ class Call:
         body: Any,
         headers: Mapping[str, str],
         scope: Scope,
+        unread: Sequence[str] = (),
     ) -> None:
         self.place = place
         self.access = access
@@ -54,6 +56,7 @@ class Call:
         self.body = body
         self.headers = headers
         self.scope = scope
+        self.unread = unread
 
     @property
     def session_id(self) -> str:
@@ -73,8 +76,17 @@ class Call:
         end: bytes = b"",
         headers: Mapping[str, str] | None = None,
         on_end: OnEnd | None = None,
+        ignored: Sequence[str] = (),
     ) -> Stream:
         """Returns a stream, which counts among those of the user.
+
+        Args:
+            batches: the frames.
+            protocol: of the frames.
+            end: what the protocol writes after the last frame.
+            headers: further headers.
+            on_end: called once, with whether the client was sent everything.
+            ignored: names of what the client sent and is not used: told in a header, and in the stream.
 
         Raises:
             Refusal: too many are open.
@@ -86,7 +98,9 @@ class Call:
             tasks=self.place.tasks,
             protocol=protocol,
             end=end,
-            headers=headers,
+            headers={**(headers or {}), **ignored_header(ignored)},
+            # Who comes back in the middle was told at the beginning; the end of a run may be all that is left.
+            ignored=() if self.last_event_id else ignored,
             slot=slot,
             hold=lambda size: quotas.hold(user_id, size),
             on_end=on_end,

@@ -8,6 +8,7 @@ Rule: what would take turns out of the session is checked as a whole before anyt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from greenroom.core.session import SessionState
@@ -32,12 +33,13 @@ async def chat(call: Call) -> Answer:
     body: ChatInput = call.body
     session_id = body.id
     state = await call.sessions.state(session_id) if await call.sessions.exists(session_id) else None
+    ignored = [*body.ignored(state), *call.unread]
     match chat_request(body, state):
         case Follow(turn_id=turn_id):
-            return await _stream(call, session_id, turn_id, joins=True)
+            return await _stream(call, session_id, turn_id, joins=True, ignored=ignored)
         case Decide(decisions=decisions):
             receipt, *_ = await decide(call, session_id, decisions)
-            return await _stream(call, session_id, receipt.turn_id, cursor=receipt.cursor)
+            return await _stream(call, session_id, receipt.turn_id, cursor=receipt.cursor, ignored=ignored)
         case Send(said=said, rewind_to=rewound):
             call.sessions.check_message(said.text, said.attachments)
             if state is None:
@@ -53,7 +55,7 @@ async def chat(call: Call) -> Answer:
                 overlap=body.overlap,
                 message_id=said.message_id or None,
             )
-            return await _stream(call, session_id, receipt.turn_id, joins=receipt.is_repeat)
+            return await _stream(call, session_id, receipt.turn_id, joins=receipt.is_repeat, ignored=ignored)
 
 
 async def resume(call: Call) -> Answer:
@@ -78,7 +80,13 @@ async def messages(call: Call) -> Answer:
 
 
 async def _stream(
-    call: Call, session_id: str, turn_id: str, *, joins: bool = False, cursor: str | None = None
+    call: Call,
+    session_id: str,
+    turn_id: str,
+    *,
+    joins: bool = False,
+    cursor: str | None = None,
+    ignored: Sequence[str] = (),
 ) -> Answer:
     protocol: ProtocolName = "ai-sdk-7" if call.headers.get("x-ai-sdk-version", "").startswith("7") else "ai-sdk"
     batches = await call.sessions.attach(
@@ -92,7 +100,7 @@ async def _stream(
         elif joins:
             call.place.missed.made_good(session_id, turn_id)
 
-    return call.stream(batches, protocol=protocol, end=_END, headers=headers, on_end=on_end)
+    return call.stream(batches, protocol=protocol, end=_END, headers=headers, on_end=on_end, ignored=ignored)
 
 
 def _active(state: SessionState) -> str | None:
@@ -104,6 +112,7 @@ def _active(state: SessionState) -> str | None:
 OPERATIONS: Final = (
     Operation(
         method="POST", path="/api/chat", handle=chat, tag=_TAG, body=ChatInput, is_turn=True, bytes_limit=WITH_FILES,
+        tells_unread=True,
         summary="Answer a chat's last message (AI SDK)", answers={200: STREAM},
     ),
     Operation(

@@ -71,5 +71,5 @@ class _DroppedLines:
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Yields the count as it is now."""
-        text = "Lines of the log that were not written: nobody read them, or they were too many about unknown clients."
+        text = "Lines of the log that were not written: the output was not read fast enough, or too many lines were about unknown clients."
         yield CounterMetricFamily("greenroom_log_lines_dropped", text, value=self._count())

@@ -50,6 +50,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         is_public: needs no user.
         is_for_own_pages: a browser may ask for it only from a page of this server.
         is_for_operator: only with the server's own token.
+        tells_unread: the body is of a protocol that has more than is read here: what is left unread is told.
         is_turn: begins a turn: refused while the server drains, and counted as a message.
     """
 
@@ -67,7 +68,18 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     is_public: bool = False
     is_for_own_pages: bool = False
     is_for_operator: bool = False
+    tells_unread: bool = False
     is_turn: bool = False
+
+
+def unread_members(kind: type[msgspec.Struct], body: bytes) -> tuple[str, ...]:
+    """Returns the names of members of a JSON body that its type does not have and therefore does not read."""
+    known = {field.encode_name for field in msgspec.structs.fields(kind)}
+    members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    return tuple(name for name, value in members.items() if name not in known and bytes(value) not in _EMPTY)
+
+
+_EMPTY: Final = frozenset({b"null", b"{}", b"[]", b'""', b"false"})
 
 
 def parsed_query(kind: type[msgspec.Struct] | None, query_string: bytes) -> Any:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing
 from typing import Final, Protocol
 
 from greenroom.errors import GreenroomError, LimitExceeded
+from greenroom.events import NoticeGiven
 from greenroom.protocols.projection import ProtocolName, projection
 from greenroom.runtime.tasks import Tasks
 from greenroom.server.answers import PIECE_BYTES, Receive, Send, raw_headers
@@ -33,6 +35,10 @@ _HEADERS: Final = {
 }
 _BEGIN: Final = b": open\nretry: 1000\n\n"
 _KEEP_ALIVE: Final = b": keep-alive\n\n"
+
+_IGNORED_MAX: Final = 20
+_NAME_CHARACTERS_MAX: Final = 60
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_.()\[\] -]")
 
 Batches = AsyncGenerator[Sequence[Frame], None]
 
@@ -65,6 +71,7 @@ class Stream:
         hold: counts so many characters while they wait for the client.
         on_end: called once, with whether the client was sent everything.
         is_allowed: asked now and then whether the client may still see this; left out where that cannot change.
+        ignored: names of what the client sent and is not used: a notice after the first frame says so.
     """
 
     status = 200
@@ -81,10 +88,12 @@ class Stream:
         headers: Mapping[str, str] | None = None,
         on_end: OnEnd | None = None,
         is_allowed: Callable[[], Awaitable[bool]] | None = None,
+        ignored: Sequence[str] = (),
     ) -> None:
         self._on_end = on_end
         self._is_allowed = is_allowed
         self._is_put_out = False
+        self._notice = self._told(protocol, ignored) if ignored else b""
         self._is_whole = False
         self.headers = _HEADERS | dict(headers or {})
         self._batches = batches
@@ -127,6 +136,10 @@ class Stream:
         async with aclosing(self._batches) as batches:
             try:
                 async for batch in batches:
+                    if self._notice and batch:
+                        # The first frame opens the run or message; only within it may anything else stand.
+                        await self._sent(send, encoded(batch[:1]) + self._notice)
+                        self._notice, batch = b"", batch[1:]  # noqa: PLW2901 - the rest of it
                     size = sum([len(frame.data) for frame in batch])
                     if size <= PIECE_BYTES:
                         await self._sent(send, encoded(batch))
@@ -145,6 +158,14 @@ class Stream:
                 del error
                 failure = GreenroomError("the server failed", hint="its log says why")
                 await self._sent(send, self._failed(failure))
+
+    @staticmethod
+    def _told(protocol: ProtocolName, ignored: Sequence[str]) -> bytes:
+        """Returns the notice as an event without an id: it belongs to the request, not to the session, and has no position."""
+        text = f"not used here: {', '.join(map(_shown, ignored[:_IGNORED_MAX]))}"
+        notice = NoticeGiven(code="request_partly_ignored", text=text)
+        shown = projection(protocol, "", find_state=_no_state, shows_messages=False)
+        return "".join([f"data: {frame}\n\n" for frame in shown.events(notice, seq=0)]).encode()
 
     def _failed(self, error: GreenroomError) -> bytes:
         """Returns the last frames of a stream that did not come to its own end."""
@@ -180,6 +201,16 @@ class Stream:
                 pass
         self._has_left = True
         own.cancel()
+
+
+def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
+    """Returns the header that names what a client sent and is not used; none where there is nothing to name."""
+    return {"x-greenroom-ignored": ", ".join(map(_shown, ignored[:_IGNORED_MAX]))} if ignored else {}
+
+
+def _shown(name: str) -> str:
+    """Returns a name as a header may hold it: it comes from a client."""
+    return _NOT_IN_A_NAME.sub("?", name[:_NAME_CHARACTERS_MAX])
 
 
 def encoded(batch: Sequence[Frame]) -> bytes:
