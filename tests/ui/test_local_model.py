@@ -62,5 +62,5 @@ def test_each_starter_is_answered(browser: Browser, address: str) -> None:
         expect(page.get_by_label("Stop the answer")).to_have_count(0, timeout=120_000)
         expect(page.locator(".cut-short")).to_have_count(0)
         assert answers(page)[0].endswith((".", "!", "?")), answers(page)
-        page.get_by_label("New conversation").first.click()
+        page.get_by_role("link", name="New conversation").click()
     page.context.close()
