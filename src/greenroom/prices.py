@@ -19,7 +19,7 @@ Rule: a price that nobody knows is unknown, and never zero.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +40,32 @@ _PROVIDERS: Final = {
     "openai-responses": "openai",
     "claude": "anthropic",
 }
+_GATEWAY_PREFIXES: Final = {
+    # As LiteLLM, OpenRouter and Vercel's gateway put them before the provider's own name for a model.
+    "anthropic": "anthropic",
+    "azure": "azure",
+    "azure_ai": "azure",
+    "bedrock": "aws",
+    "cohere": "cohere",
+    "deepseek": "deepseek",
+    "fireworks_ai": "fireworks",
+    "gemini": "google",
+    "google": "google",
+    "groq": "groq",
+    "mistral": "mistral",
+    "mistralai": "mistral",
+    "moonshot": "moonshotai",
+    "moonshotai": "moonshotai",
+    "openai": "openai",
+    "perplexity": "perplexity",
+    "together_ai": "together",
+    "vertex_ai": "google",
+    "x-ai": "x-ai",
+    "xai": "x-ai",
+    "z-ai": "zai",
+}
+_GATEWAYS: Final = frozenset({"openrouter", "litellm", "litellm_proxy", "vercel_ai_gateway", "models"})
+"""Prefixes that name no provider: another may follow."""
 _MILLION: Final = 1_000_000
 
 
@@ -115,10 +141,12 @@ class PriceTable:
             cache_read_tokens=usage.cached_input_tokens,
             cache_write_tokens=usage.cache_write_input_tokens,
         )
-        try:
-            return float(calc_price(tokens, model, provider_id=self._provider(backend)).total_price)
-        except (LookupError, ValueError):
-            return None  # no such model in the table, or counts that a server has made up
+        for name, provider in self._names(backend, model):
+            try:
+                return float(calc_price(tokens, name, provider_id=provider).total_price)
+            except (LookupError, ValueError):
+                continue  # no such model in the table, or counts that a server has made up
+        return None
 
     def context_window(self, *, backend: str, model: str) -> int | None:
         """Returns how many tokens the model can read, or `None` where nobody knows.
@@ -132,14 +160,26 @@ class PriceTable:
             return None
         from genai_prices.data_snapshot import get_snapshot
 
-        try:
-            _, found = get_snapshot().find_provider_model(model, None, self._provider(backend), None)
-        except LookupError:
-            return None
-        return found.context_window
+        for name, provider in self._names(backend, model):
+            try:
+                _, found = get_snapshot().find_provider_model(name, None, provider, None)
+            except LookupError:
+                continue
+            return found.context_window
+        return None
 
-    def _provider(self, backend: str) -> str | None:
-        return _PROVIDERS.get(self._kinds.get(backend, backend))
+    def _names(self, backend: str, model: str) -> Iterator[tuple[str, str | None]]:
+        """Yields what the table may call the model, and whose it is: first as the backend names it, then without what a gateway put before it.
+
+        A prefix that is no gateway's is left alone: a model file on a server of one's own costs nobody anything.
+        """
+        yield model, _PROVIDERS.get(self._kinds.get(backend, backend))
+        prefix, slash, name = model.partition("/")
+        while slash and prefix.lower() in _GATEWAYS:
+            prefix, slash, name = name.partition("/")
+        if slash and (provider := _GATEWAY_PREFIXES.get(prefix.lower())) is not None:
+            # OpenRouter's variants: `model:free`, `model:nitro`. What is free says its cost itself.
+            yield name.rpartition("/")[2].partition(":")[0] if provider != "aws" else name, provider
 
     def _found(self, backend: str, model: str) -> ModelPrice | None:
         rows = self._file().models
