@@ -78,7 +78,7 @@ class Searched:
         words = {f"m{number}x", f"a{number}x", f"e{number}x"}
         match deed:
             case "wait":
-                await asyncio.sleep(1.5)
+                await asyncio.sleep(1.5)  # real time: none, the loop is a VirtualTimeLoop
             case "rest":
                 await self._rest(session_id)
             case "cancel":
