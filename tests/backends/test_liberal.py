@@ -504,7 +504,7 @@ class Pipe:
 
     async def read(self) -> bytes:
         pause_s, piece = self._pieces.pop(0) if self._pieces else (self._comments_s, self._pulse)
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(pause_s)  # real time: none, its tests are marked virtual_time
         return piece
 
 

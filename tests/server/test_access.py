@@ -585,7 +585,7 @@ class Hanging(Issuer):
     async def fetch(self, url: str) -> bytes:
         if self.hangs:
             self.asked += 1
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         return await super().fetch(url)
 
     def made(self) -> Keys:
