@@ -107,7 +107,9 @@ def unpack(data: bytes, limits: Limits) -> Bundle:
         LimitExceeded: larger than a bundle, or a workspace, may be; or packed more tightly than sessions are.
     """
     if not isinstance(data, bytes | bytearray | memoryview):
-        raise InvalidStream(f"a bundle is bytes, not {type(data).__name__}", hint="give what export_session() returned")
+        raise InvalidStream(
+            f"a bundle is bytes, not {type(data).__name__}", hint="choose a file that Greenroom exported"
+        )
     data = bytes(data)
     try:
         _check_count(data, limits)
@@ -118,7 +120,7 @@ def unpack(data: bytes, limits: Limits) -> Bundle:
         if unpacked > _unpacked_max(len(data)):
             raise LimitExceeded(
                 f"the bundle unpacks to {unpacked} bytes, more than {BUNDLE_RATIO_MAX} times what it has",
-                hint="give what export_session() returned: it is never packed so tightly",
+                hint="choose a file that Greenroom exported: it is never packed so tightly",
             )
         files = _Files(archive, _checked_entries(archive, limits))
         header, records = _log(archive, limits)
@@ -127,7 +129,7 @@ def unpack(data: bytes, limits: Limits) -> Bundle:
         raise
     except _DAMAGE as error:
         raise InvalidStream(
-            f"not a session bundle: {error}"[:300], hint="give what export_session() returned"
+            f"not a session bundle: {error}"[:300], hint="choose a file that Greenroom exported"
         ) from error
     return Bundle(session_id=header.session_id, records=records, files=files)
 
