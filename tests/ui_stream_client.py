@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from greenroom.tool_arguments import read_arguments
+
 Json = dict[str, Any]
 
 REQUIRED: dict[str, set[str]] = {
@@ -178,7 +180,7 @@ class UiMessage:
             return
         part = self._open.pop(("tool", chunk["toolCallId"]))
         part.update(state="input-available", input=chunk["input"])
-        assert json.loads(self._inputs[chunk["toolCallId"]] or "{}") == chunk["input"]
+        assert read_arguments(self._inputs[chunk["toolCallId"]]) == chunk["input"]
 
     def _tool_input_error(self, chunk: Json) -> None:
         part = self._open.pop(("tool", chunk["toolCallId"]))

@@ -40,6 +40,12 @@ JSON_DEPTH_MAX: Final = 128
 JSON_NUMBER_CHARACTERS_MAX: Final = 128
 """A number in anything that comes as JSON: making a number of digits takes the square of their count."""
 
+ARGUMENTS_ENCODED_MAX: Final = 8
+"""How often the arguments of a tool call may have been encoded as a JSON text; they are read nevertheless."""
+
+ARGUMENTS_REPAIRED_VALUES_MAX: Final = 20_000
+"""Values (and backslashes that JSON does not know) in the arguments of a tool call that are not quite JSON: reading these takes longer than decoding."""
+
 BUNDLE_RATIO_MAX: Final = 100
 """How many times its size a bundle may unpack to, above 16 MiB. What is more repetitive is exported without packing it."""
 

@@ -149,6 +149,9 @@ def test_a_result_that_is_none_is_marked(outcome: Any) -> None:
         ('{"a": ', {"invalid_json": '{"a": '}),
         ('"text"', {"invalid_json": '"text"'}),
         ("1e999", {"invalid_json": "1e999"}),
+        ("null", {}),
+        ('{"a": "x\ny"}', {"a": "x\ny"}),
+        ('"{\\"a\\": 1}"', {"a": 1}),
     ],
 )
 def test_arguments_go_back_as_an_object_whatever_they_were(arguments: str, given_back: Any) -> None:

@@ -248,7 +248,9 @@ def test_calls_alone_have_no_content() -> None:
         ("  ", "{}"),
         ('{"a": ', '{"invalid_json":"{\\"a\\": "}'),
         ("[1]", '{"invalid_json":"[1]"}'),
-        ("null", '{"invalid_json":"null"}'),
+        ("null", "{}"),
+        ('{"a": "x\ny"}', '{"a":"x\\ny"}'),
+        ('"{\\"a\\": 1}"', '{"a":1}'),
         ('{"a": 1}{}', '{"invalid_json":"{\\"a\\": 1}{}"}'),
     ],
 )

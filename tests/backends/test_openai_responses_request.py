@@ -344,10 +344,17 @@ def test_a_sidecar_that_is_no_item_costs_nothing(data: bytes) -> None:
     assert kinds(*parts) == [("message", ""), ("function_call", "")]
 
 
-@pytest.mark.parametrize("arguments", ["", " ", "{", "[]", "7", "null", '"x"'])
+@pytest.mark.parametrize("arguments", ["{", "[]", "7", '"x"', '{"a": 1}{"a": 2}'])
 def test_arguments_are_an_object(arguments: str) -> None:
-    sent = msgspec.json.decode(items(call(arguments=arguments))[0]["arguments"])
-    assert sent == ({"invalid_json": arguments} if arguments.strip() else {})
+    assert msgspec.json.decode(items(call(arguments=arguments))[0]["arguments"]) == {"invalid_json": arguments}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [("", {}), (" ", {}), ("null", {}), ('{"a": "x\ny"}', {"a": "x\ny"}), ('"{\\"a\\": 1}"', {"a": 1})],
+)
+def test_arguments_go_back_as_what_was_run(arguments: str, meant: object) -> None:
+    assert msgspec.json.decode(items(call(arguments=arguments))[0]["arguments"]) == meant
 
 
 # --- anything at all ----------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from greenroom.messages import (
     ToolResult,
     UserMessage,
 )
+from greenroom.tool_arguments import sent_arguments
 
 DIALECT: Final = "claude"
 """Name that the sidecars of this dialect carry."""
@@ -218,7 +219,7 @@ def _assistant_block(part: AssistantPart, model: str) -> Block | None:
                 "type": "tool_use",
                 "id": part.call_id,
                 "name": _NO_NAME_CHARACTERS.sub("_", part.name)[:64] or "unnamed",
-                "input": _input(part.arguments),
+                "input": sent_arguments(part.arguments),
             }
 
 
@@ -232,15 +233,6 @@ def _own(sidecar: Sidecar | None, model: str) -> Block | None:
         # Sidecars also come with imported sessions; one that is no block must not cost the conversation.
         return None
     return block if isinstance(block.get("type"), str) else None
-
-
-def _input(arguments: str) -> dict[str, Any]:
-    """Returns the arguments of a call as the object that the API demands, also where the model wrote something else."""
-    try:
-        parsed = msgspec.json.decode(arguments) if arguments.strip() else {}
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        parsed = None
-    return parsed if isinstance(parsed, dict) else {"invalid_json": arguments}
 
 
 def _closed(blocks: Iterable[Block], *, is_last: bool) -> list[Block]:

@@ -16,8 +16,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from greenroom.backends.attachments import IMAGE_TYPES, OPENAI, Room, media_type_of, not_shown, text_of, told
 from greenroom.backends.model_facts import nearest_effort
 from greenroom.backends.openai_chat_decoder import ChatDecoder
@@ -30,7 +28,7 @@ from greenroom.backends.openai_extras import (
     fields_of,
 )
 from greenroom.backends.openai_models import ModelTraits, effort_notice, traits_of
-from greenroom.backends.openai_tool_calls import is_json_object
+from greenroom.backends.openai_tool_calls import arguments_text
 from greenroom.interfaces import BackendRequest, Notice
 from greenroom.messages import (
     AssistantMessage,
@@ -243,10 +241,7 @@ def _assistant(
 
 
 def _call(part: ToolCallPart, model: str, traits: ModelTraits, *, is_first: bool) -> dict[str, Any]:
-    arguments = part.arguments if part.arguments.strip() else "{}"
-    if not is_json_object(arguments):
-        # What the model wrote stays readable for it, in a form that the server accepts.
-        arguments = msgspec.json.encode({"invalid_json": part.arguments}).decode()
+    arguments = arguments_text(part)
     call_id = _call_id(part.call_id, traits)
     call = {"id": call_id, "type": "function", "function": {"name": part.name, "arguments": arguments}}
     if extra := fields_of(part.sidecar, model, traits).get(EXTRA_FIELD):

@@ -34,7 +34,6 @@ from greenroom.backends.openai_responses_events import (
     read,
 )
 from greenroom.backends.openai_responses_items import UNCLAIMED, Item, TextKey, texts_of
-from greenroom.backends.openai_tool_calls import is_json_object
 from greenroom.backends.parts_writer import SHOWN_MAX, Part, StreamDecoder, json_of
 from greenroom.backends.sse import DONE, ErrorData
 from greenroom.backends.token_counts import usage_of
@@ -43,6 +42,7 @@ from greenroom.errors import BackendError
 from greenroom.interfaces import BackendRequest
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import PartKind, Sidecar
+from greenroom.tool_arguments import whole_object
 
 DIALECT: Final = "openai-responses"
 """Name that the sidecars of this dialect carry."""
@@ -192,7 +192,7 @@ class ResponsesDecoder(StreamDecoder):
         if whole.startswith(said):
             if missing := whole[len(said) :]:
                 self._grow(text, missing)
-        elif whole and not is_json_object(said):
+        elif whole and whole_object(said) is None:
             raise self._garbled("the arguments of a call twice, and different ones")
 
     # --- which item, which text -----------------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ class ResponsesDecoder(StreamDecoder):
                 if text.number is None:
                     self._begin_part(item, text)
                 self._settle_text(text, whole)
-                if kind == "tool_call" and not item.is_finished and not is_json_object(text.arguments()):
+                if kind == "tool_call" and not item.is_finished and whole_object(text.arguments()) is None:
                     self._has_cut_call = True
         item.is_ended = True
         item.is_orphan = self._is_orphan(item)

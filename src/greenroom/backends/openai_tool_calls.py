@@ -21,6 +21,8 @@ import msgspec
 from greenroom.backends.openai_extras import EXTRA_FIELD, sidecar_of
 from greenroom.backends.parts_writer import Part, PartsWriter, json_of
 from greenroom.backends.unicode_text import valid_unicode
+from greenroom.messages import ToolCallPart
+from greenroom.tool_arguments import sent_arguments, whole_object
 
 _PROBES_MAX: Final = 16
 """How often the arguments of one call are tried for completeness: a hostile stream must not make that quadratic."""
@@ -45,7 +47,7 @@ class _Call:
         if not pieces or not pieces[-1].rstrip().endswith("}") or self.probes >= _PROBES_MAX:
             return False
         self.probes += 1
-        return is_json_object(self.part.arguments())
+        return whole_object(self.part.arguments()) is not None
 
 
 class ToolCalls:
@@ -130,12 +132,11 @@ class ToolCalls:
         self._parts.begin(call.part, call_id=call.call_id, name=name)
 
 
-def is_json_object(text: str) -> bool:
-    """Returns whether `text` is a JSON object."""
-    try:
-        return isinstance(msgspec.json.decode(text), dict)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return False
+def arguments_text(part: ToolCallPart) -> str:
+    """Returns the arguments of a call as these dialects demand them: the text of a JSON object, the model's own if it is one."""
+    if whole_object(part.arguments) is not None:
+        return part.arguments
+    return msgspec.json.encode(sent_arguments(part.arguments)).decode()
 
 
 def _begins_another(call: _Call, call_id: str, name: str, arguments: str) -> bool:

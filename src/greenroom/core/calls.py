@@ -19,11 +19,10 @@ import copy
 from collections.abc import Sequence
 from typing import Final, Self
 
-import msgspec
-
 from greenroom.events import ApprovalDecided, ApprovalRequested, StepFinished, ToolReturned, ToolStarted
 from greenroom.finish_reasons import cut_off_by, is_normal
 from greenroom.messages import ToolCallPart
+from greenroom.tool_arguments import whole_object
 
 CallEvent = ToolStarted | ToolReturned | ApprovalRequested | ApprovalDecided
 
@@ -171,7 +170,7 @@ class Calls:
             return None
         call = next(call for call in self.all if call.call_id == call_id)
         # An empty object may stand in for what did not come any more; where more of the answer follows, it is whole.
-        arguments = _object(call.arguments)
+        arguments = whole_object(call.arguments)
         if arguments or (arguments is not None and call_id != self._last_call_id):
             return None
         by = cut_off_by(finished.reason, finished.raw_reason)
@@ -199,11 +198,3 @@ class Calls:
         if arguments is None:
             return call
         return ToolCallPart(call_id=call.call_id, name=call.name, arguments=arguments)
-
-
-def _object(arguments: str) -> dict[str, object] | None:
-    try:
-        parsed = msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) else None

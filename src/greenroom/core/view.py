@@ -24,6 +24,7 @@ from greenroom.messages import (
     TextPart,
     ToolCallPart,
 )
+from greenroom.tool_arguments import shown_arguments
 
 
 class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +149,7 @@ def _parts(step: StepState) -> list[ViewPart]:
                     ToolCallView(
                         call_id=part.call_id,
                         name=part.name,
-                        arguments=part.arguments,
+                        arguments=shown_arguments(part.arguments),
                         outcome=returned.outcome if returned else None,
                         content=returned.content if returned else "",
                         duration_ms=returned.duration_ms if returned else 0,
@@ -196,7 +197,7 @@ class PendingApproval(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: of the tool.
-        arguments: JSON, as the model wrote them, or as a person has changed them before.
+        arguments: JSON, as they will run: as the model wrote them or meant them, or as a person has changed them before.
         question: `run`: may it be run. `run_again`: nobody knows whether it took effect; shall it be run once more.
     """
 
@@ -212,7 +213,7 @@ def pending_approvals(state: SessionState) -> list[PendingApproval]:
     """Returns what waits for a person, in the order of the calls."""
     if state.turn is None:
         return []
-    arguments = {call.call_id: call.arguments for call in state.turn.calls.open}
+    arguments = {call.call_id: shown_arguments(call.arguments) for call in state.turn.calls.open}
     return [
         PendingApproval(
             approval_id=asked.approval_id,

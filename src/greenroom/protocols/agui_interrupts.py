@@ -51,5 +51,5 @@ def interrupt(asked: ApprovalRequested, state: SessionState | None) -> dict[str,
 def _arguments(call_id: str, state: SessionState | None) -> str:
     turns = reversed(state.turns) if state is not None else ()
     steps = (step for turn in turns for step in reversed(turn.steps))
-    calls = (part for step in steps for _, part in step.assembly.numbered() if isinstance(part, ToolCallPart))
-    return next((call.arguments for call in calls if call.call_id == call_id), "")
+    calls = ((step, part) for step in steps for _, part in step.assembly.numbered() if isinstance(part, ToolCallPart))
+    return next((step.arguments.get(call_id, call.arguments) for step, call in calls if call.call_id == call_id), "")

@@ -11,8 +11,6 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-import msgspec
-
 from greenroom.core.session import Accepted, SessionState, StepState, TurnHistory
 from greenroom.core.transcript import tool_name
 from greenroom.events import ApprovalRequested, StepFinished, TurnEnded
@@ -28,6 +26,7 @@ from greenroom.messages import (
     UserPart,
 )
 from greenroom.protocols.ids import answer_id
+from greenroom.tool_arguments import UnreadableArguments, read_arguments
 
 _FINISH_REASONS: Final[dict[FinishReason, str]] = {
     "stop": "stop",
@@ -107,13 +106,11 @@ def ended_metadata(ended: TurnEnded, *, seq: int, usage: Usage, finished: StepFi
 
 
 def tool_input(arguments: str) -> tuple[Any, str]:
-    """Returns the arguments of a call as JSON, and what is wrong with them: then they are the text as the model wrote it."""
+    """Returns the arguments of a call as they are run, and what is wrong with them: then they are the text as the model wrote it."""
     try:
-        value = msgspec.json.decode(arguments.strip() or "{}")
-        msgspec.json.encode(value)
-    except (msgspec.MsgspecError, OverflowError, RecursionError) as error:
-        return arguments, f"The arguments are not JSON: {error}"
-    return value, ""
+        return read_arguments(arguments), ""
+    except UnreadableArguments as error:
+        return arguments, f"The arguments cannot be read: {error}."
 
 
 def _said(accepted: Accepted, **more: Any) -> dict[str, Any]:

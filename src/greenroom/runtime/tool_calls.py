@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, get_args
 
-import msgspec
-
 from greenroom.config import ApprovalRule
 from greenroom.core.approval import denied_by_person, denied_by_rule, ruling
 from greenroom.core.calls import Calls
@@ -25,6 +23,7 @@ from greenroom.limits import Limits
 from greenroom.messages import Outcome, ToolCallPart, ToolSpec
 from greenroom.runtime.foreign import called, foreign, text_of, trace_of
 from greenroom.runtime.tasks import Expired, stoppable
+from greenroom.tool_arguments import UnreadableArguments, read_arguments
 
 logger: Final = logging.getLogger("greenroom")
 
@@ -96,16 +95,14 @@ def _refusal(call: ToolCallPart, tools: Mapping[str, Tool]) -> ToolReturned | No
 
 
 def parsed_arguments(call: ToolCallPart) -> dict[str, Any] | str:
-    """Returns the arguments, or what is wrong with them."""
+    """Returns the arguments, or what the model is told about them: they have no meaning, or more than one."""
     try:
-        arguments = msgspec.json.decode(call.arguments.strip() or "{}")
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        return f"The arguments are not JSON: {error}. Send one JSON object with the parameters of {call.name!r}."
-    if not isinstance(arguments, dict):
+        return read_arguments(call.arguments)
+    except UnreadableArguments as error:
         return (
-            f"The arguments are a JSON {type(arguments).__name__}, not an object with the parameters of {call.name!r}."
+            f"The arguments cannot be read, and nothing was run: {error}. Send one JSON object with the parameters of "
+            f"{call.name!r}."
         )
-    return arguments
 
 
 async def run_call(
