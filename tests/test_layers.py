@@ -43,7 +43,18 @@ AUTHORING = "toolsets.function"
 
 BELOW_MANAGER = (
     *(*SEAMS, "core", "protocols", "runtime"),
-    *("settings", "trust", "message_input", "bundles", "streams", "prices", "catalog", "installation", "usable"),
+    *(
+        "settings",
+        "trust",
+        "message_input",
+        "bundles",
+        "streams",
+        "prices",
+        "catalog",
+        "installation",
+        "model_lists",
+        "usable",
+    ),
 )
 
 ONE_LAYER = {"agent": "manager", "conversing": "manager", "planning": "manager", "session_data": "manager"}
@@ -76,7 +87,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "streams": (*SEAMS, "core", "protocols", "runtime"),
     "catalog": (*SEAMS, "runtime", "settings", "prices", *FAMILIES),
     # What can answer here is told by looking for a model file, an Ollama and the packages of a cloud, not by making a backend.
-    "usable": (*SEAMS, "settings", "backends.clouds", "backends.local.model", "backends.ollama"),
+    "usable": (
+        *SEAMS,
+        "settings",
+        "backends.clouds",
+        "backends.local.model",
+        "backends.model_facts",
+        "backends.ollama",
+    ),
+    "model_lists": (*SEAMS, "runtime", "usable", "backends.model_facts", "backends.faults"),
     "installation": (*SEAMS, "settings", "runtime", "catalog", AUTHORING),
     "manager": (*BELOW_MANAGER, AUTHORING),
     "server": (*BELOW_MANAGER, "manager"),

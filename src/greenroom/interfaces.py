@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -149,6 +149,31 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Closes connections and child processes. Idempotent."""
+        ...
+
+
+class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that a provider has.
+
+    Attributes:
+        name: what to ask for.
+        ends_on: the day on which it stops answering, as `YYYY-MM-DD`; empty where the provider does not say.
+    """
+
+    name: str
+    ends_on: str = ""
+
+
+@runtime_checkable
+class ListsModels(Protocol):
+    """A backend whose provider says which models it has. Backends that cannot say leave the method out."""
+
+    async def list_models(self) -> Sequence[ListedModel] | None:
+        """Asks the provider, with the backend's own credentials; `None` where this provider has no list that says what works.
+
+        Raises:
+            BackendError: it cannot be reached, refused, or answered with something else.
+        """
         ...
 
 

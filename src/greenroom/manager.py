@@ -238,7 +238,7 @@ class AgentManager(Conversing):
         """
         change = parse_patch(patch)
         state = await self.peek(session_id)
-        return await plan_of(self.catalog, state, change)
+        return await plan_of(self.catalog, state, await self.defaults.moved(change, state.config))
 
     async def rollback_session(self, session_id: str, config_version: int) -> None:
         """Brings back the configuration that the session had as version `config_version`; title and metadata stay.
@@ -485,6 +485,7 @@ class AgentManager(Conversing):
 
     async def _update(self, opened: Opened, session_id: str, patch: Patch) -> None:
         state = await opened.operations.peek(session_id)
+        patch = await self.defaults.moved(patch, state.config)
         config, _ = patch.applied(state.config, state.tally.labels)
         await self.catalog.persona(config.persona_name)
         self.catalog.check(config)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -28,7 +27,9 @@ from greenroom.backends.local.model import (
     model_name,
     pull,
 )
+from greenroom.backends.model_facts import is_for_chat
 from greenroom.backends.ollama import find_ollama, ollama_url
+from greenroom.config import Patch, SessionConfig
 from greenroom.errors import BackendRejected, BackendUnavailable, InvalidArgument
 from greenroom.interfaces import Persona
 from greenroom.settings import BackendKind, BackendSettings, NamedBackend, Settings
@@ -39,9 +40,6 @@ _OPENAI_MODELS: Final = ("gpt-*", "chatgpt-*", "o[1-9]*", "codex-*", "computer-u
 _CLAUDE_MODELS: Final = ("claude-*",)
 _LOOK_AGAIN_S: Final = 30.0
 """What can answer changes while a process runs: an Ollama is started, a model is fetched."""
-_NOT_FOR_CHAT: Final = re.compile(r"embed|minilm|\bbge\b|rerank", re.IGNORECASE)
-"""Models that people have in their Ollama for search; Ollama's list does not tell them apart."""
-
 
 _KIND_LABELS: Final[Mapping[BackendKind, str]] = {
     "openai": "OpenAI's dialect",
@@ -91,6 +89,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         remedy: what makes it usable; empty if it is.
         model: what to ask for; `None` for the backend's own default.
         models: names of the models that it has, or patterns of them (`gpt-*`); `None` where that cannot be told from here.
+        listed: the models that it said itself just now; `None` where its list was not asked for.
         is_demo: its answers are for demonstrations only.
     """
 
@@ -101,6 +100,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str = ""
     model: str | None = None
     models: tuple[str, ...] | None = None
+    listed: tuple[str, ...] | None = None
     is_demo: bool = False
 
     def has(self, model: str) -> bool:
@@ -204,15 +204,37 @@ class Defaults:
             found = await self.chosen(model)
             backend, model = found.backend, found.model if model is None else model
         if backend == "ollama" and model is None and backend not in self._given:
-            # Its models are those that were pulled: there is none that each of them has.
-            found = next(candidate for candidate in await self._without_keys() if candidate.backend == "ollama")
-            if found.model is None:
-                raise BackendUnavailable(f"no model of Ollama can be asked: {found.why}", hint=found.remedy)
-            model = found.model
+            model = (await self._ollama()).model
         settings["backend"] = backend
         if model is not None:
             settings["llm_model"] = model
         return settings
+
+    async def moved(self, patch: Patch, before: SessionConfig) -> Patch:
+        """Returns an update of a session that goes to Ollama with a model that Ollama has.
+
+        Its models are those that were pulled: the name of another provider's, which the session would keep, is none of them.
+
+        Args:
+            patch: the update.
+            before: what the session is set to.
+
+        Raises:
+            BackendUnavailable: no Ollama answers, or it has no model; says what would help.
+        """
+        is_new = patch.config.get("backend") == "ollama" != before.backend
+        if not is_new or "llm_model" in patch.config or "ollama" in self._given:
+            return patch
+        found = await self._ollama()
+        if before.llm_model in (found.models or ()):
+            return patch
+        return msgspec.structs.replace(patch, config={**patch.config, "llm_model": found.model})
+
+    async def _ollama(self) -> Candidate:
+        found = next(candidate for candidate in await self._without_keys() if candidate.backend == "ollama")
+        if found.model is None:
+            raise BackendUnavailable(f"no model of Ollama can be asked: {found.why}", hint=found.remedy)
+        return found
 
     async def _without_keys(self) -> Sequence[Candidate]:
         now_s = asyncio.get_running_loop().time()
@@ -341,7 +363,7 @@ async def ollama(environment: Mapping[str, str] = os.environ) -> Candidate:
     """Returns whether an Ollama answers here, and which of its models to ask."""
     url = ollama_url(environment)
     models = await find_ollama(url)
-    chat_models = [model for model in models or () if not _NOT_FOR_CHAT.search(model)]
+    chat_models = [model for model in models or () if is_for_chat(model)]
     if models is None:
         why, remedy = f"nothing answers at {url}", "start it with `ollama serve`, or get it from ollama.com"
     elif not chat_models:
@@ -357,6 +379,7 @@ async def ollama(environment: Mapping[str, str] = os.environ) -> Candidate:
         remedy=remedy,
         model=chat_models[0] if chat_models else None,
         models=tuple(chat_models) + tuple(name.removesuffix(":latest") for name in chat_models),
+        listed=tuple(chat_models) if models is not None else None,
     )
 
 
@@ -380,6 +403,7 @@ def local(settings: Settings) -> Candidate:
         why=", and ".join(missing) if missing else f"{name} and its runtime are here",
         remedy=", then ".join(remedies),
         models=(model_name(settings.local_model),),
+        listed=(model_name(settings.local_model),),
         is_demo=answers_for_show(settings),
     )
 

@@ -7,6 +7,7 @@ Case P1 (livekit/agents#7169, BerriAI/litellm#34569, pipecat-ai/pipecat#4043, da
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +20,12 @@ from greenroom.backends.model_ends import end_notices, successor_named
 from greenroom.backends.model_facts import current_model, end_of, is_for_chat, nearest_effort
 from greenroom.backends.openai import OpenAIBackend
 from greenroom.backends.openai_models import traits_of
+from greenroom.catalog import Catalog
 from greenroom.config import EFFORTS, ModelOverride, ReasoningEffort
-from greenroom.errors import BackendRejected
+from greenroom.errors import BackendRejected, InvalidConfig
 from greenroom.interfaces import BackendRequest
 from greenroom.messages import TextPart, ToolSpec, UserMessage
+from greenroom.settings import Settings, load_settings
 from greenroom.testing import strict_claude_rules, strict_openai_rules, strict_responses_rules
 
 TOOL = ToolSpec(name="roll", description="Rolls a die.", parameters={"type": "object", "properties": {}})
@@ -291,3 +294,35 @@ def test_the_end_is_told_only_where_the_provider_itself_is_asked() -> None:
     assert [notice.code for notice in ClaudeBackend(api_key="k").notices(claude)] == ["model_ends"]
     assert not ClaudeBackend(api_key="k", base_url="https://gateway.example").notices(claude)
     assert not ClaudeBackend(cloud="vertex").notices(claude)
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "named"),
+    [
+        ("nobody:x", {"like": "gpt-5"}, ["'nobody'", "openai", "claude"]),
+        ("scripted:x", {"like": "gpt-5"}, ["'scripted'", "openai"]),
+        ("claude:mine", {"reasoning": True, "stop": False}, ["reasoning, stop", "efforts", "like"]),
+        ("bedrock:mine", {"dialect": "chat"}, ["dialect", "efforts", "like"]),
+    ],
+)
+def test_what_nobody_could_use_of_a_model_is_an_error_that_names_what_could(
+    key: str, values: dict[str, Any], named: list[str], tmp_path: Path
+) -> None:
+    """P23 (promptfoo/promptfoo#6380): a backend or a trait that does not exist is no setting that is silently ignored."""
+    settings = Settings(home=tmp_path, models={key: ModelOverride(**values)})
+    with pytest.raises(InvalidConfig) as caught:
+        Catalog(settings, backends={}, toolsets=(), personas=())
+    assert all(word in f"{caught.value.message} {caught.value.hint}" for word in named)
+
+
+@pytest.mark.parametrize(
+    ("key", "trait"), [("openai:x", "efort"), ("no-colon", "like"), (":x", "like"), ("openai:", "like")]
+)
+def test_unknown_keys_of_models_are_errors(key: str, trait: str, tmp_path: Path) -> None:
+    """P23: the error names the trait that is none and those that are, or says where a key is no `backend:model`."""
+    file = tmp_path / "my.toml"
+    file.write_text(f'[models."{key}"]\n{trait} = "gpt-5"\n')
+    with pytest.raises(InvalidConfig) as caught:
+        load_settings(file=file)
+    assert (trait if trait != "like" else "`key` in `$.models`") in caught.value.message
+    assert "efforts, like" in f"{caught.value.hint}"

@@ -296,3 +296,42 @@ async def test_only_what_works_is_offered(home: Path, monkeypatch: pytest.Monkey
         monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://me.openai.azure.com")
         rows = {row["backend"]: row for row in await Place(manager, dropped_log_lines=lambda: 0).models()}
         assert not rows["azure"]["usable"]
+
+
+def test_the_models_of_a_server_are_listed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P26: by `greenroom models`, and counted by `greenroom doctor --online`; without it, nobody is asked."""
+    with provider(lambda _: [Say("x")]) as running:
+        running.models = [f"model-{number:02}" for number in range(41)]
+        monkeypatch.setenv("OPENAI_BASE_URL", running.base_url)
+        listed = run("models", "--backend", "openai", "--json").json["models"]
+        assert [row["model"] for row in listed] == running.models
+        assert {row["source"] for row in listed} == {"provider"}
+        assert run("models").rows[0] == ["openai", "model-00", "", "provider"]
+        looks = running.looks
+        assert "41 models" not in run("doctor").out
+        assert running.looks == looks
+        assert "its list has 41 models to chat with" in run("doctor", "--online").out
+        running.models = []
+        ran = run("models", "--backend", "openai")
+        assert [row[3] for row in ran.rows] == ["known"]
+        assert "names no model to chat with" in ran.err
+
+
+def test_models_of_a_backend_that_cannot_be_asked(run: Run) -> None:
+    ran = run("models", "--backend", "claude")
+    assert (ran.code, ran.rows) == (0, [])
+    assert "ANTHROPIC_API_KEY is not set" in ran.err
+    unknown = run("models", "--backend", "clod")
+    assert unknown.code != 0
+    assert "unknown backend 'clod'" in unknown.err
+
+
+def test_going_on_with_an_ollama(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P26: `--backend ollama` for a session that was another provider's."""
+    with provider(lambda _: [Say("I am a llama.")]) as running:
+        running.models = ["qwen3:8b"]
+        monkeypatch.setenv("OLLAMA_HOST", running.base_url.removesuffix("/v1"))
+        run("chat", "-m", "x", "--backend", "scripted", "--session", "s")
+        ran = run("chat", "-m", "and you?", "--backend", "ollama", "--session", "s")
+        assert ran.code == 0, ran.err
+        assert [request["model"] for request in running.requests] == ["qwen3:8b"]

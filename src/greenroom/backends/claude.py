@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -23,11 +24,12 @@ from greenroom.backends.clouds import NO_OPTIONS, CloudOptions, bedrock_client, 
 from greenroom.backends.faults import Endpoint, missing_key
 from greenroom.backends.model_ends import end_notices, successor_named
 from greenroom.backends.model_facts import NO_OVERRIDES, current_model
+from greenroom.backends.model_list import fetch_models
 from greenroom.backends.streamed_answer import StreamedAnswer
 from greenroom.backends.transport import ByteStream, open_stream
 from greenroom.config import ModelOverride
 from greenroom.errors import BackendUnauthorized
-from greenroom.interfaces import BackendRequest, Notice
+from greenroom.interfaces import BackendRequest, ListedModel, Notice
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import StreamItem
 
@@ -81,6 +83,7 @@ class ClaudeBackend:
         self._base_url = base_url
         self._limits = limits
         self._client: Client | None = None
+        self._ends: Mapping[str, date] = {}
 
     @property
     def default_model(self) -> str:
@@ -118,7 +121,22 @@ class ClaudeBackend:
     def notices(self, request: BackendRequest) -> Sequence[Notice]:
         """Returns which settings and files of the request its model will not be given, and why."""
         given = notices(request, model=self._facts(request))
-        return [*given, *(end_notices(request.model) if self._is_anthropic() else [])]
+        told = self._ends.get(request.model)
+        is_known = told is not None or self._is_anthropic()
+        return [*given, *(end_notices(request.model, told=told) if is_known else [])]
+
+    async def list_models(self) -> Sequence[ListedModel] | None:
+        """Returns which models the provider has; see `ListsModels.list_models`. Clouds, and profiles of the SDK, have no list here.
+
+        Raises:
+            BackendError: as there.
+        """
+        client = self._connected() if self._cloud is None else None
+        if not isinstance(client, DirectClient):
+            return None
+        models = await fetch_models(client, "/v1/models", {"limit": "1000"})
+        self._ends = {model.name: date.fromisoformat(model.ends_on) for model in models if model.ends_on}
+        return models
 
     async def close(self) -> None:
         """Closes the connections. Idempotent."""

@@ -17,7 +17,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from greenroom.backends.connections import Connections
 
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%(25)?\w+)?")
+
+
+NO_QUERY: Final[Mapping[str, str]] = {}
 
 
 class Client(Protocol):
@@ -156,6 +159,17 @@ class DirectClient(_PerLoop[_DirectWay]):
         own = {name.lower(): value for name, value in headers.items()}
         return await connections.post(_joined(self._base, path), headers=common | own, body=msgspec.json.encode(body))
 
+    async def get(self, path: str, query: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """Gets `path` under the base URL, with `query` behind that of the base; returns the answer when its head is there.
+
+        Raises:
+            BackendError: the provider refused.
+            Exception: whatever `map_exceptions` knows.
+        """
+        connections, common = await self.way()
+        headers = {name: value for name, value in common.items() if name.lower() != "content-type"}
+        return await connections.get(_joined(self._base, path, query), headers=headers)
+
     def _make_way(self, connections: Connections) -> _DirectWay:
         from importlib.metadata import version
 
@@ -264,10 +278,11 @@ def _check(endpoint: Endpoint) -> None:
         raise bad_address(endpoint)
 
 
-def _joined(base_url: str, path: str) -> str:
+def _joined(base_url: str, path: str, query: Mapping[str, str] = NO_QUERY) -> str:
     """Returns the address of `path` under a base URL, which may end with a slash and have a query."""
     parts = urlsplit(base_url)
-    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path, fragment=""))
+    queries = "&".join(filter(None, (parts.query, urlencode(query))))
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path, query=queries, fragment=""))
 
 
 def bad_address(endpoint: Endpoint) -> BackendRejected:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ import msgspec
 from greenroom.backends.clients import Client, ClientT, DirectClient, SdkClient
 from greenroom.backends.faults import Endpoint
 from greenroom.errors import BackendError, BackendRejected, BackendUnauthorized, BackendUnavailable
+from greenroom.interfaces import Notice
 from greenroom.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -106,6 +107,13 @@ class CloudConnection:
         if self._client is None:
             self._client = self._make()
         return self._client
+
+    async def list_models(self) -> None:
+        """Returns nothing: a cloud lists what could be deployed, not what is."""
+
+    def end_notices(self, _: str) -> Sequence[Notice]:
+        """Returns nothing: clouds keep models for longer, or not as long, and do not say so here."""
+        return ()
 
     async def close(self) -> None:
         """Closes the connections. Idempotent."""

@@ -52,6 +52,14 @@ class Connections:
         self._session: aiohttp.ClientSession | None = None
         self._finalizer: weakref.finalize[[aiohttp.ClientSession, asyncio.AbstractEventLoop], Connections] | None = None
 
+    async def get(self, url: str, *, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """Gets, follows redirections, and returns as soon as the head of the answer is there.
+
+        Raises:
+            BackendError, aiohttp.ClientError, TimeoutError: as `post`.
+        """
+        return await self._followed("GET", url, headers=headers, body=None)
+
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes) -> aiohttp.ClientResponse:
         """Posts `body`, follows redirections, and returns as soon as the head of the answer is there.
 
@@ -59,12 +67,17 @@ class Connections:
             BackendError: the provider refused; classified by status and body.
             aiohttp.ClientError, TimeoutError: the way to the provider failed.
         """
+        return await self._followed("POST", url, headers=headers, body=body)
+
+    async def _followed(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None
+    ) -> aiohttp.ClientResponse:
         for _ in range(REDIRECTIONS_MAX + 1):
-            answer = await self.send("POST", url, headers=headers, body=body)
+            answer = await self.send(method, url, headers=headers, body=body)
             if answer.status < HTTPStatus.MULTIPLE_CHOICES:
                 return answer
             target = urljoin(url, answer.headers["location"])
-            if answer.status not in _KEEPS_METHOD:
+            if answer.status not in _KEEPS_METHOD and body is not None:
                 # Followed to the letter, the request would become a GET without its body: what comes back is no answer.
                 raise BackendRejected(
                     f"{self._endpoint.shown_url} answered {answer.status}: it has moved",

@@ -27,13 +27,21 @@ _GONE: Final = re.compile(
 )
 
 
-def end_notices(model: str, *, today: date | None = None) -> list[Notice]:
-    """Returns what is to be said about the end of a model that is asked at its provider's own address."""
+def end_notices(model: str, *, told: date | None = None, today: date | None = None) -> list[Notice]:
+    """Returns what is to be said about the end of a model that is asked at its provider's own address.
+
+    Args:
+        model: the model.
+        told: the day that the provider's list of models names; it goes before the one that is known.
+        today: for tests.
+    """
     end, now = end_of(model), today or datetime.now(UTC).date()
-    if end is None or end.on - now > TOLD_BEFORE:
+    on = told or (end.on if end is not None else None)
+    if on is None or on - now > TOLD_BEFORE:
         return []
-    ends = f"ends on {end.on}" if now < end.on else f"ended on {end.on}"
-    return [Notice(code="model_ends", text=f"{model} {ends}: its provider names {end.successor} in its place")]
+    ends = f"ends on {on}" if now < on else f"ended on {on}"
+    instead = f": its provider names {end.successor} in its place" if end is not None else ""
+    return [Notice(code="model_ends", text=f"{model} {ends}{instead}")]
 
 
 @contextmanager

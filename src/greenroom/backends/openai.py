@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 
 from greenroom.backends.clouds import CloudOptions
-from greenroom.backends.model_ends import end_notices, successor_named
+from greenroom.backends.model_ends import successor_named
 from greenroom.backends.model_facts import NO_OVERRIDES
 from greenroom.backends.openai_chat import DIALECT, ChatDecoder, encode, notices
 from greenroom.backends.openai_client import NO_KEY, OPENAI_URL, connection_to, is_openai_address
@@ -23,7 +23,7 @@ from greenroom.backends.openai_responses import OpenAIResponsesBackend
 from greenroom.backends.streamed_answer import StreamedAnswer
 from greenroom.backends.transport import open_stream
 from greenroom.config import ModelOverride
-from greenroom.interfaces import BackendRequest, Notice
+from greenroom.interfaces import BackendRequest, ListedModel, Notice
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import StreamItem
 
@@ -93,8 +93,15 @@ class OpenAIBackend:
         """Returns which settings of the request its model will not honour."""
         if self._is_for_responses(request):
             return self._responses.notices(request)
-        ending = end_notices(request.model) if self._connection.is_openai else []
-        return [*notices(request, traits=self._traits(request)), *ending]
+        return [*notices(request, traits=self._traits(request)), *self._connection.end_notices(request.model)]
+
+    async def list_models(self) -> Sequence[ListedModel] | None:
+        """Returns which models the provider has; see `ListsModels.list_models`.
+
+        Raises:
+            BackendError: as there.
+        """
+        return await self._connection.list_models()
 
     async def close(self) -> None:
         """Closes the connections. Idempotent."""

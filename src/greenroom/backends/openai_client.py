@@ -7,12 +7,17 @@ nothing else.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Final
 from urllib.parse import urlsplit
 
 from greenroom.backends.clients import DirectClient, headers_in
 from greenroom.backends.clouds import CloudConnection, CloudOptions, azure_client
 from greenroom.backends.faults import Endpoint, missing_key
+from greenroom.backends.model_ends import end_notices
+from greenroom.backends.model_list import fetch_models
+from greenroom.interfaces import ListedModel, Notice
 from greenroom.limits import Limits
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
@@ -52,6 +57,7 @@ class OpenAIConnection:
         self._base_url = base_url
         self._limits = limits
         self._client: DirectClient | None = None
+        self._ends: Mapping[str, date] = {}
 
     def client(self) -> DirectClient:
         """Returns the client.
@@ -63,6 +69,21 @@ class OpenAIConnection:
             endpoint = self._endpoint()
             self._client = DirectClient(endpoint, headers=_headers(endpoint.key), limits=self._limits)
         return self._client
+
+    async def list_models(self) -> Sequence[ListedModel]:
+        """Returns which models the server has, and keeps what it says of their ends.
+
+        Raises:
+            BackendError: there is no key, or the server cannot be asked.
+        """
+        models = await fetch_models(self.client(), "/models")
+        self._ends = {model.name: date.fromisoformat(model.ends_on) for model in models if model.ends_on}
+        return models
+
+    def end_notices(self, model: str) -> Sequence[Notice]:
+        """Returns what is to be said about the end of a model: as the server told it, else as it is known of OpenAI's own."""
+        told = self._ends.get(model)
+        return end_notices(model, told=told) if told is not None or self.is_openai else ()
 
     async def close(self) -> None:
         """Closes the connections. Idempotent."""

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Final
 
 from greenroom.backends.clouds import CloudConnection, CloudOptions
-from greenroom.backends.model_ends import end_notices, successor_named
+from greenroom.backends.model_ends import successor_named
 from greenroom.backends.model_facts import NO_OVERRIDES, current_model
 from greenroom.backends.openai_client import OpenAIConnection, connection_to, is_openai_address
 from greenroom.backends.openai_models import traits_of
@@ -26,7 +26,7 @@ from greenroom.backends.streamed_answer import StreamedAnswer
 from greenroom.backends.transport import ByteStream, open_stream
 from greenroom.config import ModelOverride
 from greenroom.errors import BackendRejected, BackendUnauthorized
-from greenroom.interfaces import BackendRequest, Notice
+from greenroom.interfaces import BackendRequest, ListedModel, Notice
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import StreamItem
 
@@ -98,7 +98,15 @@ class OpenAIResponsesBackend:
     def notices(self, request: BackendRequest) -> Sequence[Notice]:
         """Returns which settings and files of the request its model will not be given."""
         given = notices(request, traits=traits_of(request.model, self._models.get(request.model)))
-        return [*given, *(end_notices(request.model) if self._connection.is_openai else [])]
+        return [*given, *self._connection.end_notices(request.model)]
+
+    async def list_models(self) -> Sequence[ListedModel] | None:
+        """Returns which models the provider has; see `ListsModels.list_models`.
+
+        Raises:
+            BackendError: as there.
+        """
+        return await self._connection.list_models()
 
     async def close(self) -> None:
         """Closes the connections. Idempotent."""

@@ -348,11 +348,16 @@ def sessions_search(
 
 
 @_command(app, "doctor")
-def doctor(place: Place, *, as_json: Json = False) -> int:
+def doctor(
+    place: Place,
+    *,
+    online: Annotated[bool, typer.Option("--online", help="Also ask the providers how many models they have.")] = False,
+    as_json: Json = False,
+) -> int:
     """Say what works here, what is missing, and what would help."""
     from greenroom.cli.doctor import doctor
 
-    return doctor(place, as_json=as_json)
+    return doctor(place, is_online=online, as_json=as_json)
 
 
 @_command(app, "usage")
@@ -438,3 +443,16 @@ def toolsets(place: Place, *, as_json: Json = False) -> int:
     from greenroom.cli.catalogues import list_toolsets
 
     return list_toolsets(place, as_json=as_json)
+
+
+@_command(app, "models")
+def models(
+    place: Place,
+    *,
+    backend: Annotated[str | None, typer.Option("--backend", metavar="NAME", help="Only this backend's.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Ask the providers for their models, and list them."""
+    from greenroom.cli.catalogues import list_offers
+
+    return list_offers(place, backend, as_json=as_json)

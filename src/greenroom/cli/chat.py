@@ -96,9 +96,13 @@ async def open_session(manager: AgentManager, wish: Wish) -> Opened:
         changes = await manager.defaults.applied(changes, persona)
         if "llm_model" not in changes and (model := default_model(manager, changes["backend"])) is not None:
             changes["llm_model"] = model
-    elif wish.backend not in {None, existing["backend"]} and wish.model is None:
-        # The model that it has means nothing to another backend.
-        changes["llm_model"] = default_model(manager, str(wish.backend)) or existing["llm_model"]
+    elif (
+        wish.backend not in {None, existing["backend"]}
+        and wish.model is None
+        # The model that it has means nothing to another backend. One without a default, the manager asks for what it has.
+        and (model := default_model(manager, str(wish.backend))) is not None
+    ):
+        changes["llm_model"] = model
     session_id = wish.session_id
     if existing is None or changes:
         session_id = await manager.create_session(existing_session_id=session_id, **changes)

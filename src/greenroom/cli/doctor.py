@@ -1,6 +1,7 @@
 """`greenroom doctor`: what works here, what is missing, and what would help.
 
-Rule: it looks and tells. The store is opened, as any command would; no provider is asked, nothing is fetched, no key is shown.
+Rule: it looks and tells. The store is opened, as any command would; no provider is asked unless `--online` says so, and then only
+for its list of models, which also shows whether it takes the key; nothing is fetched, no key is shown.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from greenroom.cli.running import run, settings_of
 from greenroom.errors import GreenroomError
 from greenroom.interfaces import BackendRequest, Store
 from greenroom.logs.version import store_version
+from greenroom.model_lists import Listing, is_listed, listings
 from greenroom.settings import Settings, configuration_file
 from greenroom.usable import Candidate, Choice, candidates, choose
 
@@ -64,9 +66,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     findings: Sequence[Finding]
 
 
-def doctor(place: Place, *, as_json: bool) -> int:
+def doctor(place: Place, *, is_online: bool, as_json: bool) -> int:
     """Runs the command; fails if nothing can answer, or the store cannot be opened."""
-    report = _report(settings_of(place), place)
+    report = _report(settings_of(place), place, is_online=is_online)
     if as_json:
         print_json(report)
     elif is_terminal(sys.stdout):
@@ -79,11 +81,12 @@ def doctor(place: Place, *, as_json: bool) -> int:
     return OK if report.ok else FAILURE
 
 
-def _report(settings: Settings, place: Place) -> Report:
+def _report(settings: Settings, place: Place, *, is_online: bool) -> Report:
     catalog = Catalog(settings, backends={}, toolsets=(), personas=())
     catalog.discover()
     home = _home(settings.home)  # before the store makes it
     choice, found = run(_answers(settings))
+    lists = run(_lists(catalog, found)) if is_online else {}
     default, model = _default(choice, catalog)
     store = _store(settings, catalog)
     return Report(
@@ -95,7 +98,7 @@ def _report(settings: Settings, place: Place) -> Report:
             _configuration(place),
             home,
             *store,
-            *map(_candidate, found),
+            *(_candidate(candidate, lists.get(candidate.backend)) for candidate in found),
             *_base_urls(settings),
             *(_extra(name, *extra) for name, extra in _EXTRAS.items()),
             default,
@@ -171,10 +174,26 @@ async def _counted(store: Store, page_max: int) -> int:
     return number
 
 
-def _candidate(candidate: Candidate) -> Finding:
+async def _lists(catalog: Catalog, found: Sequence[Candidate]) -> dict[str, Listing]:
+    """Returns what the providers that can be asked say of their models."""
+    names = [candidate.backend for candidate in found if is_listed(candidate)]
+    try:
+        return await listings(names, catalog.backend)
+    finally:
+        await catalog.close()
+
+
+def _candidate(candidate: Candidate, found: Listing | None) -> Finding:
     verdict: Verdict = "ok" if candidate.is_usable else "missing"
     text = candidate.why + (" (for demonstrations)" if candidate.is_demo and candidate.is_usable else "")
-    return Finding(name=candidate.label, verdict=verdict, text=text, remedy=candidate.remedy)
+    remedy = candidate.remedy
+    if found is not None and found.models:
+        text += f"; its list has {len(found.models)} model{'s' if len(found.models) != 1 else ''} to chat with"
+    if found is not None and found.note:
+        text += f"; {found.note}"
+    if found is not None and found.models is None and found.note:
+        verdict, remedy = "broken", f"greenroom models --backend {candidate.backend} asks again"
+    return Finding(name=candidate.label, verdict=verdict, text=text, remedy=remedy)
 
 
 def _base_urls(settings: Settings) -> list[Finding]:

@@ -302,13 +302,23 @@ class Toolsets(Struct, kw_only=True):
 
 
 class ModelRow(Struct, kw_only=True, omit_defaults=True):
-    """A backend with its model."""
+    """A backend with one of its models.
+
+    Attributes:
+        source: who says that the backend has it: its provider, by its own list, or what is known here.
+        reason: why it is not usable.
+        note: why the provider's list is not known, or not as of now; in the first row of a backend.
+        ends_on: the day on which the provider ends it.
+    """
 
     backend: str
     model: str | None
     is_default: bool
     usable: bool
+    source: Literal["provider", "known"] = "known"
     reason: str = ""
+    note: str = ""
+    ends_on: str = ""
 
 
 class Models(Struct, kw_only=True):

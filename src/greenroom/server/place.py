@@ -12,6 +12,7 @@ from typing import Any
 from greenroom.config import ESSENTIAL_TOOLS
 from greenroom.errors import GreenroomError
 from greenroom.manager import AgentManager
+from greenroom.model_lists import Listing, ModelLists, is_listed, offer_of
 from greenroom.runtime.clock import SystemClock
 from greenroom.runtime.tasks import Tasks
 from greenroom.server.metrics import Metrics
@@ -20,7 +21,7 @@ from greenroom.server.quotas import Quotas
 from greenroom.server.runs import Runs
 from greenroom.server.site_files import LOGIN_PAGE, File, read_files
 from greenroom.settings import Settings
-from greenroom.usable import UNLISTED, candidates
+from greenroom.usable import UNLISTED, Candidate, candidates
 
 
 class Place:
@@ -33,6 +34,7 @@ class Place:
         runs: where the runs are that were asked for last.
         missed: whose streams broke off.
         tasks: what runs beside the requests.
+        lists: which models the providers say that they have.
         files: of the web UI.
         document: the OpenAPI document.
         metrics: how much was done.
@@ -48,6 +50,7 @@ class Place:
         self.runs = Runs()
         self.missed = Missed(since_ms=SystemClock().now_ms())
         self.tasks = Tasks()
+        self.lists = ModelLists(manager.catalog.backend, self.tasks)
         self.files: Mapping[str, File] = {}
         self._login_page: Mapping[str, File] = {}
         self.document = b""
@@ -77,28 +80,39 @@ class Place:
         return [_toolset(catalog.toolset(name)) for name in catalog.toolset_names()]
 
     async def models(self) -> list[dict[str, Any]]:
-        """Returns what can be asked, and why something cannot."""
+        """Returns what can be asked, and why something cannot: what the providers' lists say, as far as they are known by now."""
         default = await self.defaults.candidate()
-        found = await candidates(self.settings)
-        rows = [
+        found = [*await candidates(self.settings)]
+        listed = {candidate.backend for candidate in found}
+        # Clouds that are set up are among the candidates; the scripted backend is for tests and demonstrations, by its name.
+        others = [name for name in self._manager.catalog.backend_names() if name not in listed | UNLISTED]
+        found += [Candidate(label=name, backend=name, is_usable=True, why="") for name in others]
+        return [row for candidate in found for row in self._rows(candidate, default)]
+
+    def _rows(self, candidate: Candidate, default: Candidate) -> list[dict[str, Any]]:
+        name = candidate.backend
+        suggested = candidate.model or self._default_model(name)
+        if name == default.backend:
+            suggested = default.model or suggested
+        offer = offer_of(candidate, suggested, self._listing(candidate))
+        return [
             {
-                "backend": candidate.backend,
-                "model": candidate.model or self._default_model(candidate.backend),
-                "is_default": candidate.backend == default.backend,
+                "backend": name,
+                "model": model,
+                "is_default": name == default.backend and model == suggested,
                 "usable": candidate.is_usable,
+                "source": offer.source,
             }
+            | ({"ends_on": ends_on} if ends_on else {})
             | ({} if candidate.is_usable else {"reason": candidate.why})
-            for candidate in found
+            | ({"note": offer.note} if offer.note and not place else {})
+            for place, (model, ends_on) in enumerate(offer.models)
         ]
-        listed = {row["backend"] for row in rows}
-        for name in self._manager.catalog.backend_names():
-            # Clouds that are set up are among the candidates; the scripted backend is for tests and demonstrations, by its name.
-            if name not in listed and name not in UNLISTED:
-                is_default = name == default.backend
-                rows.append(
-                    {"backend": name, "model": self._default_model(name), "is_default": is_default, "usable": True}
-                )
-        return rows
+
+    def _listing(self, candidate: Candidate) -> Listing:
+        if not is_listed(candidate) or self.is_draining:
+            return Listing()
+        return self.lists.known(candidate.backend)
 
     async def default_model(self) -> str | None:
         """Returns the model that answers where nobody names one."""
