@@ -95,5 +95,6 @@ def test_on_a_terminal() -> None:
         screen.expect("✓")
         screen.expect("Greenroom ")
         screen.expect("export ANTHROPIC_API_KEY=...")
-        screen.expect("OpenAI (openai with gpt-6.1-sol over the Responses API): OPENAI_API_KEY is set")
+        screen.expect("OpenAI (openai with gpt-6.1-sol over the Responses API):")
+        screen.expect("OPENAI_API_KEY is set")
         assert screen.ends() == 0

@@ -268,6 +268,7 @@ ELSEWHERE: Final = {
     "streams_per_user_max": "server/test_bad_input.py",
     "requests_per_minute_max": "server/test_bad_input.py",
     "failed_logins_per_minute_max": "server/test_access.py",
+    "close_s_max": "contract/test_misbehaving_tools.py",
     "logins_per_user_max": "server/test_logins.py",
     "login_idle_s_max": "server/test_logins.py",
     "login_s_max": "server/test_logins.py",

@@ -256,7 +256,9 @@ async def test_a_failure_of_the_provider_is_told_with_its_text_and_code(open_sta
     assert failure.message in error["message"]
     assert stage.data(session_id)["status"] == "idle"
     assert text_of(await stage.say(session_id, "Recovered?")) == "Yes."
-    assert ("user", "Ask") in words(stage.last_request) or ("user", "Ask\n\nRecovered?") in words(stage.last_request)
+    kept = {("user", "Ask"), ("user", "Ask\n\nRecovered?")} & set(words(stage.last_request))
+    # What was too long to be taken would be too long again: it is left out, so that the next message is answered.
+    assert bool(kept) == (not isinstance(failure, ContextTooLong))
 
 
 @in_memory

@@ -119,7 +119,8 @@ async def test_thirty_turns(home: Path) -> None:
         history = await manager.history(session_id)
     assert providers.refused() == []
     assert {end for trouble, end in ends if trouble != "fail"} == {"RUN_FINISHED"}
-    assert {end for trouble, end in ends if trouble == "fail"} == {"RUN_ERROR"}
+    # What is refused without a cause is an error, unless it is answered once what was new is left out.
+    assert "RUN_ERROR" in {end for trouble, end in ends if trouble == "fail"} <= {"RUN_ERROR", "RUN_FINISHED"}
     assert [message.text for message in history if message.role == "user"] == [f"question {n}." for n in range(30)]
     last = json.dumps(providers.openai.bodies[-1])
     assert all(f"question {n}." in last for n in range(30))

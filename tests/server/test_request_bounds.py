@@ -84,7 +84,7 @@ async def test_the_rest_of_a_body_that_holds_too_much_is_not_read(web: Web) -> N
 async def test_every_route_has_a_bound_of_its_own(open_web: OpenWeb, row: Operation) -> None:
     """S1: 1 MiB where neither a file nor a text is carried."""
     carries = {
-        "request_body_bytes_max": "messages /agui run connect /api/chat",
+        "request_body_bytes_max": "messages /agui run connect suggest /api/chat",
         "text_body_bytes_max": "steer queue approvals",
     }
     if row.bytes_limit != "json_body_bytes_max":

@@ -156,7 +156,7 @@ async def test_a_stream_for_which_there_is_no_room_says_so(home: Path) -> None:
 async def test_a_connection_that_ends_is_not_kept_by_what_nobody_reads() -> None:
     state, ended = ServerState(), asyncio.Event()
 
-    class Watched(bounded(Limits(unread_s_max=0.2))):  # type: ignore[misc]
+    class Watched(bounded(Limits(unread_s_max=0.2), is_exempt=lambda _: False)):  # type: ignore[misc]
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             ended.set()

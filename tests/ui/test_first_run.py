@@ -35,7 +35,8 @@ def test_a_beginning_is_put_into_the_field(pages: Pages, server: Server) -> None
 def test_what_is_missing_is_said_with_the_remedy(pages: Pages, server: Server) -> None:
     page = pages.open(server)
     page.get_by_label("Model:").click()
-    row = page.get_by_role("button", name="gpt-6.1-sol OPENAI_API_KEY is not set")
+    openai = page.get_by_role("region", name="openai", exact=True)
+    row = openai.get_by_role("button", name="gpt-6.1-sol OPENAI_API_KEY is not set")
     expect(row).to_have_attribute("aria-disabled", "true")
 
 

@@ -157,6 +157,7 @@ def test_a_link_of_another_site_to_a_session_needs_no_new_login(pages: Pages, ow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_login_page_is_for_everybody(pages: Pages, own_server: Server, scheme: str) -> None:
     page = pages.open(own_server, color_scheme=scheme, viewport={"width": 320, "height": 500})
+    page.goto("about:blank")  # a page that runs would notice that it is logged out, and go there by itself
     page.context.clear_cookies()
     page.goto(f"{own_server.url}login")
     is_out(page)
