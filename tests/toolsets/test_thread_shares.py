@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import pytest
 
+from greenroom.limits import Limits
 from greenroom.toolsets.thread_shares import ThreadShares
+from greenroom.toolsets.workspace import WorkspaceTools
 
 
 @pytest.fixture
@@ -90,3 +93,22 @@ async def test_what_the_work_raises_comes_back_and_frees_the_thread(shares: Thre
     for _ in range(5):
         with pytest.raises(type(error)):
             await shares.run("ann", work)
+
+
+@pytest.mark.parametrize(("kind", "for_all", "for_one"), [("files", 3, 2), ("search", 2, 1)])
+async def test_the_limits_bound_the_threads_of_each_kind(
+    kind: Literal["files", "search"], for_all: int, for_one: int
+) -> None:
+    limits = Limits(
+        file_threads_max=3, file_threads_per_user_max=2, search_threads_max=2, search_threads_per_user_max=1
+    )
+    toolset = WorkspaceTools()
+    jobs = Jobs(toolset._threads(kind, limits))
+    names = [f"{user}{number}" for user in ("ann", "bob", "carol") for number in range(3)]
+    running = [jobs.start(name[:-1], name) for name in names]
+    await jobs.have_begun("ann0", "bob0")
+    assert len(jobs.begun) == for_all
+    assert sum(name.startswith("ann") for name in jobs.begun) == for_one
+    jobs.finish(*names)
+    assert await asyncio.gather(*running) == names
+    await toolset.close()
