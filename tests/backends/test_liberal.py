@@ -282,6 +282,14 @@ def test_a_message_in_place_of_a_delta() -> None:
     beside = [of_choice(delta={"content": "Hel"}, message={"content": "Hel"}), of_choice("stop", delta={"content": "lo"}, message={"content": "Hello"})]  # fmt: skip
     assert texts(chat(*beside), "text") == "Hello"
     assert texts(chat(of_choice(text="Hel"), of_choice("stop", text="lo")), "text") == "Hello"
+    # Not the API that completes texts: the official SDK reads nothing of it as a chat, and neither do we.
+    completed = [
+        answer | {"object": "text_completion"} for answer in (of_choice(text="Hel"), of_choice("stop", text="lo"))
+    ]
+    assert kinds(chat(*completed)) == []
+    request = BackendRequest(model="m", system="", messages=(UserMessage(parts=(TextPart(text="Hello"),)),))
+    _, error = heard(ChatDecoder(ENDPOINT, model="m", request=request), CHAT.written(completed))
+    assert error is not None, "an answer to a person that says nothing is not whole"
 
 
 # --- usage -----------------------------------------------------------------------------------------------------------------

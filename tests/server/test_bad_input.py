@@ -321,7 +321,8 @@ async def test_nothing_is_told_that_is_not_for_clients(open_web: OpenWeb, home: 
     prompt = "the words of a persona that nobody is to read"
     (home / "personas").mkdir(parents=True)
     (home / "personas" / "quiet.md").write_text(prompt, encoding="utf-8")
-    web = open_web(config={"openai": {"api_key": "sk-a-key-of-the-operator"}})
+    # At a port where nothing listens: the route that lists models asks the provider.
+    web = open_web(config={"openai": {"api_key": "sk-a-key-of-the-operator", "base_url": "http://127.0.0.1:9/v1"}})
     await web.post("/v1/sessions", {"session_id": SESSION, "persona_name": "quiet"})
     await web.post(f"/v1/sessions/{SESSION}/messages", {"message": "Hello", "turn_id": "turn-1"})
     document = (await web.get("/openapi.json")).json()

@@ -110,7 +110,7 @@ class ChatDecoder(StreamDecoder):
         if chunk.choices:
             for choice in chunk.choices:
                 if not choice.index:  # the first one, or the only one of a server that does not count
-                    self._take_choice(choice, len(payload))
+                    self._take_choice(choice, chunk.object, len(payload))
         elif chunk.object == "error" or payload.__class__ is ErrorData:
             raise classified(fault_of_body(payload, status=0), self._endpoint)
         if not self._answered_by or not self._response_id:
@@ -121,15 +121,15 @@ class ChatDecoder(StreamDecoder):
         if chunk.x_groq and isinstance(chunk.x_groq, dict):
             self._account(chunk.x_groq.get("usage"))
 
-    def _take_choice(self, choice: _Choice, size: int) -> None:
+    def _take_choice(self, choice: _Choice, answered_as: Any, size: int) -> None:
         if (delta := choice.delta) is not None:
             self._take_delta(delta)
             if delta.reasoning_details or delta.extra_content or delta.reasoning_opaque or delta.thinking_blocks:
                 self._take_extras(delta, size)
         if choice.message is not None and isinstance(choice.message, dict):
             self._take_message(choice.message, is_only=delta is None)
-        if choice.text and isinstance(choice.text, str) and delta is None:
-            self._say("text", choice.text)  # as the dialect before this one
+        if delta is None and choice.text and isinstance(choice.text, str) and answered_as != "text_completion":
+            self._say("text", choice.text)  # not of the API that completes texts: that one answers no messages
         if choice.error:
             raise classified(fault_of(choice.error), self._endpoint)
         if choice.finish_reason:
