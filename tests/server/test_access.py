@@ -76,7 +76,7 @@ def test_failures_are_forgotten_after_a_minute() -> None:
         failed.count("here")
     with pytest.raises(Refusal) as refused:
         failed.count("here")
-    assert "not accepted within a minute" in refused.value.message
+    assert "not accepted in a minute" in refused.value.message
     failed.count("elsewhere")
     now_s = 30.0
     failed.count("here")

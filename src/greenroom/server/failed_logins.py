@@ -9,13 +9,11 @@ Rule: a request whose credential is accepted is never refused because of others.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 
 from greenroom.limits import Limits
 from greenroom.server.quotas import Rate
-from greenroom.server.refusal import Refusal
 
 
 class FailedLogins:
@@ -35,13 +33,4 @@ class FailedLogins:
         Raises:
             Refusal: 429: it is one too many.
         """
-        wait_s = self._failures.hit(address)
-        if wait_s:
-            seconds = str(math.ceil(wait_s))
-            raise Refusal(
-                429,
-                "too_many_requests",
-                f"more than {self._failures.per_minute} credentials from this address were not accepted within a minute",
-                hint=f"wait {seconds} s",
-                headers={"retry-after": seconds},
-            )
+        self._failures.count(address, "credentials from this address that were not accepted")

@@ -76,6 +76,22 @@ class Rate:
             self._sweep_at = len(self._free_at_s) + _USERS_TO_SWEEP
         return 0.0
 
+    def count(self, key: str, what: str) -> None:
+        """Counts one; `what` names it and its kin in the refusal.
+
+        Raises:
+            Refusal: 429: it is one too many.
+        """
+        if wait_s := self.hit(key):
+            seconds = str(math.ceil(wait_s))
+            raise Refusal(
+                429,
+                "too_many_requests",
+                f"more than {self.per_minute} {what} in a minute",
+                hint=f"wait {seconds} s",
+                headers={"retry-after": seconds},
+            )
+
 
 class Quotas:
     """Counts, and refuses."""
@@ -98,7 +114,7 @@ class Quotas:
         Raises:
             Refusal: 429.
         """
-        _count(self._requests, "requests", user_id)
+        self._requests.count(user_id, "requests")
 
     def count_message(self, user_id: str) -> None:
         """Counts a message.
@@ -106,7 +122,7 @@ class Quotas:
         Raises:
             Refusal: 429.
         """
-        _count(self._messages, "messages", user_id)
+        self._messages.count(user_id, "messages")
 
     def take_stream(self, user_id: str) -> Share:
         """Counts an open stream until the share is left.
@@ -141,16 +157,3 @@ class Quotas:
         if all_held and all_held + size > self._limits.answers_bytes_max:
             raise Refusal(503, "too_many_answers", "the server has no room for another large answer", headers=retry)
         return Share(self._held, user_id, size)
-
-
-def _count(rate: Rate, what: str, user_id: str) -> None:
-    wait_s = rate.hit(user_id)
-    if wait_s:
-        seconds = str(math.ceil(wait_s))
-        raise Refusal(
-            429,
-            "too_many_requests",
-            f"more than {rate.per_minute} {what} in a minute",
-            hint=f"wait {seconds} s",
-            headers={"retry-after": seconds},
-        )
