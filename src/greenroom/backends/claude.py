@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from greenroom.backends.claude_messages import DIALECT, MessagesDecoder, encode, notices
-from greenroom.backends.claude_models import ClaudeModel, model_of
+from greenroom.backends.claude_models import model_of
 from greenroom.backends.claude_settings import headers_of
 from greenroom.backends.clients import Client, DirectClient, SdkClient, headers_in
 from greenroom.backends.clouds import NO_OPTIONS, CloudOptions, bedrock_client, vertex_client
 from greenroom.backends.faults import Endpoint, missing_key
 from greenroom.backends.model_ends import end_notices, successor_named
-from greenroom.backends.model_facts import NO_OVERRIDES, current_model
+from greenroom.backends.model_facts import NO_OVERRIDES, ClaudeModel, current_model
 from greenroom.backends.model_list import fetch_models
 from greenroom.backends.streamed_answer import StreamedAnswer
 from greenroom.backends.transport import ByteStream, open_stream

@@ -15,30 +15,8 @@ from typing import Final
 
 import msgspec
 
-from greenroom.backends.model_facts import Sampling, ThinkingForm, ThinkingOff, Version, claude_row
-from greenroom.config import ModelOverride, ReasoningEffort
-
-
-class ClaudeModel(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model accepts.
-
-    Attributes:
-        max_tokens: length of an answer, thinking included, where the session does not set one.
-        max_tokens_max: longest answer that the model can be asked for.
-        thinks_unasked: a request that does not mention thinking gets it.
-        efforts: accepted values of `output_config.effort`; none: it is not known.
-        binds_thinking: the API checks that nothing before a thinking block has changed since it was made.
-    """
-
-    max_tokens: int
-    max_tokens_max: int
-    thinking: ThinkingForm = "none"
-    thinking_off: ThinkingOff = "omit"
-    thinks_unasked: bool = False
-    efforts: tuple[ReasoningEffort, ...] = ()
-    sampling: Sampling = "both"
-    binds_thinking: bool = False
-
+from greenroom.backends.model_facts import ClaudeModel, Version, claude_row
+from greenroom.config import ModelOverride
 
 _NAME: Final = re.compile(r"claude-(?:([a-z]+)-)?(\d+)(?:[-.](\d{1,2}))?(?!\d)")
 _LATEST: Final[Version] = (99, 0)
@@ -68,5 +46,4 @@ def _by_name(name: str) -> ClaudeModel:
     # An alias without a version (`claude-opus-latest`) means the newest one.
     version = (int(found[2]), int(found[3] or 0)) if found else _LATEST
     family = (found[1] if found else lowered.partition("claude-")[2].partition("-")[0]) or ""
-    row = claude_row(version, family)
-    return ClaudeModel(**{name: getattr(row, name) for name in ClaudeModel.__struct_fields__})
+    return msgspec.convert(claude_row(version, family), ClaudeModel, from_attributes=True)

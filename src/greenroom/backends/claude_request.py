@@ -22,8 +22,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from greenroom.backends.attachments import CLAUDE, IMAGE_TYPES, Room, label, media_type_of, not_shown, text_of, told
-from greenroom.backends.claude_models import ClaudeModel
 from greenroom.backends.claude_settings import settings_of
+from greenroom.backends.model_facts import ClaudeModel
 from greenroom.interfaces import BackendRequest, Notice
 from greenroom.messages import (
     AssistantMessage,

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.claude_models import ClaudeModel, model_of
-from greenroom.backends.model_facts import nearest_effort
+from greenroom.backends.claude_models import model_of
+from greenroom.backends.model_facts import ClaudeModel, nearest_effort
 from greenroom.config import ReasoningEffort
 from greenroom.interfaces import BackendRequest, Notice
 

@@ -71,19 +71,32 @@ class OtherRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return _fits_any(name, self.names) and not _fits_any(name, self.excepted)
 
 
-class ClaudeRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A family of Claude's models; see the table and `claude_models`."""
+class ClaudeModel(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Claude model accepts.
 
-    since: str
+    Attributes:
+        max_tokens: length of an answer, thinking included, where the session does not set one.
+        max_tokens_max: longest answer that the model can be asked for.
+        thinks_unasked: a request that does not mention thinking gets it.
+        efforts: accepted values of `output_config.effort`; none: it is not known.
+        binds_thinking: the API checks that nothing before a thinking block has changed since it was made.
+    """
+
     max_tokens: int
     max_tokens_max: int
-    families: tuple[str, ...] = ()
     thinking: ThinkingForm = "none"
     thinking_off: ThinkingOff = "omit"
     thinks_unasked: bool = False
     efforts: tuple[ReasoningEffort, ...] = ()
     sampling: Sampling = "both"
     binds_thinking: bool = False
+
+
+class ClaudeRow(ClaudeModel, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A family of Claude's models; see the table."""
+
+    since: str
+    families: tuple[str, ...] = ()
 
 
 class ModelEnd(msgspec.Struct, frozen=True, kw_only=True):
