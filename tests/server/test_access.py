@@ -21,7 +21,7 @@ from greenroom.errors import InvalidConfig
 from greenroom.limits import Limits
 from greenroom.server.failed_logins import FailedLogins
 from greenroom.server.gate import ALLOWED_HEADERS, Gate
-from greenroom.server.proxies import Proxies
+from greenroom.server.proxies import Proxies, is_secure
 from greenroom.server.refusal import Refusal
 from greenroom.server.serving import check_secrets, make_app, token_of
 from greenroom.server.signed import Keys, SignedTokens
@@ -97,6 +97,10 @@ def test_failures_are_forgotten_after_a_minute() -> None:
         (["127.0.0.1"], "127.0.0.1", {"forwarded": "for=198.51.100.7;by=203.0.113.43"}, "198.51.100.7"),
         (["127.0.0.1"], "127.0.0.1", {"forwarded": "for=unknown"}, "127.0.0.1"),
         (["127.0.0.1"], "127.0.0.1", {"forwarded": 'for="_hidden"', "x-forwarded-for": "1.1.1.1"}, "127.0.0.1"),
+        (["127.0.0.1"], "127.0.0.1", {"forwarded": "for=6.6.6.6", "x-forwarded-for": "198.51.100.7"}, "127.0.0.1"),
+        (["127.0.0.1"], "127.0.0.1", {"forwarded": "for=198.51.100.7", "x-forwarded-for": "6.6.6.6"}, "127.0.0.1"),
+        (["127.0.0.1"], "127.0.0.1", {"forwarded": "for=198.51.100.7", "x-forwarded-for": "6.6.6.6, 198.51.100.7"}, "198.51.100.7"),
+        (["127.0.0.1"], "127.0.0.1", {"forwarded": "By = 10.0.0.1 ; For = 198.51.100.7", "x-forwarded-for": " "}, "198.51.100.7"),
         (["127.0.0.1"], "127.0.0.1", {"x-forwarded-for": ", ".join(["127.0.0.1"] * 99)}, "127.0.0.1"),
         (["127.0.0.1"], "::ffff:127.0.0.1", {"x-forwarded-for": "198.51.100.7"}, "198.51.100.7"),
         (["::1"], "::1", {"x-forwarded-for": "2001:db8:1:2:3:4:5:6"}, "2001:db8:1:2::/64"),
@@ -107,6 +111,17 @@ def test_failures_are_forgotten_after_a_minute() -> None:
 def test_where_a_request_comes_from(trusted: list[str], peer: str, headers: dict[str, str], client: str) -> None:
     """S7: behind a proxy everybody had one address; and whom a proxy names is believed from that proxy only."""
     assert Proxies(trusted).client_of({"client": (peer, 1)}, headers) == client
+
+
+@pytest.mark.parametrize("piece", ["a", " ", ";", ",", "=", '"', "for=a ", 'for="\\a'])
+def test_a_long_header_about_a_client_is_read_at_once(piece: str) -> None:
+    """S1's kind: a header of 32 KiB held the event loop for 17 s, and needed no login."""
+    text = (piece * 32 * 1024)[: 32 * 1024]
+    began_s = time.perf_counter()
+    for name in ("forwarded", "x-forwarded-for", "x-forwarded-proto"):
+        assert not is_secure({"scheme": "http"}, {name: text})
+        assert Proxies(["127.0.0.1"]).client_of({"client": ("127.0.0.1", 1)}, {name: text}) == "127.0.0.1"
+    assert time.perf_counter() - began_s < 1.0
 
 
 def test_a_unix_socket_has_no_address_and_a_proxy_has_to_have_one() -> None:

@@ -10,14 +10,12 @@ Rule: a word about an address is believed only from a trusted proxy; without one
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from greenroom.errors import InvalidConfig
 from greenroom.server.answers import Scope
 
-_PART: Final = re.compile(r"""\s*([A-Za-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))\s*""")
 _HOPS_MAX: Final = 32
 _IPV6_PREFIX: Final = 64
 """What one customer gets at the least: of it, every address is the same client."""
@@ -46,14 +44,19 @@ class Proxies:
         if address is None:
             return str(peer[0]) if peer else ""
         if self._trusted:
-            for said in reversed(_chain(headers)[-_HOPS_MAX:]):
-                if not self._trusts(address):
-                    break
-                named = _address(said)
-                if named is None:
-                    break  # `unknown`, a name that hides an address, or nonsense: the last that is known counts
-                address = named
+            named = {self._first_stranger(address, chain) for chain in _chains(headers)}
+            if len(named) == 1:
+                address = named.pop()
         return _counted(address)
+
+    def _first_stranger(self, address: _Address, chain: Sequence[str]) -> _Address:
+        """Returns where the chain of trusted proxies begins that ends at `address`."""
+        for said in reversed(chain[-_HOPS_MAX:]):
+            named = _address(said)
+            if named is None or not self._trusts(address):
+                break  # `unknown`, a name that hides an address, or nonsense: the last that is known counts
+            address = named
+        return address
 
     def are_at(self, address: str) -> bool:
         """Returns whether connections from there are those of a trusted proxy."""
@@ -85,17 +88,25 @@ def _network(text: str) -> _Network:
         ) from error
 
 
-def _chain(headers: Mapping[str, str]) -> Sequence[str]:
-    """Returns what proxies say, the last of them last. Where both headers are there, the standard one counts."""
-    if "forwarded" in headers:
-        elements = headers["forwarded"].split(",")
-        return [next((value for name, value in _parts(each) if name == "for"), "") for each in elements]
-    given = headers.get("x-forwarded-for", "")
-    return [each.strip() for each in given.split(",")] if given.strip() else ()
+def _chains(headers: Mapping[str, str]) -> list[Sequence[str]]:
+    """Returns what each of the two headers says, the last proxy last.
+
+    A proxy writes one of them, and hands the other on as its client sent it. Which one is the proxy's is not known here, so where there
+    are both and they name different clients, neither is believed.
+    """
+    found: list[Sequence[str]] = []
+    if given := headers.get("forwarded", "").strip():
+        elements = given.split(",")
+        found.append([next((value for name, value in _parts(each) if name == "for"), "") for each in elements])
+    if given := headers.get("x-forwarded-for", "").strip():
+        found.append([each.strip() for each in given.split(",")])
+    return found
 
 
 def _parts(element: str) -> list[tuple[str, str]]:
-    return [(name.lower(), quoted or plain) for name, quoted, plain in _PART.findall(element)]
+    # No regular expression: anybody sends these, and one that tries each place of a long text holds the event loop for seconds.
+    pairs = [pair.partition("=") for pair in element.split(";")]
+    return [(name.strip().lower(), value.strip().strip('"')) for name, equals, value in pairs if equals]
 
 
 def _address(text: str) -> _Address | None:
