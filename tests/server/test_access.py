@@ -13,6 +13,7 @@ from typing import Any
 
 import jwt
 import pytest
+from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -24,8 +25,9 @@ from greenroom.server.gate import ALLOWED_HEADERS, Gate
 from greenroom.server.proxies import Proxies, is_secure
 from greenroom.server.refusal import Refusal
 from greenroom.server.serving import check_secrets, make_app, token_of
-from greenroom.server.signed import Keys, SignedTokens
+from greenroom.server.signed import Keys, SignedTokens, fetch_over_http
 from greenroom.settings import JwtSettings, load_settings
+from greenroom.testing.loopback import Loopback
 from server.asgi import Web
 from server.conftest import OTHER, TOKEN, OpenWeb
 
@@ -605,6 +607,26 @@ class Hanging(Issuer):
 
     def made(self) -> Keys:
         return Keys("https://issuer.example/keys", self.fetch)
+
+
+async def test_a_large_key_set_is_read_whole_and_a_huge_one_refused() -> None:
+    """S6's sibling: of a set that arrives in pieces, only the first was read, and no token was accepted."""
+    issuer = Loopback()
+    for size in (900_000, 1024 * 1024 + 1):
+
+        async def keys(request: web.Request, size: int = size) -> web.Response:
+            return web.Response(body=b"x" * size)
+
+        issuer.route("GET", f"/{size}", keys)
+    await issuer.start()
+    try:
+        assert await fetch_over_http(f"{issuer.url}/900000") == b"x" * 900_000
+        with pytest.raises(ValueError, match="more than a megabyte"):
+            await fetch_over_http(f"{issuer.url}/{1024 * 1024 + 1}")
+        with pytest.raises(OSError, match="ClientResponseError"):
+            await fetch_over_http(f"{issuer.url}/nothing")
+    finally:
+        await issuer.stop()
 
 
 @pytest.mark.virtual_time

@@ -76,8 +76,7 @@ class Keys:
         now_s = self._now_s()
         found = self._find(key_id)
         if found is None:
-            if now_s >= self._may_ask_s or self._keys is None:
-                self._read_soon(now_s)
+            self._read_soon(now_s)
             await self._wait(_JWKS_WAIT_S_MAX)
             found = self._find(key_id)
         elif now_s >= self._old_at_s:
@@ -285,12 +284,14 @@ async def fetch_over_http(url: str) -> bytes:
     try:
         async with aiohttp.ClientSession() as session, session.get(url, allow_redirects=False) as response:
             response.raise_for_status()
-            text = await response.content.read(_JWKS_BYTES_MAX + 1)
+            text = bytearray()
+            async for piece in response.content.iter_any():  # `read(n)` returns what has arrived, which may be a part
+                text += piece
+                if len(text) > _JWKS_BYTES_MAX:
+                    raise ValueError("a key set of more than a megabyte")
     except aiohttp.ClientError as error:
         raise OSError(f"{type(error).__name__}") from error
-    if len(text) > _JWKS_BYTES_MAX:
-        raise ValueError("a key set of more than a megabyte")
-    return text
+    return bytes(text)
 
 
 def _check_cryptography() -> None:
