@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 import warnings
@@ -290,6 +291,15 @@ def test_secrets_are_not_written(text: str) -> None:
     for secret in ("s3cr3t", "abcdefgh", "c2lnbmF0dXJl"):
         assert secret not in written
     assert Redaction(["the"])("the word is short") == "the word is short"
+
+
+@pytest.mark.parametrize("piece", ["eyJ-", "eyJa.", "secret ", "api_key=", "bearer ", "sk-", "grc_", "?token="])
+def test_a_long_line_is_searched_for_secrets_at_once(piece: str) -> None:
+    """S17's sibling: one line of the log, of the length at which lines are cut, held the event loop for more than a second."""
+    text = piece * (2 * LOG_LINE_CHARACTERS_MAX // len(piece))
+    began_s = time.perf_counter()
+    Redaction(["known-secret"])(text)
+    assert time.perf_counter() - began_s < 0.3
 
 
 @pytest.fixture
