@@ -293,6 +293,76 @@ async def test_a_history_that_is_refused_as_a_whole_is_left_out() -> None:
         assert [notice.code for notice in await notices(opened)] == ["message_left_out", "history_left_out"]
 
 
+async def answered_elsewhere(opened: Stage, *texts: str) -> None:
+    """Has another model answer, and comes back to one that has answered nothing yet."""
+    await opened.create(llm_model="m")
+    await switch(opened, backend="other")
+    for text in texts:
+        assert (await say(opened, text)).outcome == "completed"
+    await switch(opened, backend="scripted")
+
+
+@pytest.mark.virtual_time
+async def test_a_refusal_without_a_reason_gives_up_nothing_that_another_model_answered() -> None:
+    """Right after a switch, nothing of the history has been accepted by the model; the refusal passes by itself."""
+    other = Picky("chat", rules=[])
+    refused = [classified(fault_of({"error": RULES["odd"][1]}, status=400), ENDPOINT)]
+    bodies: list[str] = []
+
+    def answer(request: BackendRequest) -> list[Any]:
+        bodies.append(msgspec.json.encode(request.messages).decode())
+        return [Fail(refused.pop())] if refused else [Say("Hi")]
+
+    async with stage(bench=Bench(ScriptedBackend(answer), others={"other": other.backend})) as opened:
+        await answered_elsewhere(opened, "first", "second")
+        assert (await say(opened, "third")).outcome == "completed"
+        assert all(word in bodies[-1] for word in ("first", "Answer 1.", "second", "third"))
+        assert "Answer 2." not in bodies[-1], "no model had taken it: it was tried without"
+        assert len(bodies) == 2
+
+
+@pytest.mark.virtual_time
+async def test_a_history_that_the_next_model_refuses_without_a_reason_costs_one_message() -> None:
+    picky, other = Picky("chat", rules=["odd"]), Picky("chat", rules=[])
+    async with stage(bench=Bench(picky.backend, others={"other": other.backend})) as opened:
+        await answered_elsewhere(opened, "<odd>", "fine")
+        assert (await say(opened, "one")).outcome == "failed", "it could have been the message"
+        assert (await say(opened, "two")).outcome == "completed"
+        assert "What was said before stood here" in json.dumps(picky.bodies[-1][1])
+        assert (await say(opened, "three")).outcome == "completed"
+        assert [accepted for accepted, _ in picky.bodies].count(False) <= 5, "bounded, and nothing once it is known"
+        assert picky.bodies[-1][0]
+        assert picky.bodies[-2][0]
+
+
+@pytest.mark.virtual_time
+async def test_a_message_that_no_model_answered_goes_before_the_next_one() -> None:
+    """It was refused by nobody: its turn was stopped by something else."""
+    picky = Picky("chat", rules=["odd"])
+    down: list[BackendError] = [
+        classified(fault_of({"error": {"code": "insufficient_quota", "message": "no"}}, status=400), ENDPOINT)
+    ]
+
+    def answer(request: BackendRequest) -> list[Any]:
+        return [Fail(down.pop())] if down else picky._answer(request)
+
+    async with stage(bench=Bench(ScriptedBackend(answer))) as opened:
+        await opened.create(llm_model=picky.model)
+        assert (await say(opened, "<odd>")).outcome == "failed"
+        assert (await say(opened, "and now?")).outcome == "completed"
+        assert "<odd>" not in json.dumps(picky.bodies[-1][1])
+
+
+@pytest.mark.virtual_time
+async def test_a_history_that_the_filter_of_the_next_model_refuses_costs_no_message() -> None:
+    """The provider says that a text is the reason; what it has not seen before is tried first."""
+    picky, other = Picky("chat", rules=["filtered"]), Picky("chat", rules=[])
+    async with stage(bench=Bench(picky.backend, others={"other": other.backend})) as opened:
+        await answered_elsewhere(opened, "<filtered>", "fine")
+        assert (await say(opened, "one")).outcome == "completed"
+        assert [accepted for accepted, _ in picky.bodies] == [False, True]
+
+
 @pytest.mark.virtual_time
 async def test_attachments_that_are_too_many_together_are_left_out() -> None:
     picky = Picky("chat", rules=[], files_max=2)

@@ -8,7 +8,8 @@ update of the configuration brought back. As long as the step is refused, and no
 
 1. the feature that the provider named (tools, the reasoning effort): the step is asked again;
 2. attachments, all at once: the step is asked again;
-3. what is not the turn's own message (results of tools, answers, messages before it, memories that stand beside it): the step is asked again;
+3. what is not the turn's own message (results of tools, answers, messages before it, memories that stand beside it): the step is asked
+   again. Where the provider gives no reason, what another model has taken stays;
 4. the turn's own message: the turn fails, and the person may say it in another way. What was tried in vain comes back.
 
 If the turn before came to rung 4 as well, its message was not the reason, or not the only one: then everything before the turn is
@@ -132,7 +133,23 @@ class _Refusal:
 
     def _find_suspects(self) -> tuple[bool, Items]:
         """Returns whether this backend and model have answered before, and what of the request they have not accepted yet."""
-        place, number = self._last_answered()
+        back, out = self._adaptation.back, self._adaptation.out
+        there = {accepted.message.turn_id for turn in self._turns for accepted in turn.all_accepted}
+        answered = self._last_answered((self._step.backend, self._step.model))
+        new = self._new_since(answered)
+        messages = new.messages | (back.messages & there)
+        files = {file for file in self._files() if file.turn_id in messages or file in back.files}
+        suspects = Items(
+            messages=messages,
+            steps=new.steps | {step for step in back.steps if step.turn_id in there},
+            files=frozenset(files),
+            contexts=new.contexts | (back.contexts & there),
+        )
+        return answered is not None, suspects.minus(out)
+
+    def _new_since(self, answered: tuple[int, int] | None) -> Items:
+        """Returns what the request has that the one for an answered step had not: files aside, they belong to messages."""
+        place, number = answered or (-1, -1)
         messages: set[str] = set()
         contexts: set[str] = set()
         steps: set[StepRef] = set()
@@ -149,25 +166,19 @@ class _Refusal:
                 for step in turn.steps
                 if step.number >= first and step is not self._step
             )
-        back, out = self._adaptation.back, self._adaptation.out
-        there = {accepted.message.turn_id for turn in self._turns for accepted in turn.all_accepted}
-        messages.update(back.messages & there)
-        contexts.update(back.contexts & there)
-        steps.update(step for step in back.steps if step.turn_id in there)
-        files = {file for file in self._files() if file.turn_id in messages or file in back.files}
-        suspects = Items(
-            messages=frozenset(messages), steps=frozenset(steps), files=frozenset(files), contexts=frozenset(contexts)
-        )
-        return place >= 0, suspects.minus(out)
+        return Items(messages=frozenset(messages), steps=frozenset(steps), contexts=frozenset(contexts))
 
-    def _last_answered(self) -> tuple[int, int]:
-        """Returns the place of the last turn that has an answer of this backend and model, and the number of its step; -1 for none."""
-        asked = (self._step.backend, self._step.model)
+    def _last_answered(self, asked: tuple[str, str] | None = None) -> tuple[int, int] | None:
+        """Returns the place of the last turn that has an answer, and the number of its step; `None` if there is none.
+
+        Args:
+            asked: the backend and model that answered; `None` for any.
+        """
         for place in range(len(self._turns) - 1, -1, -1):
             for step in reversed(self._turns[place].steps):
-                if step.finished is not None and (step.backend, step.model) == asked:
+                if step.finished is not None and asked in {None, (step.backend, step.model)}:
                     return place, step.number
-        return -1, -1
+        return None
 
     def _files(self) -> frozenset[FileRef]:
         """Returns all attachments of the request."""
@@ -182,8 +193,13 @@ class _Refusal:
 
     def _others(self) -> RequestAdapted | None:
         """Returns how everything is left out that is suspect and not the turn's own message; `None` if there is nothing."""
-        messages, steps = self._suspects.messages - self._own, self._suspects.steps
-        contexts = self._suspects.contexts if self._refused not in _SIZES else frozenset()
+        suspects = self._suspects
+        if self._refused == "request":
+            # It may pass by itself, or have nothing to do with what was said: nothing that another model took is given up for that.
+            taken_elsewhere = suspects.minus(self._new_since(self._last_answered())).minus(self._adaptation.back)
+            suspects = suspects.minus(taken_elsewhere)
+        messages, steps = suspects.messages - self._own, suspects.steps
+        contexts = suspects.contexts if self._refused not in _SIZES else frozenset()
         mine = Items(
             steps=frozenset(step for step in steps if step.turn_id == self._turn.turn_id),
             contexts=contexts & {self._turn.turn_id},
@@ -196,7 +212,8 @@ class _Refusal:
             )
             is_history = False
         else:
-            is_history = not self._was_answered or self._adaptation.back_since_seq > self._adaptation.since_seq
+            is_unknown = not self._was_answered and self._refused != "request"
+            is_history = is_unknown or self._adaptation.back_since_seq > self._adaptation.since_seq
         is_history = (is_history or len(messages) + len(steps) > LISTED_MAX) and self._turns[0] is not self._turn
         if is_history:
             return self._event(mine, asks_again=True, since_seq=self._turn.seq)
