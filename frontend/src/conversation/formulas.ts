@@ -19,6 +19,9 @@ const BACKSLASH = 92;
 const ROUND: readonly [number, number] = [40, 41];
 const SQUARE: readonly [number, number] = [91, 93];
 
+/** Up to where a paragraph is known to close none of its brackets: without it, each `\(` that stays open would read to the end again. */
+const unclosed = new WeakMap<TokenizeContext, Map<number, number>>();
+
 /** The construct for micromark; its tokens are `formula`. */
 export const formulaSyntax: Extension = {
   text: { [DOLLAR]: { name: 'formula', tokenize: dollars } as Construct, [BACKSLASH]: { name: 'formula', tokenize: backslashes } as Construct },
@@ -106,13 +109,20 @@ function dollars(this: TokenizeContext, effects: Effects, ok: State, nok: State)
 }
 
 function backslashes(this: TokenizeContext, effects: Effects, ok: State, nok: State): State {
+  const known = unclosed.get(this) ?? new Map<number, number>();
+  unclosed.set(this, known);
   let pair = ROUND;
+  const stayedOpen: State = (code) => {
+    known.set(pair[1], this.now().offset);
+    return nok(code);
+  };
   const open: State = (code) => {
     if (code !== ROUND[0] && code !== SQUARE[0]) return nok(code);
     pair = code === ROUND[0] ? ROUND : SQUARE;
+    if (this.now().offset < (known.get(pair[1]) ?? 0)) return nok(code);
     effects.consume(code);
     effects.exit('formulaData');
-    return reader(effects, nok, closing, true);
+    return reader(effects, stayedOpen, closing, true);
   };
   const closing = (body: string) => ({ at: (code: Code) => code === pair[1] && body.endsWith('\\'), state: closed(body) });
   const closed = (body: string): State => (code) => {

@@ -107,6 +107,15 @@ describe('links', () => {
 describe('formulas', () => {
   it.each(['x^2', 'a_1', '\\alpha', ' n ', 'a - b'])('%j is one', (source) => expect(isFormula(source)).toBe(true));
   it.each(['1', '5 and ', 'see notes', 'optional'])('%j is none', (source) => expect(isFormula(source)).toBe(false));
+  it('that stay open take time in proportion to their number', () => {
+    const cpuMs = (mark: string) => {
+      const began = process.cpuUsage().user;
+      drawn(mark.repeat(8_000));
+      return (process.cpuUsage().user - began) / 1_000;
+    };
+    cpuMs('a\n'); // Once for the compiler.
+    expect(cpuMs('\\(\n')).toBeLessThan(4 * cpuMs('a\n') + 500);
+  }, 60_000);
   it('are kept in lists, tables and over lines', () => {
     const html = drawn('- \\(a*b*c\\)\n\n| \\(x_1*y_1*z\\) |\n|---|\n\n\\[\na*b\n= c*d\n\\]\n');
     expect(html).not.toContain('<em>');
