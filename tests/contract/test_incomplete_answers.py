@@ -72,6 +72,10 @@ async def test_every_reader_is_told(
         folded.apply(event)
     assert (folded.outcome, folded.finish_reason) == ("success", finish)
 
+    chat = await frames_of(stage.manager, session_id, "ai-sdk")
+    metadata = only(chat, "finish")["messageMetadata"]
+    assert (metadata["finishReason"], metadata["finishTokens"]) == (finish.replace("_", "-"), 7)
+
     native = await frames_of(stage.manager, session_id, "native")
     (ended,) = [frame for frame in native if frame["type"] == "step_finished"]
     assert (ended["reason"], ended["raw_reason"]) == (reason, raw_reason)

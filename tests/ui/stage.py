@@ -162,11 +162,10 @@ def _call(rest: str) -> Sequence[Cue]:
 
 
 def _end(rest: str) -> Sequence[Cue]:
-    """`end length`: an answer that ends for this reason."""
-    return [
-        Say("This is as far as I"),
-        Finish(reason=cast("FinishReason", rest), usage=Usage(input_tokens=9, output_tokens=256)),
-    ]
+    """`end length`: an answer that ends for this reason; `end refusal content_filter`: with this word of the provider."""
+    reason, _, word = rest.partition(" ")
+    usage = Usage(input_tokens=9, output_tokens=256)
+    return [Say("This is as far as I"), Finish(reason=cast("FinishReason", reason), raw_reason=word, usage=usage)]
 
 
 PLAYS: Final[Mapping[str, Callable[[str], Step]]] = {

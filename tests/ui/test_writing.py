@@ -177,7 +177,12 @@ def test_an_answer_that_was_cut_off_says_so_and_can_be_continued(pages: Pages, s
     is_idle(page)
     expect(page.locator(".bubble")).to_have_count(2)
     expect(page.get_by_role("button", name="Continue", exact=True)).to_have_count(0)
-    for reason, words in {"refusal": "refused", "other": "without saying that it is complete"}.items():
+    ends = {
+        "refusal": "The model declined to answer.",
+        "refusal content_filter": "content filter cut the answer off",
+        "other": "without saying that it is complete",
+    }
+    for reason, words in ends.items():
         say(page, f"end {reason}")
         expect(page.locator(".cut-short").last).to_contain_text(words)
         is_idle(page)

@@ -18,9 +18,9 @@ export interface Metadata {
   configVersion?: number;
   createdAt?: number;
   usage?: TurnUsage;
-  /** How the model's last step ended, if not as it should: cut off, refused or filtered, or for a reason of the provider's. */
-  finishReason?: 'length' | 'content-filter' | 'other';
-  /** What the last step said, in tokens: where it was cut off. */
+  /** How the model's last step ended, if not as it should: at the output limit, by a filter, with a refusal, or for another reason. */
+  finishReason?: 'length' | 'content-filter' | 'refusal' | 'other';
+  /** Output tokens of the last step: where it was cut off. */
   finishTokens?: number;
   outcome?: 'completed' | 'cancelled' | 'failed' | 'interrupted';
   error?: { code: string; message: string; hint?: string };

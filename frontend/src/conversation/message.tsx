@@ -173,13 +173,15 @@ function CutShort({ message, canAct, proceed }: { message: Message; canAct: bool
   const { finishReason, finishTokens } = message.metadata ?? {};
   if (finishReason === undefined) return textOf(message).trim() || message.parts.some(isToolPart) ? null : <p className="outcome">The answer is empty.</p>;
   const isCut = finishReason === 'length';
+  const limit = finishTokens ? `the limit of ${count(finishTokens)} tokens` : 'the output limit';
   return (
     <div className="cut-short" role="note">
       <Icon name="warning" size={16} />
       <p>
-        {isCut && (finishTokens ? `The answer was cut off at the limit of ${count(finishTokens)} tokens.` : 'The answer was cut off at its limit of tokens.')}
-        {finishReason === 'content-filter' && 'The model refused to answer, or a filter of the provider ended the answer here.'}
-        {finishReason === 'other' && 'The provider ended the answer here, without saying that it is complete.'}
+        {isCut && `The answer was cut off at ${limit}.`}
+        {finishReason === 'content-filter' && 'The provider’s content filter cut the answer off here.'}
+        {finishReason === 'refusal' && 'The model declined to answer.'}
+        {finishReason === 'other' && 'The provider ended the answer here without saying that it is complete.'}
       </p>
       {isCut && canAct && (
         <Button icon="down" onClick={proceed}>

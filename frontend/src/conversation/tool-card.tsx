@@ -21,7 +21,7 @@ const LOOKS: Record<Look, { words: string; icon: IconName }> = {
   done: { words: 'done', icon: 'check' },
   failed: { words: 'failed', icon: 'warning' },
   stopped: { words: 'stopped', icon: 'stop' },
-  unknown: { words: 'nobody knows whether it took effect', icon: 'warning' },
+  unknown: { words: 'outcome unknown', icon: 'warning' },
   skipped: { words: 'not run', icon: 'close' },
 };
 
@@ -60,8 +60,8 @@ export const ToolCard = memo(function ToolCard({ part, isLive, decide }: { part:
   );
 });
 
-/** How the server's words begin where a call has no result because its answer ended before. */
-const NOT_RUN = 'The call was not run';
+/** How the server's words begin where a call was never run: its answer ended, or was cut off, before it was complete. */
+const NOT_RUN = /^(?:The call was not run|\[Not run:)/;
 
 function lookOf(part: ToolPart, isLive: boolean, end: CallEnd | null): Look {
   switch (part.state) {
@@ -70,7 +70,7 @@ function lookOf(part: ToolPart, isLive: boolean, end: CallEnd | null): Look {
     case 'output-error':
       if (end?.outcome === 'cancelled') return 'stopped';
       if (end?.outcome === 'unknown') return 'unknown';
-      return part.errorText.startsWith(NOT_RUN) ? 'skipped' : 'failed';
+      return NOT_RUN.test(part.errorText) ? 'skipped' : 'failed';
     case 'output-denied':
       return 'skipped';
     case 'approval-requested':

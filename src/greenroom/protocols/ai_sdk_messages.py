@@ -14,6 +14,7 @@ from typing import Any, Final
 from greenroom.core.session import Accepted, SessionState, StepState, TurnHistory
 from greenroom.core.transcript import tool_name
 from greenroom.events import ApprovalRequested, StepFinished, TurnEnded
+from greenroom.finish_reasons import finish_of
 from greenroom.messages import (
     FilePart,
     FinishReason,
@@ -85,7 +86,7 @@ def ended_metadata(ended: TurnEnded, *, seq: int, usage: Usage, finished: StepFi
         ended: the end.
         seq: of its record: a copy of the session up to there has the whole answer.
         usage: of the whole turn.
-        finished: the end of the turn's last step. Only what is out of order is told: an answer that was cut off, refused or filtered.
+        finished: the end of the turn's last step. Told only where the answer is not whole, in the words of `finish_reasons.Finish`.
     """
     tokens: dict[str, Any] = {
         "inputTokens": usage.input_tokens,
@@ -97,8 +98,10 @@ def ended_metadata(ended: TurnEnded, *, seq: int, usage: Usage, finished: StepFi
     if usage.estimated:
         tokens["estimated"] = True
     metadata: dict[str, Any] = {"seq": seq, "outcome": ended.outcome, "usage": tokens | cost}
-    if ended.outcome == "completed" and finished is not None and finished.reason not in {"stop", "tool_calls"}:
-        metadata |= {"finishReason": finish_reason(finished.reason), "finishTokens": finished.usage.output_tokens}
+    if ended.outcome == "completed" and finished is not None:
+        finish = finish_of(finished.reason, finished.raw_reason)
+        if finish != "stop":
+            metadata |= {"finishReason": finish.replace("_", "-"), "finishTokens": finished.usage.output_tokens}
     if ended.code:
         hint = {"hint": ended.hint} if ended.hint else {}
         metadata["error"] = {"code": ended.code, "message": ended.message} | hint
