@@ -132,10 +132,10 @@ export function SessionView({ id, isNew, list, open, isSidebarOpen, openSidebar,
               </p>
             )}
             {state.notices.map((notice) => (
-              <div key={notice.code} className="notice dock-notice" role="note">
+              <div key={notice.text} className="notice dock-notice" role="note">
                 <Icon name="bulb" />
                 <p>{notice.text}</p>
-                <IconButton icon="close" label="Dismiss" onClick={() => session.dismissNotice(notice.code)} />
+                <IconButton icon="close" label="Dismiss" onClick={() => session.dismissNotice(notice.text)} />
               </div>
             ))}
             <Queue messages={[...state.queue, ...state.unsent]} takeBack={(message, isNow) => void session.takeBack(message, isNow)} />

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from ui.conftest import Pages, Server
+from ui.conftest import Pages, Server, until
 from ui.stage import TOKEN
 
 
@@ -173,14 +173,17 @@ def test_the_login_page_is_for_everybody(pages: Pages, own_server: Server, schem
 
 
 def test_a_page_logs_out_and_one_whose_login_has_ended_says_so(pages: Pages, own_server: Server) -> None:
-    """The page comes back to where it was; the draft is still there."""
+    """Logging out forgets what was being written; other tabs find that they are out."""
     page = pages.open(own_server, f"/s/{own_server.session()}")
     is_in(page)
     other = pages.tab(page.context)
     other.goto(page.url)
     is_in(other)
+    page.get_by_label("Message", exact=True).fill("a secret draft")
+    until(lambda: "a secret draft" in page.evaluate("Object.values(localStorage)"), "kept")
     page.get_by_label("Log out").click()
     is_out(page)
+    assert "a secret draft" not in page.evaluate("Object.values(localStorage)"), "the next person may be another user"
     pages.expected += ("401",)
     is_out_or_asked = other.get_by_role("heading", name=re.compile("Log in to Greenroom|You are logged out"))
     other.reload()

@@ -99,6 +99,19 @@ def test_export_and_import(pages: Pages, server: Server, tmp_path: Path) -> None
     assert not page.url.endswith(session_id)
 
 
+def test_what_a_stranger_had_chosen_is_told(pages: Pages, server: Server, tmp_path: Path) -> None:
+    """S8 (decision 65): the web UI passes on the notices of an import."""
+    session_id = server.session(title="From elsewhere", approval={"*": "allow"})
+    server.tell(session_id, "hello")
+    page = pages.open(server, f"/s/{session_id}")
+    with page.expect_download() as download:
+        act(page, "From elsewhere", "Export")
+    bundle = tmp_path / "bundle.zip"
+    download.value.save_as(bundle)
+    page.get_by_label("Sessions to import").set_input_files(bundle)
+    expect(page.get_by_text("Left out: rules that let tools run unasked")).to_be_visible()
+
+
 def test_what_is_not_an_export_is_refused_in_words(pages: Pages, server: Server, tmp_path: Path) -> None:
     pages.expected += ("422", "400")
     page = pages.open(server)

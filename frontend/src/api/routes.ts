@@ -3,6 +3,7 @@ import type { Message } from '../chat/messages';
 import { json, request, send } from './http';
 import type {
   ModelRow,
+  Notice,
   PersonaRow,
   SessionData,
   SessionPage,
@@ -42,8 +43,9 @@ export const forkSession = (sessionId: string, atSeq?: number) =>
 
 export const exportPath = (sessionId: string) => `${session(sessionId)}/export`;
 
+/** `notices` say what was left out of the session, and what its former owner had chosen. */
 export const importSession = (bundle: Blob) =>
-  json<SessionData>('/v1/sessions/import', {
+  json<SessionData & { notices: Notice[] }>('/v1/sessions/import', {
     method: 'POST',
     headers: { 'content-type': 'application/octet-stream' },
     body: bundle,

@@ -67,7 +67,7 @@ export class SessionChat {
   private gaveWay = false;
   private work: Promise<void> = Promise.resolve();
   private seenSeq = -1;
-  /** Notices that a person has read: they come with every answer, and are shown once. */
+  /** The texts of notices that a person has dismissed: some come with every answer, and are shown once. */
   private readonly dismissed = new Set<string>();
 
   constructor(
@@ -220,9 +220,9 @@ export class SessionChat {
     this.reload();
   }
 
-  dismissNotice = (code: string): void => {
-    this.dismissed.add(code);
-    this.set({ notices: this.state.notices.filter((notice) => notice.code !== code) });
+  dismissNotice = (text: string): void => {
+    this.dismissed.add(text);
+    this.set({ notices: this.state.notices.filter((notice) => notice.text !== text) });
   };
 
   dismiss = (): void => this.set({ error: null, refused: null });
@@ -313,12 +313,13 @@ export class SessionChat {
     const signal = this.leaving.signal;
     this.set({ isAway: true });
     let wake: () => void = () => undefined;
-    const release = places.want(() => wake());
+    const woken = () => wake();
+    const release = places.want(woken);
+    signal.addEventListener('abort', woken);
     try {
       while (!signal.aborted && !places.isFree) {
         await new Promise<void>((resolve) => {
           const timer = setTimeout(resolve, POLL_MS);
-          signal.addEventListener('abort', () => wake(), { once: true });
           wake = () => {
             if (!signal.aborted && !places.isFree) return;
             clearTimeout(timer);
@@ -332,6 +333,7 @@ export class SessionChat {
       }
     } finally {
       release();
+      signal.removeEventListener('abort', woken);
       this.set({ isAway: false });
     }
   }
@@ -454,7 +456,9 @@ export class SessionChat {
   private notice(data: unknown): void {
     const { code, text } = data as { code?: unknown; text?: unknown };
     if (typeof code !== 'string' || typeof text !== 'string') return;
-    if (!this.dismissed.has(code) && !this.state.notices.some((notice) => notice.code === code)) this.set({ notices: [...this.state.notices, { code, text }] });
+    // By text, not by code: two files that were left out are two notices.
+    if (this.dismissed.has(text) || this.state.notices.some((notice) => notice.text === text)) return;
+    this.set({ notices: [...this.state.notices, { code, text }] });
   }
 
   private failed(error: Error): void {

@@ -3,6 +3,18 @@
 const PREFIX = 'greenroom:draft:';
 const KEPT_MAX = 50;
 
+let isForgotten = false;
+
+/** Forgets all drafts, and keeps none until the page is loaded again: a person has logged out, and the next may be another. */
+export function forgetDrafts(): void {
+  isForgotten = true;
+  try {
+    for (const name of Object.keys(localStorage)) if (name.startsWith(PREFIX)) localStorage.removeItem(name);
+  } catch {
+    // Then none was kept.
+  }
+}
+
 export function loadDraft(key: string): string {
   try {
     return localStorage.getItem(PREFIX + key) ?? '';
@@ -12,6 +24,7 @@ export function loadDraft(key: string): string {
 }
 
 export function saveDraft(key: string, text: string): void {
+  if (isForgotten) return;
   try {
     localStorage.removeItem(PREFIX + key);
     if (!text) return;

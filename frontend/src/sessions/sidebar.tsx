@@ -2,6 +2,7 @@
 import { type Ref, useEffect, useRef, useState } from 'react';
 import { asApiError } from '../api/http';
 import { importSession, logOut } from '../api/routes';
+import { forgetDrafts } from '../composer/drafts';
 import { useLogin } from '../settings/hooks';
 import { Button, IconButton } from '../ui/button';
 import { advice } from '../ui/format';
@@ -39,6 +40,7 @@ export function Sidebar({ list, current, searchRef, version, open, onClose, onSh
   const leave = async () => {
     try {
       await logOut();
+      forgetDrafts();
       location.assign('/');
     } catch (error) {
       toast(`Not logged out: ${asApiError(error).message}`, { kind: 'error' });
@@ -51,6 +53,7 @@ export function Sidebar({ list, current, searchRef, version, open, onClose, onSh
         const data = await importSession(file);
         list.learn(data);
         toast(`Imported “${data.title || 'New conversation'}”`);
+        for (const notice of data.notices) toast(notice.text);
         open(data.session_id);
       } catch (error) {
         const { code, message, hint } = asApiError(error);
