@@ -213,6 +213,8 @@ def test_odd_fields_pass_if_they_are_said_to_be_events() -> None:
             BackendRejected,
             "no such model",
         ),
+        (b'{"base_resp":{"status_code":1004,"status_msg":"login fail"}}', BackendUnauthorized, "login fail"),
+        (b'{"base_resp":{"status_code":1002,"status_msg":"rate limit"}}', BackendUnavailable, "rate limit"),
         (b'{"choices": [{"message": {"content": "Hi"}}]}', BackendGarbled, '"content": "Hi"'),
         (b'{"cut": ', BackendGarbled, '{"cut":'),
         (b"[1, 2]", BackendGarbled, "[1, 2]"),
@@ -268,7 +270,22 @@ QUOTA = "You exceeded your current quota, please check your plan and billing det
         (400, openai("prompt token count of 130000 exceeds the limit of 128000", code="model_max_prompt_tokens_exceeded")),  # Copilot
         (400, {"code": 20015, "message": "number of input tokens (204703) has exceeded max_prompt_tokens (202752) limit.", "data": None}),  # SiliconFlow
         (400, {"error": {"message": "Prompt tokens (70000) exceeds context size (65536)", "type": "context_exceeded"}}),
+        (400, openai("max_tokens must be at least 1, got -46771. (parameter=max_tokens, value=-46771)", "BadRequestError")),  # vLLM
+        (400, openai("The input (1000016 tokens) is longer than the model's context length (131072 tokens).")),  # Together
+        (400, openai("Prompt has 32769 tokens, but the configured context size is 32768 tokens")),  # DS4
+        (400, openai("tokens in request more than max tokens allowed")),  # Zhipu
+        (400, openai("Input length exceeds the maximum allowed input length of 262,144 tokens")),  # Poolside
+        (400, {"error": {"message": "The total length of all messages is too long.", "type": "too_many_prompt_tokens", "code": 400}}),  # Perplexity
+        (400, {"error": {"message": "Input Tokens Exceeded: Number of input tokens exceeds maximum length. Please update the input to try again."}}),  # Bedrock
+        (400, {"error": "Context size has been exceeded."}),  # LM Studio
+        (400, openai("The conversation is too long for this model.")),  # gateways
+        # OpenRouter and others that wrap what their provider answered (tailcallhq/forgecode#1146, open-webui/computer#293)
+        (400, {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": json.dumps(claude("prompt is too long: 9 tokens > 8")), "provider_name": "Google"}}}),
+        (400, {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": claude("prompt is too long: 9 tokens > 8")}}}),
+        (413, {"error": {"error": {"message": "Provider returned error", "metadata": {"raw": json.dumps(claude("Prompt is too long"))}}}, "code": 413}),
+        (400, openai("Error code: 400 - {'error': {'message': 'too much', 'code': 'context_length_exceeded'}}", "None")),
         # Numbers, in words that no table has.
+        (400, openai("Your 140000 tokens are larger than what this model reads: 128000 tokens")),
         (400, openai("You sent 70000 tokens, which is more than the 65536 tokens that fit.")),
         (500, openai("This model's maximum context length is 4096 tokens.")),  # gateways
     ],
@@ -302,6 +319,20 @@ def test_a_history_that_is_too_long_is_known_by_code_number_or_words(status: int
         (429, {"error": {"message": "limit", "metadata": {"retry_after_seconds": 9}}}, {}, 9.0),
         (429, {"error": {"message": "limit"}}, {"retry-after-ms": "250"}, 0.25),
         (503, openai("overloaded, try again in 3 seconds"), {}, 3.0),
+        (429, openai("The limit resets in 23 seconds"), {}, 23.0),
+        (429, openai("Please retry your request after 6 seconds"), {}, 6.0),
+        (429, openai("Rate limited upstream (Retry-After: 30)"), {}, 30.0),
+        (429, openai('{"retry_after": 12}'), {}, 12.0),
+        (429, openai("retry after 2026-11-30T10:00:00Z"), {}, None),
+        (429, {"error": {"message": "limit", "retry_after": "30"}}, {}, 30.0),
+        (429, {"error": {"message": "limit", "retry_after": "1m30s"}}, {}, 90.0),
+        (429, {"error": {"message": "limit", "retry_after_ms": 1500}}, {}, 1.5),
+        (429, {"error": {"message": "limit", "retry_after": True}}, {}, None),
+        (429, {"error": {"message": "The usage limit has been reached", "type": "usage_limit_reached", "resets_in_seconds": 77}}, {}, 77.0),
+        (429, {"error": "limit", "retry_after": 5}, {}, 5.0),
+        (429, {"detail": {"error": "limit", "retry_after": 9}}, {}, 9.0),
+        (429, {"error": {"message": "Provider returned error", "code": 429, "metadata": {"raw": json.dumps(gemini(429, QUOTA, MINUTE))}}}, {}, 2.0),  # OpenRouter
+        (429, {"error": {"message": "Provider returned error", "code": 429, "metadata": {"raw": "z-ai/glm-5.3 is rate-limited upstream. Please retry in 8s."}}}, {}, 8.0),
         (429, {"object": "error", "message": "Requests rate limit exceeded", "type": "rate_limited", "code": "1300"}, {}, None),  # Mistral
         (429, {"error": {"code": "1302", "message": "rate limit"}}, {}, None),  # Zhipu
         (429, {"code": "Throttling.AllocationQuota", "message": "Allocated quota exceeded, please increase your quota limit."}, {}, None),  # Qwen
@@ -323,7 +354,12 @@ def test_a_limit_is_waited_for_wherever_the_delay_stands(
         (429, {"error": {"code": "1113", "message": "您的账户已欠费"}}),  # Zhipu
         (400, {"error": {"code": "Arrearage", "message": "Access denied, please make sure your account is in good standing."}}),  # Qwen
         (403, {"code": "The caller does not have permission", "error": "Your team has used all available credits."}),  # xAI
+        (429, {"code": "Some resource has been exhausted", "error": "Your team has either used all available credits or reached its monthly spending limit."}),  # xAI
         (402, {"error": {"message": "Insufficient credits", "code": 402}}),  # OpenRouter
+        (400, claude("You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.")),  # anthropics/claude-code#38035
+        (500, claude("insufficient balance (1008)", "api_error")),  # MiniMax
+        (429, {"error": {"http_code": "429", "message": "no money", "type": "insufficient_balance_error"}}),  # MiniMax
+        (429, openai("litellm.RateLimitError: Error code: 429 - {'error': {'type': 'insufficient_quota'}}", "throttling_error")),
     ],
 )  # fmt: skip
 def test_an_empty_account_is_known_by_its_code(status: int, body: Any) -> None:
@@ -344,6 +380,14 @@ def test_an_empty_account_is_known_by_its_code(status: int, body: Any) -> None:
         (400, openai("`tool calling` is not supported with this model"), "tools"),  # Groq
         (400, gemini(400, "Function calling is not enabled for models/gemma-3-27b-it"), "tools"),
         (400, {"message": "This model doesn't support tool use."}, "tools"),  # Bedrock
+        (400, openai("tools is not supported in this model. For a list of supported models, refer to ..."), "tools"),  # OpenAI
+        (400, openai("`tools` is not supported with this model", code="unsupported_parameter"), "tools"),
+        (400, {"error": {"code": 400, "message": "Functions are not supported for this API version or this model version."}}, "tools"),  # Azure
+        (400, {"message": "This model does not support tool use."}, "tools"),
+        (400, openai("This model does not support the `tools` parameter"), "tools"),
+        (422, openai("tool_calls not supported on this model"), "tools"),  # Hugging Face
+        (500, {"error": {"message": "x doesn't support function calling"}}, "tools"),
+        (400, openai("parallel tool calls are not supported"), "request"),
         (400, openai("Invalid schema for function 'f': schema must be a JSON Schema of 'type: \"object\"'."), "tools"),
         (400, openai("Function tools with reasoning_effort are not supported for gpt-5.6 in /v1/chat/completions. Please use /v1/responses instead."), "reasoning_effort"),  # P1
         # P16
@@ -365,6 +409,9 @@ def test_an_empty_account_is_known_by_its_code(status: int, body: Any) -> None:
         (400, openai("'messages.1' : for 'role:user' the following must be satisfied[('messages.1.content' : value must be a string)]"), "request"),  # Groq
         (400, openai("messages[0].content must be a string"), "attachment"),
         (415, openai("Unsupported Media Type"), "attachment"),
+        (500, {"error": "This model does not support image input"}, "attachment"),
+        (404, openai("vision is not supported by this model"), "attachment"),
+        (400, {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": '{"error":{"code":"content_policy_violation"}}'}}}, "content"),
         (400, openai("Invalid input."), "request"),
         (422, {"detail": "bad"}, "request"),
         (400, openai("Unsupported parameter: 'max_tokens'", code="unsupported_parameter"), None),

@@ -32,10 +32,19 @@ _DURATION: Final = rf"{_NUMBER}\s*{_UNIT}\b(?:[\s,]*(?:and\s+)?{_NUMBER}\s*{_UNI
 _PIECE: Final = re.compile(rf"({_NUMBER})\s*({_UNIT})")
 # OpenAI, Groq: "try again in 5.5s", "in 1m30.5s", "in 820ms". Azure: "retry after 23 seconds". Gemini: "retry in 41.2s".
 _SAID: Final = re.compile(
-    rf"(?:try again|retry|wait|reset|available)(?:\s+(?:in|after|for))?\s+(?:about\s+)?({_DURATION})"
+    r"(?:try again|retry|wait|resets?|available)(?: later| your request)?[\s(:]*(?:(?:in|after|for)\s+)?(?:about\s+)?"
+    rf"({_DURATION})"
+)
+# A header or field that is quoted in a text: seconds.
+_QUOTED: Final = re.compile(
+    rf"retry[-_ ]?after(?:[-_ ]?s(?:ec(?:ond)?s?)?)?['\"]?\s*[:=]?\s*['\"]?({_NUMBER})(?![-\d.:/]|\s*\w)"
 )
 
-_FIELDS: Final = ("retry_after", "retry_after_seconds", "retryafter", "retry_after_s")
+_FIELDS: Final = {
+    **dict.fromkeys(("retry_after", "retry_after_s", "retry_after_seconds", "retryafter", "resets_in_seconds"), 1.0),
+    **dict.fromkeys(("retry_after_ms", "retryafterms"), 0.001),
+}
+"""What gateways and ChatGPT's own API add to an error, with the unit of a bare number in seconds."""
 
 
 def delay_in_headers(headers: Mapping[str, str], *, is_limit: bool = False) -> float | None:
@@ -67,15 +76,28 @@ def delay_in_error(error: Mapping[str, Any]) -> float | None:
     metadata = error.get("metadata")
     for fields in (error, metadata if isinstance(metadata, dict) else {}):
         for name, value in fields.items():
-            if str(name).lower() in _FIELDS and isinstance(value, int | float) and 0 <= value <= SECONDS_MAX:
-                return float(value)
+            scale = _FIELDS.get(str(name).lower())
+            if scale is not None and (delay := _in_field(value, scale)) is not None:
+                return delay
     return None
+
+
+def _in_field(value: Any, scale: float) -> float | None:
+    if isinstance(value, str):
+        if re.fullmatch(_NUMBER, value.strip()) is None:
+            return duration_s(value)
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value * scale <= SECONDS_MAX:
+        return None
+    return float(value) * scale
 
 
 def delay_in_words(words: str) -> float | None:
     """Returns what a text says, in lower case."""
-    found = _SAID.search(words)
-    return duration_s(found[1]) if found is not None else None
+    if (said := _SAID.search(words)) is not None:
+        return duration_s(said[1])
+    quoted = _QUOTED.search(words)
+    return _in_field(quoted[1], 1.0) if quoted is not None else None
 
 
 def duration_s(text: str) -> float | None:

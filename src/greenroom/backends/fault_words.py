@@ -23,6 +23,8 @@ CONTEXT_CODES: Final = frozenset(
         "context_window_exceeded",  # Cloudflare, LiteLLM
         "context_exceeded",  # ds4
         "model_max_prompt_tokens_exceeded",  # GitHub Copilot
+        "model_context_window_exceeded",  # Zhipu
+        "too_many_prompt_tokens",  # Perplexity
         "string_above_max_length",  # OpenAI, for a message of more than ten million characters
         "1261",  # Zhipu: "Prompt exceeds max length"
         "3051",  # Mistral
@@ -41,22 +43,30 @@ CONTEXT_WORDS: Final = _any_of(
         "Anthropic, with max_tokens": r"input length .{0,40}exceed",
         "Gemini": r"input token count .{0,40}exceeds",
         "Vertex": r"input token count is \d+ but model only supports",
+        "Anthropic, of a long context": r"maximum allowed number of input tokens",
         "Bedrock": r"input is too long|number of input tokens exceeds",
         "Groq, Cerebras": r"reduce the length of the messages",
         "Mistral": r"too large for model with \d+ maximum context",
         "xAI": r"maximum prompt length is \d+",
+        "Together": r"longer than the model'?s context",
         "Together, Hugging Face": r"`?inputs`? (?:tokens \+|must have less than \d+ tokens)",
         "Ollama": r"exceed(?:s|ed)? (?:the )?max(?:imum)? context",
         "vLLM": r"prompt \(length \d+\) is longer than",
-        "llama.cpp": r"exceeds? the available context|exceeds? context size",
+        "vLLM, of what is left for the answer": r"max_tokens must be at least 1, got -\d",
+        "llama.cpp": r"exceeds? the available context|exceeds? context size|context size has been exceeded",
+        "DS4": r"but the configured context size is",
         "LM Studio": r"context the overflows|greater than the context length",
         "Cohere": r"too many tokens: ",
         "Moonshot": r"exceeded model token limit",
         "Qwen": r"range of input length should be",
         "MiniMax": r"context window exceeds limit",
+        "Zhipu": r"prompt exceeds max length|tokens in request more than max tokens allowed",
+        "Perplexity": r"total length of all messages is too long",
+        "Poolside": r"maximum allowed input length",
         "GitHub Copilot": r"prompt token count of \d+ exceeds",
         "SiliconFlow": r"input tokens \(\d+\) has exceeded",
-        "gateways": r"context[ _]length[ _]exceeded|exceeds? (?:the )?(?:model'?s? )?(?:maximum )?context",
+        "gateways": r"context[ _]length[ _]exceeded|exceeds? (?:the )?(?:model'?s? )?(?:maximum )?context"
+        r"|\b(?:prompt|input|conversation)(?: is)? too long",
     }
 )
 
@@ -66,7 +76,7 @@ COUNTED_TOKENS: Final = re.compile(
 """Numbers near the word, for a text that no line above knows: "70000 tokens ... 65536"."""
 
 TOO_MUCH: Final = re.compile(
-    r"exceed|too (?:long|large|many|big)|longer than|greater than|more than|at most|maximum|limit"
+    r"exceed|too (?:long|large|many|big)|(?:longer|greater|larger|bigger|more) than|at most|maximum|limit"
 )
 
 ANSWER_TOKENS: Final = re.compile(r"max_(?:completion_|output_|new_)?tokens|(?:completion|output) tokens")
@@ -79,6 +89,8 @@ MONEY_CODES: Final = frozenset(
         "billing_not_active",  # OpenAI
         "billing_hard_limit_reached",  # OpenAI
         "insufficient_balance",  # DeepSeek, SiliconFlow
+        "insufficient_balance_error",  # MiniMax
+        "1008",  # MiniMax, by its own API
         "exceeded_current_quota_error",  # Moonshot
         "arrearage",  # Qwen
         "1113",  # Zhipu: "Your account is in arrears"
@@ -87,12 +99,12 @@ MONEY_CODES: Final = frozenset(
 
 MONEY_WORDS: Final = _any_of(
     {
-        "Anthropic": r"credit balance is too low",
-        "DeepSeek, OpenRouter": r"insufficient (?:balance|credit|fund)",
-        "xAI": r"used all available credits",
+        "Anthropic": r"credit balance is too low|reached your specified api usage limits",
+        "DeepSeek, MiniMax, OpenRouter": r"insufficient (?:balance|credit|fund)",
+        "xAI, with 403 or 429": r"used all available credits",
     }
 )
-"""Read for no 429: a limit per minute is also called a quota (Gemini: "You exceeded your current quota")."""
+"""None of them says "quota": a limit per minute is called that, too (Gemini: "You exceeded your current quota")."""
 
 FILTER_CODES: Final = frozenset(
     {
@@ -124,17 +136,15 @@ FILTER_WORDS: Final = _any_of(
     }
 )
 
+_TOOLS: Final = r"['`\"]?\b(?<!parallel )(?:tool|function)(?:s|[ _](?:us(?:e|age)|calls?|calling|choice))?\b['`\"]?"
+
 TOOL_WORDS: Final = _any_of(
     {
-        "Ollama": r"does not support tools",
+        "Ollama, Bedrock, DeepSeek": rf"(?:does not|doesn'?t|do not|cannot) support (?:the )?{_TOOLS}",
+        "OpenAI, Azure, Groq, Gemini, Mistral, Hugging Face": rf"{_TOOLS}(?: (?:is|are))? not (?:supported|enabled)",
         "OpenRouter": r"endpoints found that support tool use",
         "vLLM": r"requires --enable-auto-tool-choice",
         "llama.cpp": r"tools param requires --jinja",
-        "Groq": r"`?tool (?:calling|use)`? is not supported",
-        "DeepSeek": r"does not support (?:function|tool) call",
-        "Gemini, Mistral": r"function calling is not (?:enabled|supported)",
-        "Bedrock": r"doesn'?t support tool use",
-        "Azure": r"\btools\b['\"]? is not supported",
         "OpenAI, of a schema": r"invalid schema for function",
         "Gemini, of a schema": r"function_declarations\[",
         "Anthropic, of a schema": r"^tools\.\d+",
@@ -150,7 +160,8 @@ SETTING_CODES: Final = frozenset(
 FILE_WORDS: Final = _any_of(
     {
         "OpenRouter": r"endpoints found that support (?:image|file|audio|pdf)",
-        "llama.cpp": r"(?:image|audio) input is not supported",
+        "llama.cpp, gateways": r"(?:image|audio|video|vision|file|pdf|document)s?(?: inputs?)? (?:is|are) not supported"
+        r"|(?:does not|doesn'?t|do not|cannot) support (?:image|audio|video|vision|file|pdf|document|multimodal)",
         "Ollama": r"missing data required for image input",
         "Groq, Cerebras": r"content['`]? must be a string",
         "vLLM": r"not a multimodal model|at most \d+ (?:image|audio|video)",
@@ -158,5 +169,10 @@ FILE_WORDS: Final = _any_of(
 )
 
 FILE_WORDS_OF_400: Final = re.compile(
-    r"\b(?:images?|image_url|input_image|pdfs?|documents?|audio|media[ _]?types?|mime ?types?|multimodal|files?|file_data|attachments?)\b"
+    r"\b(?:images?|vision|image_url|input_image|pdfs?|documents?|audio|media[ _]?types?|mime ?types?|multimodal|files?|file_data|attachments?)\b"
 )
+
+CODES_IN_WORDS: Final = re.compile(
+    rf"\b(?:{'|'.join(sorted(code for code in CONTEXT_CODES | MONEY_CODES | FILTER_CODES if '_' in code))})\b"
+)
+"""A provider's code within the text of a gateway, or of an SDK that it uses: "Error code: 429 - {'code': 'insufficient_quota'}"."""

@@ -19,6 +19,7 @@ import msgspec
 from greenroom.backends.delays import delay_in_error, delay_in_headers, delay_in_words
 from greenroom.backends.fault_words import (
     ANSWER_TOKENS,
+    CODES_IN_WORDS,
     CONTEXT_CODES,
     CONTEXT_WORDS,
     COUNTED_TOKENS,
@@ -99,27 +100,45 @@ def fault_of(error: object, *, status: int = 0) -> Fault:
         error = error[0]
     if not isinstance(error, dict):
         return Fault(words=error if isinstance(error, str) else _as_words(error), status=status)
-    inner = error.get("error")
-    if isinstance(inner, dict | list) or (isinstance(inner, str) and "message" not in error):
-        return fault_of(inner, status=status)
-    code = error.get("code")
-    if not status:
-        named = (code, error.get("status_code"), error.get("status"))
-        status = next((number for number in named if isinstance(number, int) and number in _FAILURES), 0)
     words = next((text for name in ("message", "detail", "msg") if (text := error.get(name))), None)
-    if isinstance(words, list | dict):
-        words = _as_words(words)
+    inner, outcome = error.get("error"), error.get("base_resp")
+    if isinstance(inner, dict | list) or (isinstance(inner, str) and "message" not in error):
+        fault = fault_of(inner, status=status)
+    elif isinstance(words, dict):
+        fault = fault_of(words, status=status)
+    elif words is None and isinstance(outcome, dict):  # MiniMax
+        fault = Fault(words=str(outcome.get("status_msg")), status=status, code=str(outcome.get("status_code")))
+    else:
+        said = _as_words(words) if isinstance(words, list) else words
+        fault = Fault(words=said if isinstance(said, str) else _as_words(error), status=status)
+    return _completed(fault, error)
+
+
+def _completed(fault: Fault, error: Mapping[str, Any]) -> Fault:
+    """Returns a fault with what the object around its words says besides.
+
+    A gateway wraps what the provider behind it answered: OpenRouter passes that on as the text `metadata.raw`.
+    """
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if isinstance(raw, dict):
+        cause = fault_of(raw)
+    else:
+        cause = fault_of_body(raw.encode(), status=0) if isinstance(raw, str) else Fault(words="")
+    codes = (error.get("code"), error.get("status_code"), error.get("status"))
+    status = next((number for number in codes if isinstance(number, int) and number in _FAILURES), 0)
+    delays = (fault.delay_s, cause.delay_s, delay_in_error(error))
     return Fault(
-        words=words if isinstance(words, str) else _as_words(error),
-        status=status,
-        kind=str(error.get("type") or "").lower(),
-        code=str(_inner_code(error) or code or "").lower(),
-        delay_s=delay_in_error(error),
+        words=": ".join(filter(None, (fault.words, cause.words))),
+        status=fault.status or status or cause.status,
+        kind=fault.kind or cause.kind or str(error.get("type") or "").lower(),
+        code=fault.code or cause.code or str(_finer_code(error) or error.get("code") or "").lower(),
+        delay_s=next((delay for delay in delays if delay is not None), None),
     )
 
 
-def _inner_code(error: Mapping[str, Any]) -> object:
-    """Returns the finer code that Azure gives within the error, and Google in place of a number."""
+def _finer_code(error: Mapping[str, Any]) -> object:
+    """Returns the finer code that Azure gives within the error."""
     inner = error.get("innererror")
     code = inner.get("code") if isinstance(inner, dict) else None
     return code if isinstance(code, str) else None
@@ -139,13 +158,12 @@ def classified(fault: Fault, endpoint: Endpoint, headers: Mapping[str, str] | No
     what = f"{endpoint.provider} answered {fault.status}" if fault.status else f"{endpoint.provider} reported an error"
     message = f"{what}: {said}" if said else what
     words = fault.words.lower()
-    marks = {fault.kind, fault.code}
+    marks = {fault.kind, fault.code, *CODES_IN_WORDS.findall(words)}
     headers = headers or {}
     is_limit = fault.status == HTTPStatus.TOO_MANY_REQUESTS
     if (refused := _too_long(fault, marks, words)) is not None:
         return ContextTooLong(message, hint=_SIZE_HINT if refused == "size" else _LENGTH_HINT, refused=refused)
-    is_poor = fault.status == HTTPStatus.PAYMENT_REQUIRED or (not is_limit and MONEY_WORDS.search(words))
-    if marks & MONEY_CODES or is_poor:
+    if marks & MONEY_CODES or fault.status == HTTPStatus.PAYMENT_REQUIRED or MONEY_WORDS.search(words):
         return BackendRejected(message, hint="check the plan and the credit of the account that the key belongs to")
     if marks & _MODEL_OUTPUT_MARKS:
         return BackendGarbled(message, hint="the model wrote a tool call that its provider could not read; ask again")
@@ -180,8 +198,10 @@ def not_an_event_stream(body: bytes, content_type: str, endpoint: Endpoint) -> B
             answer = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             answer = None
-        if isinstance(answer, dict) and (answer.get("error") or answer.get("object") == "error"):
-            return classified(fault_of(answer), endpoint)
+        if isinstance(answer, dict) and (
+            answer.get("error") or answer.get("object") == "error" or isinstance(answer.get("base_resp"), dict)
+        ):
+            return classified(fault_of_body(body, status=0), endpoint)
     elif begin[:1] != b"<" and begin[:2] != b"\x1f\x8b":
         fields = (b"data", b"event", b"id", b"retry", b":")
         if content_type.startswith("text/event-stream") or any(
@@ -300,7 +320,15 @@ _LENGTH_HINT: Final = "shorten the conversation, or choose a model with a larger
 _SIZE_HINT: Final = "send less at once: fewer or smaller attachments"
 _TOOLS_HINT: Final = "choose a model that takes tools, or make the session without any: essential_tools=[]"
 _MODEL_OUTPUT_MARKS: Final = frozenset({"tool_use_failed", "output_parse_failed"})
-_KEY_MARKS: Final = frozenset({"invalid_api_key", "authentication_error", "invalid_authentication", "unauthorized"})
+_KEY_MARKS: Final = frozenset(
+    {
+        "invalid_api_key",
+        "authentication_error",
+        "invalid_authentication",
+        "unauthorized",
+        "1004",
+    }  # the last is MiniMax's
+)
 _KEY_WORDS: Final = re.compile(r"(incorrect|invalid) (x-)?api[- ]?key|api[- ]key not valid")
 
 _URL_CREDENTIALS: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/@]+@")
