@@ -27,7 +27,7 @@ TRUST_FILE: Final = "trusted.json"
 """In the home folder that the environment names, never in one that the file names."""
 
 HARMLESS: Final = frozenset(
-    {"port", "log_level", "default_backend", "default_model", "overlap", "user_budget", "limits", "prices"}
+    {"port", "log_level", "default_backend", "default_model", "overlap", "user_budget", "limits"}
 )
 """Settings that neither name a place, nor hold a secret, nor bring code or prompts."""
 

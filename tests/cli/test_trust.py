@@ -31,6 +31,24 @@ def test_trust_shows_what_it_trusts_without_secrets(run: Run) -> None:
     assert run("sessions", "list").code == 2
 
 
+def test_what_is_trusted_is_shown_exactly_and_a_key_in_a_list_is_not(run: Run) -> None:
+    """S13's siblings: the keys of users were shown, and an empty table and what cannot be seen were not."""
+    spaces = " " * 400
+    Path("greenroom.toml").write_text(
+        f"toolsets = ['\u202eshop{spaces}.py:Shop']\n[openai]\n[[server.api_keys]]\nkey = 'a-key-that-nobody-sees'\nuser = 'ann'\n",
+        encoding="utf-8",
+    )
+    ran = run("trust")
+    assert ran.code == 0
+    assert "nobody-sees" not in ran.err
+    assert [line.strip() for line in ran.err.splitlines()] == [
+        r'toolsets = ["\u202eshop [400 spaces] .py:Shop"]',
+        "openai = {}",
+        "server.api_keys[1].key = ***",
+        'server.api_keys[1].user = "ann"',
+    ]
+
+
 def test_a_file_named_by_hand_needs_no_question(run: Run) -> None:
     Path("greenroom.toml").write_text(EVIL)
     assert run("sessions", "list", "--config", "greenroom.toml").code == 0

@@ -194,6 +194,7 @@ EVIL = "[openai]\nbase_url = 'http://127.0.0.1:9/v1'\n"
         ("token = 'a-token-that-they-know'", "token"),
         ("host = '0.0.0.0'", "host"),
         ("personas = '.'", "personas"),
+        ("prices = '/dev/zero'", "prices"),
         ("[[server.api_keys]]\nkey = 'a-key-that-they-know'\nuser = 'default'", "server.api_keys"),
         ("[server]\norigins = ['https://their.example']", "server.origins"),
     ],
@@ -213,7 +214,7 @@ async def test_a_file_that_came_with_a_folder_decides_nothing_that_matters(text:
 def test_harmless_settings_need_no_trust() -> None:
     Path("greenroom.toml").write_text(
         "port = 9000\nlog_level = 'info'\ndefault_backend = 'local'\ndefault_model = 'm'\noverlap = 'reject'\n"
-        "prices = 'prices.toml'\n[user_budget]\nusd = 1.0\n[limits]\nqueue_max = 3\n"
+        "[user_budget]\nusd = 1.0\n[limits]\nqueue_max = 3\n"
     )
     assert load_settings().limits.queue_max == 3
 

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from greenroom.cli.output import is_terminal, print_note
+from greenroom.cli.output import exact, is_terminal, print_note
 from greenroom.cli.place import Place
 from greenroom.manager import AgentManager
 from greenroom.settings import LogLevel, Settings, configuration_file, load_settings, users_home
@@ -65,12 +65,20 @@ def asks_for_trust(error: UntrustedConfig) -> bool:
 
 
 def shown(needs: Mapping[str, Any]) -> Iterator[str]:
-    """Yields settings as lines for people; secrets are not shown."""
+    """Yields settings as lines for a person who decides about them: exact, but for secrets, which are not shown."""
     for name, value in needs.items():
-        if isinstance(value, Mapping):
-            yield from (f"{name}.{line}" for line in shown(value))
-        else:
-            yield f"{name} = {'***' if name in _SECRETS else msgspec.json.encode(value, enc_hook=str).decode()}"
+        yield from _lines(exact(name), value, is_secret=name in _SECRETS)
+
+
+def _lines(name: str, value: Any, *, is_secret: bool) -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        for inner, each in value.items():
+            yield from _lines(f"{name}.{exact(inner)}", each, is_secret=inner in _SECRETS)
+    elif isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+        for number, each in enumerate(value, start=1):
+            yield from _lines(f"{name}[{number}]", each, is_secret=is_secret)
+    else:
+        yield f"{name} = {'***' if is_secret else exact(msgspec.json.encode(value, enc_hook=str).decode())}"
 
 
 def tell_configuration(place: Place, say: Callable[[str], None] = print_note) -> None:
