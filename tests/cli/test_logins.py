@@ -31,11 +31,17 @@ def test_a_link_is_for_the_server_as_it_is_configured(run: Run, home: Path) -> N
     made = run("login-link")
     assert made.out.startswith("http://127.0.0.1:8765/login#code=grc_")
     assert "within 10 min" in made.err
+    assert "name its address with --url" in made.err, "which port a server took by itself, only the server knows"
     assert (home / "server-token").read_text(encoding="utf-8") not in made.out + made.err
     assert run("login-link").out != made.out, "each is another one"
     away = run("login-link", "--url", "https://agents.example.com", "--user", "ann", "--json").json
     assert away["url"].startswith("https://agents.example.com/login#code=grc_")
     assert (away["user_id"], away["seconds"]) == ("ann", 600)
+    config = home.parent / "greenroom.toml"
+    config.write_text('host = "::"\nport = 9000\ntoken = "d41d8cd98f00b204e9800998ecf8427e"\n', encoding="utf-8")
+    known = run("login-link", "--config", str(config))
+    assert known.out.startswith("http://localhost:9000/login#code=grc_")
+    assert "--url" not in known.err
 
 
 @pytest.mark.parametrize(

@@ -306,9 +306,11 @@ STRONG = (
 
 
 @pytest.mark.parametrize("secret", WEAK)
-@pytest.mark.parametrize("where", [{"host": "0.0.0.0"}, {"server": {"hosts": ["green.example"]}}])
+@pytest.mark.parametrize(
+    "where", [{"host": "0.0.0.0"}, {"server": {"hosts": ["green.example"]}}, {"server": {"trusted_proxies": ["::1"]}}]
+)
 def test_a_secret_that_can_be_guessed_is_refused_where_others_can_try(where: dict[str, Any], secret: str) -> None:
-    """S17: 16 times `a` was a token on a public address. Behind a proxy, which `hosts` tells of, an address is public too."""
+    """S17: 16 times `a` was a token on a public address. Behind a proxy, which `hosts` or `trusted_proxies` tell of, an address is public too."""
     key = {"api_keys": [{"key": secret, "user": "ann"}]}
     signed = {"jwt": {**BASE, "algorithms": ["HS256"], "secret": secret * 4}}
     settings = load_settings(file={**where, "server": {**where.get("server", {}), **key}}, environment={})

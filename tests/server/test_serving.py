@@ -252,7 +252,8 @@ def test_where_no_port_was_chosen_the_next_free_one_is_taken(home: Path) -> None
 
 async def test_the_command_takes_the_next_free_port_and_says_so(home: Path) -> None:
     command = [sys.executable, "-m", "greenroom", "serve", "--home", str(home)]
-    addresses, notes = [], []
+    addresses: list[str] = []
+    notes: list[list[str]] = []
     servers = []
     try:
         for _ in range(2):
@@ -263,14 +264,18 @@ async def test_the_command_takes_the_next_free_port_and_says_so(home: Path) -> N
             assert server.stdout is not None
             assert server.stderr is not None
             addresses.append((await server.stdout.readline()).decode())
-            notes.append((await server.stderr.readline()).decode())
+            notes.append([(await server.stderr.readline()).decode()])
+            while "login-link" not in notes[-1][-1]:
+                notes[-1].append((await server.stderr.readline()).decode())
+                assert notes[-1][-1], "the server says how to get another link"
     finally:
         for server in servers:
             server.send_signal(signal.SIGTERM)
         codes = [await server.wait() for server in servers]
     ports = [int(address.split(":")[2].split("/")[0]) for address in addresses]
     assert ports[0] != ports[1]
-    assert notes[1] == f"port {DEFAULT_PORT} is taken: this server listens at {ports[1]}\n"
+    assert f"`greenroom login-link --url http://127.0.0.1:{ports[1]}/`" in notes[1][-1], "its port stands nowhere else"
+    assert notes[1][0] == f"port {DEFAULT_PORT} is taken: this server listens at {ports[1]}\n"
     assert codes == [0, 0]
 
 

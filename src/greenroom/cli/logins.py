@@ -71,6 +71,8 @@ def print_login_link(place: Place, *, user: str | None, url: str | None, as_json
         print_line(link)
         minutes = max(1, round(settings.limits.login_code_s_max / 60))
         print_note(f"logs one browser in as {user_id}, within {minutes} min")
+        if url is None and settings.port is None:
+            print_note("for the server at this port; if yours has chosen another one, name its address with --url")
     return OK
 
 
@@ -129,7 +131,7 @@ def revoke_logins(place: Place, login_ids: Sequence[str], *, user: str | None, e
 
 
 def _address(settings: Settings, url: str | None) -> str:
-    """Returns the address of the server, with a slash at its end.
+    """Returns the address of the server, with a slash at its end: the one given, else what the configuration says.
 
     Raises:
         InvalidArgument: it is none.
@@ -137,10 +139,9 @@ def _address(settings: Settings, url: str | None) -> str:
     if url is None:
         if settings.port == 0:
             raise InvalidArgument("the server's port is not configured", hint="name its address with --url")
-        from greenroom.server.serving import DEFAULT_PORT
+        from greenroom.server.serving import DEFAULT_PORT, address_of
 
-        host = {"0.0.0.0": "localhost", "::": "localhost"}.get(settings.host, settings.host)  # noqa: S104 - is replaced
-        return f"http://{f'[{host}]' if ':' in host else host}:{settings.port or DEFAULT_PORT}/"
+        return address_of(settings, settings.port or DEFAULT_PORT)
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
         raise InvalidArgument(

@@ -31,29 +31,34 @@ def serve(place: Place, *, host: str | None, port: int | None, opens: bool) -> i
     from greenroom.server.serving import DEFAULT_PORT, token_of, with_port
 
     token = token_of(settings)
-    is_chosen = settings.port is not None
+    chosen = settings.port
     settings = with_port(settings)
+    # What the configuration says, `login-link` finds by itself.
+    is_configured = host is None and port is None and settings.port == (chosen or DEFAULT_PORT)
     log = log_to_stderr(settings, token)
     # From here on nothing waits for a reader of the output: there may be none.
     tell_configuration(place, lambda text: log.say(note(text)))
-    if not is_chosen and settings.port != DEFAULT_PORT:
+    if chosen is None and settings.port != DEFAULT_PORT:
         log.say(note(f"port {DEFAULT_PORT} is taken: this server listens at {settings.port}"))
     output = LogWriter(sys.stdout, waiting_bytes_max=settings.limits.log_waiting_bytes_max)
     try:
-        run_fast(_serve(settings, token, log, output, opens=opens))
+        run_fast(_serve(settings, token, log, output, opens=opens, is_configured=is_configured))
     finally:
         output.close()
         log.close()
     return OK
 
 
-async def _serve(settings: Settings, token: str | None, log: Log, output: LogWriter, *, opens: bool) -> None:
+async def _serve(
+    settings: Settings, token: str | None, log: Log, output: LogWriter, *, opens: bool, is_configured: bool
+) -> None:
     from greenroom.server.access import DEFAULT_USER
     from greenroom.server.serving import serve
 
     def tell(address: str) -> None:
         output.put(address)
-        for line in _hints(settings, token):
+        named = "" if is_configured else f" --url {address.partition('login#')[0]}"
+        for line in _hints(settings, token, f"greenroom login-link{named}"):
             log.say(note(line))
         if opens and _has_display():
             webbrowser.open(address)
@@ -68,20 +73,20 @@ async def _serve(settings: Settings, token: str | None, log: Log, output: LogWri
         )
 
 
-def _hints(settings: Settings, token: str | None) -> Sequence[str]:
+def _hints(settings: Settings, token: str | None, link_command: str) -> Sequence[str]:
     """Returns what a person should know who has started the server."""
     from greenroom.server.serving import TOKEN_FILE
 
     stops = "Ctrl-C stops the server; running answers are finished first"
     if token is None:
-        link = "`greenroom login-link --user ID` prints a link for one"
+        link = f"`{link_command} --user ID` prints a link for one"
         return f"browsers log in there with a key or a signed token; {link}", stops
     minutes = max(1, round(settings.limits.login_code_s_max / 60))
     where = (
         f"{settings.home / TOKEN_FILE} has the token" if settings.token is None else "the token is the configured one"
     )
     return (
-        f"the link logs one browser in, within {minutes} min; `greenroom login-link` prints another",
+        f"the link logs one browser in, within {minutes} min; `{link_command}` prints another",
         f"programs send `Authorization: Bearer <token>`; {where}",
         stops,
     )

@@ -158,8 +158,8 @@ class Access:
             raise Refusal(
                 401,
                 "unauthorized",
-                "this one-time code was used already, or its minutes are over",
-                hint="`greenroom login-link` makes another",
+                "this one-time code was used already, has expired, or is for another server",
+                hint="`greenroom login-link` makes another; its option --url names the address of this server",
             )
         return Verified(user_id=found.user_id, basis=found.basis, digest=digest)
 

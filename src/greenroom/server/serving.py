@@ -42,6 +42,7 @@ logger: Final = logging.getLogger("greenroom")
 TOKEN_FILE: Final = "server-token"  # noqa: S105 - the name of the file
 DEFAULT_PORT: Final = 8765
 _PORTS_TRIED: Final = 20
+_ALL_ADDRESSES: Final = {"0.0.0.0": "localhost", "::": "localhost"}  # noqa: S104 - is replaced
 _STREAMS_END_S_MAX: Final = 5
 _BACKLOG: Final = 1024
 
@@ -130,8 +131,7 @@ async def serve(
     )
 
     async def listens(port: int) -> None:
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        address = f"http://{host}:{port}/"
+        address = address_of(settings, port)
         if code_for is not None:
             address = await login_link(address, await manager.logins(), settings, code_for, token=token)
         on_listening(address)
@@ -143,6 +143,12 @@ async def serve(
     finally:
         await tasks.end()
         listening.close()
+
+
+def address_of(settings: Settings, port: int) -> str:
+    """Returns the address of a server for browsers of its machine, with a slash at its end."""
+    host = _ALL_ADDRESSES.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 async def login_link(address: str, logins: Logins, settings: Settings, user_id: str, *, token: str | None) -> str:
@@ -164,12 +170,12 @@ async def login_link(address: str, logins: Logins, settings: Settings, user_id: 
 
 
 def check_secrets(settings: Settings, token: str | None) -> None:
-    """Accepts the secrets that people chose, where other machines may try them: also behind a proxy, which `server.hosts` tells of.
+    """Accepts the secrets that people chose, where other machines may try them: also behind a proxy, which the settings tell of.
 
     Raises:
         InvalidConfig: one of them can be guessed.
     """
-    if is_loopback(settings.host) and not settings.server.hosts:
+    if is_loopback(settings.host) and not (settings.server.hosts or settings.server.trusted_proxies):
         return
     secrets_ = {"the token": token}
     secrets_ |= {f"server.api_keys: number {at}": key.key for at, key in enumerate(settings.server.api_keys, start=1)}
