@@ -191,8 +191,9 @@ class Gate:
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > bytes_max:
             raise _too_large(bytes_max)
-        parts: list[bytes] = []
-        size = 0
+        body = bytearray()
+        held = 0
+        holding.callback(lambda: self._let_go(whose, held))
         scan = None if operation.raw_body else JsonScan("the body", values_max=self._limits.json_values_max)
         try:
             async with asyncio.timeout(self._limits.request_read_s_max):
@@ -200,21 +201,22 @@ class Gate:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise Refusal(400, "client_left", "the client left in the middle of its request")
-                    parts.append(message.get("body", b""))
-                    self._hold(whose, len(parts[-1]), size, holding)
-                    size += len(parts[-1])
-                    if size > bytes_max:
+                    piece = message.get("body", b"")
+                    self._hold(whose, len(piece), held)
+                    held += len(piece)
+                    if held > bytes_max:
                         raise _too_large(bytes_max)
                     if scan is not None:
-                        _count(scan, parts[-1])
+                        _count(scan, piece)
+                    body += piece
                     if not message.get("more_body", False):
-                        return b"".join(parts)
+                        return bytes(body)
         except TimeoutError as error:
             raise Refusal(
                 408, "request_timeout", "the request took too long to arrive", headers={"connection": "close"}
             ) from error
 
-    def _hold(self, whose: str, size: int, held_by_this: int, holding: ExitStack) -> None:
+    def _hold(self, whose: str, size: int, held_by_this: int) -> None:
         """Counts a piece of a body. A single body may always be as large as its route takes; further ones share what is one client's."""
         retry = {"retry-after": str(RETRY_AFTER_S), "connection": "close"}
         theirs = self._held[whose]
@@ -229,7 +231,6 @@ class Gate:
         if self._held.total() + size > self._limits.request_bodies_bytes_max:
             raise Refusal(503, "too_many_bodies", "the server has no room for another request", headers=retry)
         self._held[whose] += size
-        holding.callback(self._let_go, whose, size)
 
     def _let_go(self, whose: str, size: int) -> None:
         self._held[whose] -= size
