@@ -453,6 +453,15 @@ async def test_the_login_page_needs_no_bundle_and_no_permission(web: Web) -> Non
     assert (await nobody.get("/", headers={"cookie": cookie})).json()["name"] == "greenroom"
 
 
+@pytest.mark.parametrize("path", ["/login.css", "/login.js"])
+async def test_a_browser_that_has_a_file_of_the_login_page_is_not_sent_it_again(web: Web, path: str) -> None:
+    stranger = web.of(None)
+    first = await stranger.get(path)
+    again = await stranger.get(path, headers={"if-none-match": first.headers["etag"]})
+    assert (first.status, again.status, again.body) == (200, 304, b"")
+    assert (await stranger.get(path, headers={"if-none-match": '"older"'})).body == first.body
+
+
 async def test_who_is_in_sees_the_ui_at_once(web: Web) -> None:
     await web.app.start()
     cookie = await logged_in(web)

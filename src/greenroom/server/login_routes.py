@@ -15,7 +15,7 @@ from greenroom.server.logins import CookieName, login_data
 from greenroom.server.operation import Operation
 from greenroom.server.proxies import is_secure
 from greenroom.server.refusal import Refusal
-from greenroom.server.site_files import File
+from greenroom.server.site_files import answer_with
 
 _TAG: Final = "logins"
 _PAGE_HEADERS: Final = {
@@ -100,12 +100,12 @@ async def page(call: Call) -> Answer:
 
 async def style(call: Call) -> Answer:
     """Gives the style of that page."""
-    return _file(await call.place.login_file("login.css"))
+    return await _file(call, "login.css")
 
 
 async def script(call: Call) -> Answer:
     """Gives the script of that page."""
-    return _file(await call.place.login_file("login.js"))
+    return await _file(call, "login.js")
 
 
 async def login_page(call: Call) -> Answer:
@@ -125,8 +125,8 @@ def _arrival(call: Call) -> str:
     return "direct" if site in {"none", "same-origin"} else "other"
 
 
-def _file(file: File) -> Answer:
-    return Data(file.content, file.media_type, headers={"cache-control": "no-cache", "etag": file.etag})
+async def _file(call: Call, name: str) -> Answer:
+    return answer_with(await call.place.login_file(name), call.headers, {"cache-control": "no-cache"})
 
 
 def _cookie_name(call: Call) -> CookieName:

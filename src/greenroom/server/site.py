@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from greenroom.server.answers import Answer, Data, Empty, Json
+from greenroom.server.answers import Answer, Json
 from greenroom.server.call import Call
 from greenroom.server.login_routes import login_page
 from greenroom.server.operation import Operation
 from greenroom.server.refusal import Refusal
+from greenroom.server.site_files import answer_with
 
 _INDEX: Final = "index.html"
 _POLICY: Final = (
@@ -73,10 +74,7 @@ def _file(call: Call, name: str) -> Answer:
     file = call.place.files.get(name)
     if file is None:
         raise Refusal(404, "not_found", "there is no such file", hint="/ is the web UI, /openapi.json the API")
-    headers = _HEADERS | {"etag": file.etag}
-    if call.headers.get("if-none-match") == file.etag:
-        return Empty(304, headers=headers)
-    return Data(file.content, file.media_type, headers=headers)
+    return answer_with(file, call.headers, _HEADERS)
 
 
 OPERATIONS: Final = (

@@ -1,4 +1,4 @@
-"""The files of the web UI, and those of the login page, which needs nothing of it: read once, when the server starts.
+"""The files of the web UI, and those of the login page, which needs nothing of it: read once, and sent to those who do not have them.
 
 Rule: a name in a request is looked up among them and never becomes a path.
 """
@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from greenroom.server.answers import Answer, Data, Empty
 
 FOLDER: Final = Path(__file__).parent.parent / "ui" / "dist"
 
@@ -21,6 +24,20 @@ class File(NamedTuple):
     content: bytes
     media_type: str
     etag: str
+
+
+def answer_with(file: File, asked: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
+    """Returns a file as an answer; without its content for a browser that has this version of it.
+
+    Args:
+        file: what is asked for.
+        asked: the headers of the request.
+        headers: of the answer.
+    """
+    given = {**headers, "etag": file.etag}
+    if asked.get("if-none-match") == file.etag:
+        return Empty(304, headers=given)
+    return Data(file.content, file.media_type, headers=given)
 
 
 def read_files(folder: Path = FOLDER) -> dict[str, File]:
