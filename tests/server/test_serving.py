@@ -16,13 +16,14 @@ import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from aiohttp import web
 
 from contract.stage import becomes
 from greenroom.limits import LOG_LINE_CHARACTERS_MAX, Limits
@@ -31,6 +32,7 @@ from greenroom.server.logs import JsonLines, Lines, LogWriter, Redaction, log_to
 from greenroom.server.proxies import Proxies
 from greenroom.server.serving import DEFAULT_PORT, _is_many_clients, with_port
 from greenroom.settings import load_settings
+from greenroom.testing.loopback import Loopback
 from server.process import TOKEN, free_port, running
 
 HEAD = f"host: localhost\r\nauthorization: Bearer {TOKEN}\r\n"
@@ -44,6 +46,19 @@ async def exchange(port: int, data: bytes) -> tuple[bytes, bytes]:
     writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
     return head, body
+
+
+def posted(path: str, body: dict[str, Any]) -> bytes:
+    """A request with JSON, after which the connection is closed."""
+    content = json.dumps(body).encode()
+    kind = f"content-type: application/json\r\ncontent-length: {len(content)}\r\n"
+    return closing(f"POST {path} HTTP/1.1", kind) + content
+
+
+def chunk(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+    """A piece of an answer, as OpenAI's Chat Completions send it."""
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return f"data: {json.dumps({'id': 'c', 'object': 'chat.completion.chunk', 'model': 'm', 'choices': [choice]})}\n\n".encode()
 
 
 def closing(first: str, rest: str = "") -> bytes:
@@ -399,13 +414,30 @@ async def test_a_server_whose_output_nobody_reads_answers(home: Path, full_pipe:
     """S18: after 64 KiB of access log that nobody read, the event loop stood in a write, and every request with it.
 
     Standard error and standard output are full from the beginning, for real. What does not fit is dropped, counted, and told when
-    somebody reads again; and the server ends when it is told to.
+    somebody reads again; and the server ends when it is told to. A stream that is open meanwhile goes on.
     """
     reading, writing = full_pipe
     port = free_port()
     home.mkdir(exist_ok=True)
     config = home / "greenroom.toml"
-    config.write_text(f'port = {port}\ntoken = "{TOKEN}"\n[limits]\nlog_waiting_bytes_max = 4000\n', encoding="utf-8")
+    may_end = asyncio.Event()
+    provider = Loopback()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        async def events() -> AsyncIterator[bytes]:
+            yield chunk({"content": "One"})
+            await may_end.wait()
+            yield chunk({"content": "Two"}, finish_reason="stop")
+            yield b"data: [DONE]\n\n"
+
+        return await provider.stream(request, events())
+
+    provider.route("POST", "/v1/chat/completions", answer)
+    await provider.start()
+    config.write_text(
+        f'port = {port}\ntoken = "{TOKEN}"\ndefault_backend = "openai"\ndefault_model = "m"\n'
+        f'[openai]\nbase_url = "{provider.url}/v1"\napi_key = "key-of-the-test"\n[limits]\nlog_waiting_bytes_max = 4000\n'
+    )
     command = [sys.executable, "-m", "greenroom", "serve", "--home", str(home / "data")]
     environment = {**os.environ, "GREENROOM_CONFIG": str(config)}
     server = await asyncio.create_subprocess_exec(*command, env=environment, stdout=writing, stderr=writing)
@@ -417,6 +449,10 @@ async def test_a_server_whose_output_nobody_reads_answers(home: Path, full_pipe:
             assert server.returncode is None
             await asyncio.sleep(0.05)  # real time: another process starts
         assert b" 200 " in head
+        await exchange(port, posted("/v1/sessions", {"session_id": "open"}))
+        stream, leaving = await asyncio.open_connection("127.0.0.1", port)
+        leaving.write(posted("/v1/sessions/open/messages", {"message": "hello"}))
+        await stream.readuntil(b'"One"')
         for path in ("/v1/sessions", "/nothing-here", f"/{'x' * 3000}") * 10:
             head, _ = await exchange(port, closing(f"GET {path} HTTP/1.1"))
             assert head.startswith(b"HTTP/1.1 ")
@@ -424,6 +460,11 @@ async def test_a_server_whose_output_nobody_reads_answers(home: Path, full_pipe:
         head, body = await exchange(port, closing("GET /metrics HTTP/1.1"))
         dropped = [line for line in body.decode().splitlines() if line.startswith("greenroom_log_lines_dropped_total")]
         assert float(dropped[0].split()[1]) > 0
+        may_end.set()
+        rest = await stream.read()
+        assert b'"Two"' in rest
+        assert b'"RUN_FINISHED"' in rest
+        leaving.close()
         os.set_blocking(reading, False)
         written = b""
         while b"lines of the log were dropped" not in written:
@@ -434,6 +475,7 @@ async def test_a_server_whose_output_nobody_reads_answers(home: Path, full_pipe:
     finally:
         server.terminate()
         assert await asyncio.wait_for(server.wait(), 30) == 0
+        await provider.stop()
 
 
 class _Stuck(io.StringIO):
