@@ -30,9 +30,10 @@ SEAMS = (
         "codec",
         "storage",
         "interfaces",
+        "thread_shares",
     ),
 )
-"""What everybody may import: values, errors and the promises of the families."""
+"""What everybody may import: values, errors, the promises of the families, and a user's share of threads."""
 
 FAMILIES = ("backends", "toolsets", "logs", "personas")
 
@@ -72,6 +73,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "codec": ("errors", "limits", "messages", "config", "events"),
     "storage": ("errors", "limits", "messages", "config", "events"),
     "interfaces": ("errors", "limits", "messages", "config", "events", "storage"),
+    "thread_shares": ("errors",),
     "core": SEAMS,
     "protocols": (*SEAMS, "core"),
     "backends": SEAMS,

@@ -23,6 +23,7 @@ from greenroom.runtime.registry import Registry
 from greenroom.runtime.watch import Watch
 from greenroom.runtime.workspace import Workspaces
 from greenroom.settings import Settings, load_settings
+from greenroom.thread_shares import ThreadShares
 from greenroom.toolsets.function import Toolset
 
 
@@ -31,6 +32,7 @@ class Opened:
 
     Attributes:
         copying: entered by whoever holds a session as a whole in memory.
+        file_threads: for what users do with the files of their workspaces.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, store: Store, settings: Settings, catalog: Catalog) -> None:
@@ -50,6 +52,11 @@ class Opened:
         self.operations = Operations(self.registry)
         self.exchange = Exchange(self.registry, self.operations, self.watch)
         self.copying = asyncio.Semaphore(settings.limits.copies_max)
+        self.file_threads = ThreadShares(
+            "greenroom-workspaces",
+            threads_max=settings.limits.file_threads_max,
+            per_user_max=settings.limits.file_threads_per_user_max,
+        )
 
     async def check_exists(self, session_id: str) -> None:
         """Accepts the id of a session that exists: the one place where every way to a session begins.
@@ -161,6 +168,8 @@ class Installation:
         opened, self.now = self.now, None
         if opened is not None and opened.loop is asyncio.get_running_loop():
             await opened.registry.close()
+        if opened is not None:
+            opened.file_threads.close()
         if self._catalog is not None:
             await self._catalog.close()
         if self._store is not None:

@@ -201,9 +201,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     workspace_search_s_max: float = 5.0
     """How long one search through the text of files may take."""
     file_threads_max: int = 8
-    """Threads for tools that work with files, of all users."""
+    """Threads for tools that work with files, of all users; and as many for people who do, over HTTP and in Python."""
     file_threads_per_user_max: int = 2
-    """Threads for tools that work with files, of one user; what is more waits, and counts against the tool's time."""
+    """Of these, those of one user; what is more waits, and counts against the tool's time."""
     search_threads_max: int = 4
     """Searches through the text of files, of all users: a thread and a process each."""
     search_threads_per_user_max: int = 2

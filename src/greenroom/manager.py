@@ -351,10 +351,15 @@ class AgentManager(Conversing):
         check_owner(session_id, await self.user_of(session_id))
         return opened.registry.workspaces.folder(session_id)
 
-    async def in_workspace(self, session_id: str, work: Callable[[WorkspaceFolder], T]) -> T:
-        """Does `work` in the session's folder, in a thread, and returns what it returns. Nobody deletes the session meanwhile.
+    async def in_workspace(self, session_id: str, work: Callable[[WorkspaceFolder], T], *, changes: bool = True) -> T:
+        """Does `work` in the session's folder, in a thread when it is its user's turn, and returns what it returns.
 
-        For what changes files: a folder from `workspace` may be that of another session when it is used, of the same id.
+        A folder from `workspace` may be that of another session when it is used, of the same id; here it is this session's.
+
+        Args:
+            session_id: the session.
+            work: gets the folder.
+            changes: nobody deletes the session meanwhile, and one change of it waits for another. What only reads waits for nobody.
 
         Raises:
             SessionNotFound: no such session.
@@ -362,10 +367,19 @@ class AgentManager(Conversing):
         """
 
         async def worked() -> T:
-            async with self._lock(session_id):
-                return await asyncio.to_thread(work, await self.workspace(session_id))
+            folder, user_id = await self.workspace(session_id), await self.user_of(session_id)
+            opened = await self._installation.opened()
+            return await opened.file_threads.run(user_id, lambda: work(folder))
 
-        return await finish(worked())
+        async def changed() -> T:
+            async with self._lock(session_id):
+                return await worked()
+
+        if changes:
+            return await finish(changed())
+        found = await worked()
+        check_owner(session_id, await self.user_of(session_id))
+        return found
 
     async def fork_session(self, session_id: str, at_seq: int | None = None) -> str:
         """Copies a session with its workspace, whole or up to record `at_seq`; returns the id of the copy.

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from greenroom import AgentManager
+from greenroom.backends.scripted import ScriptedBackend
 from server.asgi import Web
 from server.conftest import OTHER, OpenWeb
 
@@ -33,6 +38,29 @@ async def test_a_file_is_put_listed_fetched_and_removed(web: Web, files: str) ->
     assert (await web.ask("DELETE", f"{files}notes")).status == 204
     assert (await web.ask("DELETE", f"{files}notes")).status == 404
     assert (await web.get(f"{files}notes/a%20b.txt")).error == "file_not_found"
+
+
+async def test_one_users_files_leave_threads_for_others(home: Path) -> None:
+    """T6 and S4's sibling: one user's requests for files filled the threads that everybody's work needs."""
+    may_go_on = threading.Event()
+    async with AgentManager("memory://", home=home, backends={"scripted": ScriptedBackend()}) as manager:
+        for user_id in ("ann", "bob"):
+            await manager.create_session(existing_session_id=user_id, user_id=user_id, backend="scripted")
+        limits = manager.settings.limits
+        count = limits.file_threads_max + (os.cpu_count() or 1) + 40
+        anns = [
+            asyncio.ensure_future(manager.in_workspace("ann", lambda _: may_go_on.wait(60), changes=False))
+            for _ in range(count)
+        ]
+        async with asyncio.timeout(30):
+            await manager.in_workspace("bob", lambda folder: folder.write_bytes("b.txt", b"of bob"))
+            assert (
+                await manager.in_workspace("bob", lambda folder: folder.read_bytes("b.txt"), changes=False) == b"of bob"
+            )
+            assert await asyncio.to_thread(lambda: "done") == "done"
+        assert not any(task.done() for task in anns)
+        may_go_on.set()
+        assert all(await asyncio.gather(*anns))
 
 
 @pytest.mark.parametrize(("name", "how"), [("a.png", "inline"), ("a.svg", "attachment"), ("a.html", "attachment")])

@@ -9,8 +9,9 @@ from typing import Literal
 
 import pytest
 
+from greenroom.errors import ManagerClosed
 from greenroom.limits import Limits
-from greenroom.toolsets.thread_shares import ThreadShares
+from greenroom.thread_shares import ThreadShares
 from greenroom.toolsets.workspace import WorkspaceTools
 
 
@@ -68,6 +69,22 @@ async def test_users_take_turns(shares: ThreadShares) -> None:
     assert await asyncio.gather(*anns, *bobs, *carols) == [
         *(f"ann{number}" for number in range(5)), "bob0", "bob1", "carol0", "carol1",
     ]  # fmt: skip
+
+
+async def test_closing_leaves_nobody_waiting(shares: ThreadShares) -> None:
+    """What ran gave its result to nobody, and what waited was never told, once something waited while the threads were closed."""
+    jobs = Jobs(shares)
+    running = [jobs.start("ann", "one"), jobs.start("ann", "two")]
+    waiting = jobs.start("ann", "three")
+    await jobs.have_begun("one", "two")
+    shares.close()
+    with pytest.raises(ManagerClosed):
+        await waiting
+    with pytest.raises(ManagerClosed):
+        await shares.run("bob", lambda: "four")
+    jobs.finish("one", "two")
+    assert await asyncio.gather(*running) == ["one", "two"]
+    shares.close()
 
 
 async def test_a_thread_that_nobody_waits_for_still_counts(shares: ThreadShares) -> None:

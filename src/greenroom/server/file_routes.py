@@ -7,7 +7,6 @@ Rule: a path goes to the workspace as it came, and never becomes one of this mac
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import mimetypes
 from collections.abc import Awaitable
@@ -33,9 +32,9 @@ T = TypeVar("T")
 async def show(call: Call) -> Answer:
     """Lists a folder with all below it, or fetches a file."""
     path = call.path["path"].rstrip("/")
-    folder = await call.sessions.workspace(call.session_id)
-    found = await _done(asyncio.to_thread(_looked_up, folder, path))
-    await call.sessions.check(call.session_id)  # still the user's, so what was found is, too
+    found = await _done(
+        call.sessions.in_workspace(call.session_id, lambda folder: _looked_up(folder, path), changes=False)
+    )
     if isinstance(found, list):
         return Json({"files": found})
     content, media_type = found

@@ -314,15 +314,10 @@ class Sessions:
         made = await self._manager.import_bundle(bundle, user_id=self.user_id)
         return await self.data(made.session_id) | {"notices": msgspec.to_builtins(made.notices)}
 
-    async def workspace(self, session_id: str) -> WorkspaceFolder:
-        """Returns the session's folder, for a thread to work with."""
+    async def in_workspace(self, session_id: str, work: Callable[[WorkspaceFolder], T], *, changes: bool = True) -> T:
+        """Works in the session's folder, in a thread when it is the user's turn; what is found or changed is the user's."""
         owned = await self.check(session_id)
-        return await self._manager.workspace(owned)
-
-    async def in_workspace(self, session_id: str, work: Callable[[WorkspaceFolder], T]) -> T:
-        """Changes the session's folder, in a thread; the session stays the user's meanwhile."""
-        owned = await self.check(session_id)
-        return await self._manager.in_workspace(owned, work)
+        return await self._manager.in_workspace(owned, work, changes=changes)
 
 
 def _public(data: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from msgspec import Meta
 from greenroom.errors import InvalidArgument, LimitExceeded
 from greenroom.interfaces import Entry, ToolContext, ToolError
 from greenroom.limits import PATH_DEPTH_MAX, Limits
+from greenroom.thread_shares import ThreadShares
 from greenroom.toolsets.contained import Workspace
 from greenroom.toolsets.function import Toolset, tool
 from greenroom.toolsets.line_matcher import LineMatcher
@@ -27,7 +28,6 @@ from greenroom.toolsets.listing import bounded_lines, counted
 from greenroom.toolsets.relative_path import Glob, parse_path
 from greenroom.toolsets.text_file import decoded, edited, line_range
 from greenroom.toolsets.text_search import search_lines
-from greenroom.toolsets.thread_shares import ThreadShares
 
 _T = TypeVar("_T")
 

@@ -13,7 +13,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from itertools import chain
 from typing import Any, Final, TypeVar
+
+from greenroom.errors import ManagerClosed
 
 T = TypeVar("T")
 
@@ -34,6 +37,7 @@ class ThreadShares:
         self._per_user_max = per_user_max
         self._executor: Final = ThreadPoolExecutor(threads_max, thread_name_prefix=name)
         self._lock = threading.Lock()
+        self._is_closed = False
         self._waiting: dict[str, deque[_Job]] = {}
         self._running: dict[str, int] = {}
 
@@ -42,17 +46,26 @@ class ThreadShares:
 
         Raises:
             Exception: whatever the work raises.
+            ManagerClosed: the threads were closed before the work began.
         """
         return await asyncio.get_running_loop().run_in_executor(_Share(self, user_id), work)
 
     def close(self) -> None:
-        """Begins nothing more; what runs ends by itself. Idempotent."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """Begins nothing more, and fails what waits; what runs ends by itself. Idempotent."""
+        with self._lock:
+            self._is_closed = True
+            waiting, self._waiting = self._waiting, {}
+        for future, _ in chain.from_iterable(waiting.values()):
+            if future.set_running_or_notify_cancel():
+                future.set_exception(_closed())
+        self._executor.shutdown(wait=False)
 
     def submit(self, user_id: str, work: Callable[[], T]) -> Future[T]:
         """Queues work; what is returned knows when it is done."""
         future: Future[T] = Future()
         with self._lock:
+            if self._is_closed:
+                raise _closed()
             self._waiting.setdefault(user_id, deque()).append((future, work))
             self._begin()
         return future
@@ -88,6 +101,10 @@ class ThreadShares:
             future.set_exception(failure)
         else:
             future.set_result(result)
+
+
+def _closed() -> ManagerClosed:
+    return ManagerClosed("the manager was closed before this began")
 
 
 class _Share(Executor):
