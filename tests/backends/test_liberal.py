@@ -193,6 +193,14 @@ def test_what_the_provider_behind_a_gateway_says_counts_where_the_gateway_hides_
     assert end_of(chat(HELLO, of_choice("stop", delta={}, native_finish_reason="completed"))).raw_reason == "stop"
 
 
+def test_a_word_that_it_was_cut_off_is_not_taken_back() -> None:
+    """Sibling of P3 and T1: a gateway that ends every answer with its own `stop`."""
+    for word in ("length", "content_filter"):
+        assert end_of(chat(HELLO, chunk(finish=word), STOP)).raw_reason == word
+    assert end_of(claude(START, *block("a"), stop("max_tokens"), stop("end_turn"), MESSAGE_STOP)).reason == "length"
+    assert end_of(chat(HELLO, STOP, chunk(finish="length"))).reason == "length"
+
+
 def test_half_a_word_is_kept_of_a_long_one() -> None:
     assert len(end_of(chat(HELLO, chunk(finish="y" * 5_000))).raw_reason) == 100
 
@@ -257,6 +265,17 @@ def test_a_new_block_under_an_index_that_an_ended_one_had(last: int) -> None:
     assert (texts(items, "text"), texts(items, "tool_call")) == ("ab", "{}")
 
 
+def test_the_end_of_a_block_is_said_twice() -> None:
+    """Sibling of P9."""
+    assert texts(claude(START, *block("a"), *block("")[-1:], *block("b", 1), stop(), MESSAGE_STOP), "text") == "ab"
+
+
+def test_blocks_without_an_index() -> None:
+    """Sibling of P9: gateways leave out zeros."""
+    events = [{name: value for name, value in event.items() if name != "index"} for event in block("a") + block("b")]
+    assert texts(claude(START, *events, stop(), MESSAGE_STOP), "text") == "ab"
+
+
 def test_a_block_whose_end_was_left_out() -> None:
     items = claude(START, *block("a")[:2], *block("b"), stop(), MESSAGE_STOP)
     assert [item.delta for item in items if isinstance(item, PartDelta)] == ["a", "b"]
@@ -277,6 +296,19 @@ def test_a_message_in_place_of_a_delta() -> None:
     call = {"id": "t", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
     items = chat(of_choice("tool_calls", message={"content": None, "tool_calls": [call]}))
     assert (kinds(items), texts(items, "tool_call")) == (["tool_call"], '{"a":1}')
+    # A call that is said in each message, or again at the end, is one call.
+    whole = of_choice("tool_calls", message={"tool_calls": [call]})
+    half = of_choice(message={"tool_calls": [{**call, "function": {"name": "f", "arguments": '{"a"'}}]})
+    for first in (of_choice(message={"tool_calls": [call]}), half):
+        items = chat(first, whole)
+        assert (kinds(items), texts(items, "tool_call")) == (["tool_call"], '{"a":1}')
+    others = [{**call, "id": other} for other in ("u", "v")]
+    assert kinds(chat(*[of_choice(message={"tool_calls": [one]}) for one in others], STOP)) == ["tool_call"] * 2
+    # A message at the end says what no delta said.
+    at_end = of_choice("stop", delta={}, message={"content": "Hello", "reasoning": "hm", "tool_calls": [call]})
+    assert kinds(chat(chunk({"reasoning": "hm"}), at_end)) == ["reasoning", "text", "tool_call"]
+    assert kinds(chat(HELLO, at_end)) == ["text", "reasoning", "tool_call"]
+    assert kinds(chat(chunk({"tool_calls": [{"index": 0, **call}]}), at_end)) == ["tool_call", "reasoning", "text"]
     beside_nothing = of_choice("stop", delta={}, message={"content": "Hello"})
     assert texts(chat(beside_nothing), "text") == "Hello"
     beside = [of_choice(delta={"content": "Hel"}, message={"content": "Hel"}), of_choice("stop", delta={"content": "lo"}, message={"content": "Hello"})]  # fmt: skip
@@ -290,6 +322,24 @@ def test_a_message_in_place_of_a_delta() -> None:
     request = BackendRequest(model="m", system="", messages=(UserMessage(parts=(TextPart(text="Hello"),)),))
     _, error = heard(ChatDecoder(ENDPOINT, model="m", request=request), CHAT.written(completed))
     assert error is not None, "an answer to a person that says nothing is not whole"
+
+
+def test_a_call_that_is_said_again_runs_once() -> None:
+    """Sibling of P19: the last chunk has the whole call, with its id."""
+    call = {"index": 0, "id": "t", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    begun = {**call, "function": {"name": "f", "arguments": '{"a"'}}
+    rest = {"index": 0, "function": {"arguments": ":1}"}}
+    for chunks in ([call, call], [begun, rest, call]):
+        items = chat(*[chunk({"tool_calls": [one]}) for one in chunks], chunk(finish="tool_calls"))
+        assert (kinds(items), texts(items, "tool_call")) == (["tool_call"], '{"a":1}')
+    # Without an id, or with another one, it is another call.
+    for other in ({**call, "id": None}, {**call, "id": "u", "index": 1}):
+        items = chat(*[chunk({"tool_calls": [one]}) for one in (call, other)], chunk(finish="tool_calls"))
+        assert kinds(items) == ["tool_call"] * 2
+
+
+def test_a_choice_that_counts_in_text() -> None:
+    assert texts(chat({"choices": [{"index": "0", "delta": {"content": "a"}, "finish_reason": "stop"}]}), "text") == "a"
 
 
 # --- usage -----------------------------------------------------------------------------------------------------------------
@@ -392,6 +442,40 @@ def test_an_error_by_its_name_alone(dialect: Dialect, event: bytes, expected: ty
     assert type(error) is expected
     assert "overloaded" in str(error)
     assert texts(items, "text") == "Hello"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=[dialect.folder for dialect in DIALECTS])
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ({"type": "error", "message": "overloaded"}, BackendUnavailable),
+        ({"code": 503, "message": "overloaded"}, BackendUnavailable),
+        ({"code": "Throttling", "message": "overloaded"}, BackendUnavailable),
+        ({"code": 400, "message": "overloaded"}, BackendRejected),
+        ({"detail": "overloaded"}, BackendUnavailable),
+        ({"success": False, "errors": [{"message": "overloaded"}]}, BackendUnavailable),
+        ({"choices": None, "base_resp": {"status_code": 1002, "status_msg": "overloaded"}}, BackendUnavailable),
+        ({"choices": [], "base_resp": {"status_code": 1008, "status_msg": "overloaded"}}, BackendRejected),
+    ],
+)
+def test_an_error_by_its_form_alone(dialect: Dialect, event: Json, expected: type[GreenroomError]) -> None:
+    """Sibling of P22: what is said before `[DONE]` was a whole answer."""
+    begun = dialect.written(dialect.events[: dialect.first_text + 1]).removesuffix(b"data: [DONE]\n\n")
+    items, error = read(dialect, begun + f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode())
+    assert type(error) is expected
+    assert "overloaded" in str(error)
+    assert texts(items, "text") == "Hello"
+
+
+def test_what_is_no_error_by_its_form() -> None:
+    for event in (
+        {"type": "status", "message": "searching"},
+        {"choices": [], "base_resp": {"status_code": 0, "status_msg": ""}},
+        {"choices": [], "code": 200, "message": "ok"},
+        {"choices": [], "prompt_filter_results": [{"prompt_index": 0}]},
+        {"id": "c", "choices": [], "usage": {"prompt_tokens": 1}, "code": 500, "message": "x"},
+    ):
+        assert texts(chat(HELLO, event, STOP), "text") == "Hello"
 
 
 def test_the_words_of_a_bare_event() -> None:

@@ -21,15 +21,13 @@ import msgspec
 
 from greenroom.backends.claude_blocks import Block, kind_of
 from greenroom.backends.claude_request import DIALECT, encode, notices
-from greenroom.backends.faults import Endpoint, Fault, classified, fault_of, fault_of_body
+from greenroom.backends.faults import Fault, fault_of
 from greenroom.backends.parts_writer import StreamDecoder, json_of
-from greenroom.backends.sse import DONE, ErrorData
+from greenroom.backends.sse import DONE
 from greenroom.backends.token_counts import claude_usage_of, is_count
 from greenroom.backends.unicode_text import valid_json, valid_unicode
 from greenroom.errors import BackendError
 from greenroom.finish_reasons import reason_of
-from greenroom.interfaces import BackendRequest
-from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import Sidecar
 
 __all__ = ["DIALECT", "MessagesDecoder", "encode", "notices"]
@@ -47,7 +45,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 class _Event(msgspec.Struct, gc=False):
     type: Any = ""
-    index: Any = -1
+    index: Any = 0  # where it is left out: gateways leave out zeros
     delta: _Delta | None = None
     content_block: Any = None
     message: Any = None
@@ -61,16 +59,7 @@ _events: Final = msgspec.json.Decoder(_Event)
 class MessagesDecoder(StreamDecoder):
     """Decodes one answer."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        model: str = "",
-        limits: Limits = DEFAULT_LIMITS,
-        request: BackendRequest | None = None,
-    ) -> None:
-        """See `StreamDecoder`."""
-        super().__init__(endpoint, model=model, limits=limits, request=request)
+    def _prepare(self) -> None:
         self._blocks: dict[int, Block] = {}
         """Those that are open: an index only tells these apart."""
         self._has_begun = False
@@ -94,7 +83,8 @@ class MessagesDecoder(StreamDecoder):
             case "content_block_start":
                 self._start(event, len(payload))
             case "content_block_stop":
-                self._end_block(self._open_block(event, "the end of"), is_whole=True)
+                if (block := self._block(event)) is not None:  # else its end is said again
+                    self._end_block(block, is_whole=True)
             case "message_start":
                 self._begin(event)
             case "message_delta":
@@ -104,14 +94,13 @@ class MessagesDecoder(StreamDecoder):
                     raise self._garbled("the end of a message that never began")
                 self._end()
             case _ if event.error is not None:
-                raise self._reported_by(fault_of(event.error))
-            case _ if payload.__class__ is ErrorData:
-                raise self._reported_by(fault_of_body(payload, status=0))
-            case _:
-                pass  # `ping`, and what is yet to be invented.
+                raise self._classified(fault_of(event.error))
+            case _:  # `ping`, and what is yet to be invented; without a type, nothing of this dialect
+                self._raise_if_error(payload, by_form=not event.type or event.type == "error")
 
     def _grow(self, event: _Event, payload: bytes) -> None:
-        block = self._open_block(event, "more of")
+        if (block := self._block(event)) is None:
+            raise self._garbled(f"more of content block {event.index!r}, which is not open")
         delta = event.delta
         if delta is None:
             raise self._garbled("a delta event without a delta")
@@ -185,7 +174,7 @@ class MessagesDecoder(StreamDecoder):
         begun = message.get("content")
         for index, raw in enumerate(begun if isinstance(begun, list) else ()):
             self._start(_Event(content_block=raw, index=index), len(valid_json(raw)))
-            self._end_block(self._open_block(_Event(index=index), "the end of"), is_whole=True)
+            self._end_block(self._blocks[index], is_whole=True)
 
     def _stop(self, event: _Event) -> None:
         self._add_counts(event.usage)
@@ -220,8 +209,7 @@ class MessagesDecoder(StreamDecoder):
             if self._finish_word:
                 self._end()
             return _Event()
-        if payload.__class__ is ErrorData:
-            raise self._reported_by(fault_of_body(payload, status=0))
+        self._raise_if_error(payload)
         try:
             event = msgspec.convert(json.loads(payload), _Event)
             is_delta = event.type == "content_block_delta"
@@ -242,12 +230,9 @@ class MessagesDecoder(StreamDecoder):
 
     # --- what the events have in common ---------------------------------------------------------------------------------
 
-    def _open_block(self, event: _Event, what: str) -> Block:
-        index = event.index
-        block = self._blocks.get(index) if isinstance(index, int) else None
-        if block is None:
-            raise self._garbled(f"{what} content block {index!r}, which is not open")
-        return block
+    def _block(self, event: _Event) -> Block | None:
+        """Returns the open block that an event is about."""
+        return self._blocks.get(event.index) if isinstance(event.index, int) else None
 
     def _add_counts(self, usage: Any) -> None:
         """Takes over the counts of an event. They are totals so far; one that is left out, or zero, takes nothing back."""
@@ -258,11 +243,11 @@ class MessagesDecoder(StreamDecoder):
             if self._counts:
                 self._count(claude_usage_of(self._counts))
 
-    def _reported_by(self, fault: Fault) -> BackendError:
+    def _classified(self, fault: Fault) -> BackendError:
         if fault.kind == "permission_error":
             # Unlike its other kinds, this one does not say by its name that asking again is no use.
             fault = msgspec.structs.replace(fault, status=HTTPStatus.FORBIDDEN)
-        return classified(fault, self._endpoint)
+        return super()._classified(fault)
 
 
 def _loads(payload: bytes) -> Any:

@@ -182,6 +182,31 @@ def classified(fault: Fault, endpoint: Endpoint, headers: Mapping[str, str] | No
     return BackendRejected(message, hint=_rejection_hint(fault, endpoint), refused=_unnamed(fault, marks, words))
 
 
+def is_error(body: bytes) -> bool:
+    """Returns whether JSON that is no part of an answer is an error by its form, without being called one.
+
+    Frameworks say `{"detail": ...}`, gateways `{"code": 503, "message": ...}`, Cloudflare `"success": false`, MiniMax `base_resp`.
+    """
+    try:
+        told = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    if not isinstance(told, dict):
+        return False
+    outcome, codes = told.get("base_resp"), [told.get(name) for name in ("code", "status", "status_code")]
+    return (
+        "error" in (told.get("object"), told.get("type"))
+        or told.get("success") is False
+        or isinstance(told.get("detail"), str)
+        or (isinstance(outcome, dict) and outcome.get("status_code") not in {0, None})
+        or (isinstance(told.get("message"), str) and any(code in _FAILURES or _is_name(code) for code in codes))
+    )
+
+
+def _is_name(code: object) -> bool:
+    return isinstance(code, str) and bool(code) and code.lower() not in {"0", "200", "ok", "success"}
+
+
 def missing_key(endpoint: Endpoint) -> BackendUnauthorized:
     """Returns the error for a request that no provider would accept without a key."""
     return BackendUnauthorized(

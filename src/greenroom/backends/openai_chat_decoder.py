@@ -11,21 +11,20 @@ Rule: what servers call things is known here; what is made of it is `parts_write
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.faults import Endpoint, classified, fault_of, fault_of_body
+from greenroom.backends.faults import fault_of
 from greenroom.backends.openai_extras import REASONING_FIELD, MessageExtras, sidecar_of
 from greenroom.backends.openai_tool_calls import ToolCalls
-from greenroom.backends.parts_writer import SHOWN_MAX, Part, StreamDecoder, entries_of
-from greenroom.backends.sse import DONE, ErrorData
+from greenroom.backends.parts_writer import SHOWN_MAX, Part, StreamDecoder, entries_of, json_of
+from greenroom.backends.sse import DONE
 from greenroom.backends.token_counts import usage_of
 from greenroom.backends.unicode_text import valid_unicode
 from greenroom.errors import BackendGarbled
 from greenroom.finish_reasons import ending_of
-from greenroom.interfaces import BackendRequest
-from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import PartKind, Sidecar
 
 
@@ -67,26 +66,25 @@ class _Chunk(msgspec.Struct, gc=False):
 
 _decode: Final = msgspec.json.Decoder(_Chunk).decode
 
+_FIELDS: Final[dict[PartKind, tuple[str, ...]]] = {
+    "text": ("content",),
+    "refusal": ("refusal",),
+    "reasoning": ("reasoning_content", "reasoning", "reasoning_text", "thinking_blocks"),
+    "tool_call": ("tool_calls", "function_call"),
+}
+"""Which fields of a message say a part of a kind."""
+
 
 class ChatDecoder(StreamDecoder):
     """Decodes one answer."""
 
     _no_arguments = ""  # what the model wrote, in this dialect
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        model: str = "",
-        limits: Limits = DEFAULT_LIMITS,
-        request: BackendRequest | None = None,
-    ) -> None:
-        """See `StreamDecoder`."""
-        super().__init__(endpoint, model=model, limits=limits, request=request)
+    def _prepare(self) -> None:
         self._speech: Part | None = None
         self._sidecar: Sidecar | None = None
         self._extras = MessageExtras()
-        self._calls = ToolCalls(self._parts, model=model)
+        self._calls = ToolCalls(self._parts, model=self._asked_model)
         self._message: dict[str, Any] | None = None
         self._said: dict[str, str] = {}
 
@@ -106,13 +104,15 @@ class ChatDecoder(StreamDecoder):
                 return
             chunk = self._decoded_tolerantly(payload)
         if chunk.error:
-            raise classified(fault_of(chunk.error), self._endpoint)
+            raise self._classified(fault_of(chunk.error))
         if chunk.choices:
             for choice in chunk.choices:
-                if not choice.index:  # the first one, or the only one of a server that does not count
+                if (
+                    not choice.index or choice.index == "0"
+                ):  # the first one, or the only one of a server that does not count
                     self._take_choice(choice, chunk.object, len(payload))
-        elif chunk.object == "error" or payload.__class__ is ErrorData:
-            raise classified(fault_of_body(payload, status=0), self._endpoint)
+        elif not chunk.usage:
+            self._raise_if_error(payload, by_form=True)
         if not self._answered_by or not self._response_id:
             self._response_id = self._response_id or _name(chunk.id)
             self._answered_by = self._answered_by or _name(chunk.model)
@@ -131,7 +131,7 @@ class ChatDecoder(StreamDecoder):
         if delta is None and choice.text and isinstance(choice.text, str) and answered_as != "text_completion":
             self._say("text", choice.text)  # not of the API that completes texts: that one answers no messages
         if choice.error:
-            raise classified(fault_of(choice.error), self._endpoint)
+            raise self._classified(fault_of(choice.error))
         if choice.finish_reason:
             self._note_end(choice.finish_reason)
         if choice.native_finish_reason and self._finish_word:
@@ -168,20 +168,42 @@ class ChatDecoder(StreamDecoder):
             self._calls.take_function(delta.function_call, "function_call", "")
 
     def _take_message(self, message: dict[str, Any], *, is_only: bool) -> None:
-        """Takes a whole message: instead of deltas, or, if none said anything, at the end."""
+        """Takes a whole message: instead of deltas, or at the end, for what they did not say."""
         if not is_only:
             self._message = message
             return
         delta = msgspec.convert(message, _Delta, strict=False)
-        fresh = {}
+        fresh: dict[str, Any] = {}
         for name in ("content", "reasoning_content", "reasoning", "reasoning_text", "refusal"):
             if isinstance(text := getattr(delta, name), str):
-                # Some servers say in each chunk all that there is so far.
-                said = self._said.get(name, "")
-                fresh[name] = text.removeprefix(said) if text.startswith(said) else text
-                self._said[name] = text if text.startswith(said) else said + text
+                fresh[name] = self._fresh(name, text)
+        if delta.tool_calls:
+            fresh["tool_calls"] = list(self._fresh_calls(delta.tool_calls))
         self._take_delta(msgspec.structs.replace(delta, **fresh))
-        self._take_extras(delta, 0)
+        if not self._extras:
+            self._take_extras(delta, 0)
+
+    def _fresh(self, name: str, text: str) -> str:
+        """Returns what is new of a text: some servers say in each message all that there is so far."""
+        said = self._said.get(name, "")
+        has_all = text.startswith(said)
+        self._said[name] = text if has_all else said + text
+        return text.removeprefix(said) if has_all else text
+
+    def _fresh_calls(self, entries: Any) -> Iterator[dict[str, Any]]:
+        """Yields the calls of a message as far as they are new: a call that is said twice must not run twice."""
+        for place, entry in enumerate(entries_of(entries)):
+            function = entry.get("function")
+            if not isinstance(function, dict):
+                function = {}
+            key = f"call {place} {entry.get('id')} {function.get('name')}"
+            arguments = function.get("arguments")
+            is_new = key not in self._said
+            text = self._fresh(
+                key, arguments if isinstance(arguments, str) else json_of(arguments) if arguments else ""
+            )
+            if is_new or text:
+                yield {**entry, "function": {**function, "arguments": text}}
 
     def _take_extras(self, delta: _Delta, size: int) -> None:
         self._parts.spend(size)
@@ -222,8 +244,7 @@ class ChatDecoder(StreamDecoder):
 
     def _decoded_tolerantly(self, payload: bytes) -> _Chunk:
         """Decodes what only the standard library reads: half surrogate pairs, and numbers such as `NaN`."""
-        if payload.__class__ is ErrorData:
-            raise self._reported(payload)
+        self._raise_if_error(payload)
         try:
             return msgspec.convert(json.loads(payload.decode()), _Chunk)
         except (ValueError, RecursionError) as error:
@@ -254,8 +275,9 @@ class ChatDecoder(StreamDecoder):
     # --- the end --------------------------------------------------------------------------------------------------------
 
     def _end(self) -> None:
-        if not self._parts.count and self._message is not None:
-            self._take_message(self._message, is_only=True)
+        if self._message is not None:
+            said = {name for kind in self._parts.kinds for name in _FIELDS.get(kind, ())}
+            self._take_message({name: self._message[name] for name in self._message.keys() - said}, is_only=True)
         if not self._finish_word and not self._parts.count and not self._calls:
             raise BackendGarbled(f"{self._endpoint.provider} ended the stream without an answer")
         self._end_speech()

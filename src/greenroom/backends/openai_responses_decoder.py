@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.faults import Endpoint, Fault, classified, fault_of, fault_of_body
+from greenroom.backends.faults import Fault, fault_of
 from greenroom.backends.openai_responses_events import (
     ARGUMENTS,
     DELTAS,
@@ -35,12 +35,10 @@ from greenroom.backends.openai_responses_events import (
 )
 from greenroom.backends.openai_responses_items import UNCLAIMED, Item, TextKey, texts_of
 from greenroom.backends.parts_writer import SHOWN_MAX, Part, StreamDecoder, json_of
-from greenroom.backends.sse import DONE, ErrorData
+from greenroom.backends.sse import DONE
 from greenroom.backends.token_counts import usage_of
 from greenroom.backends.unicode_text import valid_unicode
 from greenroom.errors import BackendError
-from greenroom.interfaces import BackendRequest
-from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import PartKind, Sidecar
 from greenroom.tool_arguments import whole_object
 
@@ -55,16 +53,7 @@ _BLAMING_PREFIXES: Final = ("image_", "empty_image", "failed_to_download", "unsu
 class ResponsesDecoder(StreamDecoder):
     """Decodes one answer."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        model: str = "",
-        limits: Limits = DEFAULT_LIMITS,
-        request: BackendRequest | None = None,
-    ) -> None:
-        """See `StreamDecoder`."""
-        super().__init__(endpoint, model=model, limits=limits, request=request)
+    def _prepare(self) -> None:
         self._outputs: list[Item] = []
         self._by_id: dict[str, Item] = {}
         self._by_index: dict[int, Item] = {}
@@ -86,8 +75,7 @@ class ResponsesDecoder(StreamDecoder):
                     self._note_end("completed")
                     self._end()
                 return  # most servers that say it do so after the end
-            if payload.__class__ is ErrorData:
-                raise self._reported_by(fault_of_body(payload, status=0)) from error
+            self._raise_if_error(payload)
             raise self._unreadable(payload) from error
         place = (event.type, event.item_id, event.output_index, event.content_index, event.summary_index)
         if place == self._place and self._place_text is not None:
@@ -113,7 +101,7 @@ class ResponsesDecoder(StreamDecoder):
         elif (end := ENDS.get(kind)) is not None:
             self._take_end(end, event)
         elif kind == "error" or (event.error and event.response is None):
-            raise self._reported_by(fault_of(event.error or {"code": event.code, "message": event.message}))
+            raise self._classified(fault_of(event.error or {"code": event.code, "message": event.message}))
         else:
             match kind:
                 case "response.output_item.added":
@@ -124,10 +112,8 @@ class ResponsesDecoder(StreamDecoder):
                     self._annotate(event)
                 case "response.created" | "response.in_progress" | "response.queued":
                     self._begin(event)
-                case _ if payload.__class__ is ErrorData:
-                    raise self._reported_by(fault_of_body(payload, status=0))
-                case _:
-                    pass  # The progress of the provider's own tools, and what is yet to be invented.
+                case _:  # The progress of the provider's own tools, and what is yet to be invented.
+                    self._raise_if_error(payload, by_form=not kind)
 
     def _begin(self, event: Event) -> None:
         before = self._response_id
@@ -326,7 +312,7 @@ class ResponsesDecoder(StreamDecoder):
         if (status := response.get("status")) in ENDS.values():
             end = str(status)
         if end in {"failed", "cancelled"}:
-            raise self._reported_by(
+            raise self._classified(
                 fault_of(response.get("error") or event.error or {"message": f"the response is {end}"})
             )
         self._take_output(response.get("output"))
@@ -390,10 +376,10 @@ class ResponsesDecoder(StreamDecoder):
         if isinstance(usage := response.get("usage"), dict):
             self._count(usage_of(usage))
 
-    def _reported_by(self, fault: Fault) -> BackendError:
+    def _classified(self, fault: Fault) -> BackendError:
         if fault.code in _BLAMING or fault.code.startswith(_BLAMING_PREFIXES):
             fault = Fault(words=fault.words, status=fault.status, kind="invalid_request_error", code=fault.code)
-        return classified(fault, self._endpoint)
+        return super()._classified(fault)
 
 
 def _str(value: Any) -> str:

@@ -7,7 +7,8 @@ no id or the same one twice, or send the arguments as an object. What tells call
 1. another index is another call, unless the chunk has no id and no name and the call before lacks the end of its arguments;
 2. a chunk without a name continues a call, whatever its id says;
 3. a chunk with another name begins a call;
-4. a chunk with the same name begins a call only if the arguments so far are complete and it brings another id or more arguments.
+4. a chunk with the same name begins a call only if the arguments so far are complete and it brings another id or more arguments;
+   with the same id and the same arguments it says its call again.
 
 Rule: everything that knows how servers write tool calls lives here; ids and names leave as they came.
 """
@@ -96,6 +97,13 @@ class ToolCalls:
             call = self._calls[-1]
             call.index = index
         if call is None or _begins_another(call, call_id, name, arguments):
+            if (
+                call is not None
+                and call_id
+                and (call_id, name, arguments) == (call.call_id, call.name, call.part.arguments())
+            ):
+                self._current = call
+                return
             self._parts.check_count(len(self._calls))
             call = _Call(index)
             self._calls.append(call)

@@ -7,7 +7,7 @@ arrives of one part in one read leaves as one delta. Here stands once, for all d
   be missing; where a provider keeps the connection open, `StreamedAnswer` ends it some seconds later. Accounting may still come.
 * A call that has no arguments gets an empty object, but only if its answer ended normally: else it may be half a call.
 * Figures are totals so far. What is absent, or zero, takes nothing back.
-* An event that its name calls an error is one, whatever it looks like: the provider's words are kept and classified.
+* An event that its name or its form calls an error is one: the provider's words are kept and classified.
 
 Rule: be liberal in what comes and strict in what leaves: items are well formed and texts valid Unicode, whatever a server sends; and
 an error never takes away the items before it. What an answer's end leads to stands here or in `finish_reasons`, not in a dialect.
@@ -20,8 +20,8 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
-from greenroom.backends.faults import Endpoint, Fault, classified, fault_of_body
-from greenroom.backends.sse import SseSplitter
+from greenroom.backends.faults import Endpoint, Fault, classified, fault_of_body, is_error
+from greenroom.backends.sse import ErrorData, SseSplitter
 from greenroom.backends.token_counts import merged
 from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_json, valid_unicode
 from greenroom.errors import BackendError, BackendGarbled, GreenroomError, LimitExceeded
@@ -295,6 +295,7 @@ class StreamDecoder:
         self._answered_by = ""
         self._usage: Usage | None = None
         self._has_counted = False
+        self._prepare()
 
     @property
     def provider(self) -> str:
@@ -350,12 +351,20 @@ class StreamDecoder:
     # --- what a dialect says --------------------------------------------------------------------------------------------
 
     @abstractmethod
+    def _prepare(self) -> None:
+        """Makes what a dialect keeps while it decodes; called once, before anything is decoded."""
+
+    @abstractmethod
     def _take(self, payload: bytes) -> None:
         """Takes the data of one event; nothing, once the answer has ended."""
 
     @abstractmethod
     def _end(self) -> None:
         """Ends what is open and the answer, whose end is known."""
+
+    def _classified(self, fault: Fault) -> BackendError:
+        """Returns the error for a fault that the provider reports within the stream."""
+        return classified(fault, self._endpoint)
 
     # --- what all dialects do alike -------------------------------------------------------------------------------------
 
@@ -380,6 +389,8 @@ class StreamDecoder:
         word = valid_unicode(str(word))[:RAW_REASON_MAX]
         if not is_given(word):
             return
+        if ending_of(word) == "whole" and ending_of(self._finish_word) in {"length", "filtered", "refused"}:
+            return  # a gateway that ends every answer with its own "stop" takes nothing back
         self._finish_word = word
         if (failure := failure_of(word, self._endpoint)) is not None:
             raise failure
@@ -436,9 +447,14 @@ class StreamDecoder:
             raise self.failure
         return items
 
-    def _reported(self, payload: bytes) -> BackendError:
-        """Returns the error for an event that is one by its name."""
-        return classified(fault_of_body(payload, status=0), self._endpoint)
+    def _raise_if_error(self, payload: bytes, *, by_form: bool = False) -> None:
+        """Raises what an event that is no part of an answer says, if it is an error by its name, or (`by_form`) looks like one.
+
+        Raises:
+            BackendError: it is one.
+        """
+        if payload.__class__ is ErrorData or (by_form and is_error(payload)):
+            raise self._classified(fault_of_body(payload, status=0))
 
     def _garbled(self, what: str) -> BackendGarbled:
         return BackendGarbled(f"{self._endpoint.provider} sent {what}")
