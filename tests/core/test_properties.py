@@ -5,7 +5,7 @@ Events are drawn at random, the impossible ones are refused by `allows`; whateve
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from hypothesis import given, settings, target
@@ -16,19 +16,22 @@ from greenroom.codec import decode_record, encode_record
 from greenroom.config import SessionConfig, SessionLabels
 from greenroom.core.index import index_update
 from greenroom.core.recovery import recovery_events
-from greenroom.core.session import SessionState, StartTurn
+from greenroom.core.refusals import adapting
+from greenroom.core.session import SessionState, StartTurn, StepState
 from greenroom.core.step import Intake
 from greenroom.core.transcript import render
 from greenroom.core.turn import AskBackend, FinishTurn, RunTools
 from greenroom.core.view import history
-from greenroom.errors import GreenroomError
+from greenroom.errors import GreenroomError, Refused
 from greenroom.events import (
     CancelRequested,
     Event,
+    FileRef,
     MessageAccepted,
     MessageWithdrawn,
     NoticeGiven,
     Record,
+    RequestAdapted,
     SessionClaimed,
     SessionCreated,
     SessionLabelled,
@@ -38,6 +41,7 @@ from greenroom.events import (
     StepFailed,
     StepFinished,
     StepProgress,
+    StepRef,
     StepStarted,
     ToolReturned,
     ToolStarted,
@@ -46,6 +50,7 @@ from greenroom.events import (
 )
 from greenroom.limits import DEFAULT_LIMITS
 from greenroom.messages import (
+    FilePart,
     PartDelta,
     PartEnded,
     PartStarted,
@@ -78,7 +83,10 @@ items: st.SearchStrategy[StreamItem] = st.one_of(
 )
 usage = st.sampled_from([Usage(), Usage(input_tokens=1), Usage(output_tokens=2, cost_usd=0.5)])
 # What a turn brings with it is named by a word, and made so that it fits; what may come at any time is drawn as it is.
-words = st.sampled_from(["go"] * 8 + ["accept", "tools", "recover", "cancel", "withdraw", "rewind", "update"])
+words = st.sampled_from(
+    ["go"] * 8 + ["accept", "tools", "recover", "cancel", "withdraw", "rewind", "update"] + ["refuse"] * 3
+)
+REFUSED: tuple[Refused, ...] = get_args(Refused)
 simple_events: st.SearchStrategy[Event] = st.one_of(
     st.builds(
         StepFinished, reason=st.sampled_from(["stop", "pause", "length"]), raw_reason=st.just("end"), usage=usage
@@ -97,10 +105,15 @@ simple_events: st.SearchStrategy[Event] = st.one_of(
     st.builds(NoticeGiven, code=st.just("c"), text=st.just("t")),
     st.builds(SessionLabelled, labels=st.just(SessionLabels(title="new"))),
 )
+# By kind, because `one_of` draws each of its branches, those of a branch included, equally often: then a log hardly comes to an answer.
+kinds: dict[str, st.SearchStrategy[Any]] = {
+    "word": words,
+    "items": st.lists(items, min_size=1, max_size=8),
+    "say": texts.map(lambda text: ("say", text)),
+    "event": simple_events,
+}
 draws = st.lists(
-    st.one_of(
-        words, words, st.lists(items, min_size=1, max_size=8), simple_events, texts.map(lambda text: ("say", text))
-    ),
+    st.sampled_from(["word"] * 6 + ["items", "say", "say", "event"]).flatmap(kinds.__getitem__),
     min_size=20,
     max_size=100,
 )
@@ -154,7 +167,9 @@ class Walk:
                 self.write(msgspec.structs.replace(draw, turn_id=turn_id))
             case "accept":
                 name = f"t{len(self.records)}"
-                self.write(MessageAccepted(message_id=f"m-{name}", turn_id=name, parts=(TextPart(text="?"),)))
+                file = FilePart(media_type="image/png", data=b"png", name="a.png")
+                parts = (file, TextPart(text="?"))[len(self.records) % 2 :]
+                self.write(MessageAccepted(message_id=f"m-{name}", turn_id=name, parts=parts))
             case "go":
                 self.go_on()
             case "tools":
@@ -164,6 +179,8 @@ class Walk:
                     self.write(event)
             case "cancel":
                 self.write(CancelRequested(turn_id=turn_id))
+            case "refuse" if state.turn is not None and state.turn.state.value == "streaming":
+                self.refuse(state.turns[-1].steps[-1])
             case "withdraw" if state.queue:
                 self.write(MessageWithdrawn(turn_id=state.queue[-1].message.turn_id))
             case "rewind" if state.turns:
@@ -192,6 +209,28 @@ class Walk:
             case None:
                 self.write(StepFinished(reason="stop"))
 
+    def refuse(self, step: StepState) -> None:
+        """Lets the running step fail as one that its provider refuses; now and then with what no runner would make of it."""
+        number = len(self.records)
+        failed = StepFailed(code="backend_rejected", message="x", refused=REFUSED[number % len(REFUSED)])
+        made = adapting(self.state, failed, has_begun=not step.assembly.is_empty())
+        if number % 4 == 0:
+            known = [accepted.message.turn_id for turn in self.state.turns for accepted in turn.all_accepted]
+            odd = RequestAdapted(
+                backend="b",
+                model="m",
+                refused="request",
+                asks_again=number % 8 == 0,
+                messages=tuple(known[::2]),
+                steps=tuple(StepRef(turn_id=turn_id, step=1) for turn_id in known[1::2]),
+                files=tuple(FileRef(turn_id=turn_id, part=0) for turn_id in known),
+                contexts=tuple(known),
+                since_seq=number // 2 if number % 3 == 0 else 0,
+            )
+            made = (failed, odd)
+        for event in made:
+            self.write(event)
+
     def settle_one(self) -> None:
         turn = self.state.turn
         for call in turn.unsettled_calls()[:1] if turn else ():
@@ -206,6 +245,7 @@ def test_whatever_is_allowed_can_be_rendered_shown_and_recovered(drawn: list[Any
     for draw in drawn:
         walk.draw(draw)
         assert violations(render(walk.state)) == []
+        assert violations(render(walk.state, adaptation=walk.state.adaptation("b", "m"))) == []
         assert walk.state.allows(recovery_events(walk.state))
     state = walk.state
     history(state)
@@ -213,6 +253,7 @@ def test_whatever_is_allowed_can_be_rendered_shown_and_recovered(drawn: list[Any
     for record in walk.records:
         replayed.apply(record)
     assert render(replayed) == render(state)
+    assert replayed.adaptation("b", "m") == state.adaptation("b", "m")
     assert replayed.tally.summary() == state.tally.summary()
     projection = AguiProjection("s", find_state=lambda: state, shows_messages=True)
     client = Client()
