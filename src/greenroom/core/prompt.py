@@ -63,8 +63,8 @@ def turn_context(*, date: str, preferences: Sequence[Note], memories: Sequence[N
 
     Args:
         date: today, as `2026-11-23`.
-        preferences: of the user; cut when they are long.
-        memories: what the user's memory says about the message; cut when they are long.
+        preferences: of the user; those for which there is no room are left out.
+        memories: what the user's memory says about the message; those for which there is no room are left out.
     """
     blocks = [f"Today is {date}."]
     if preferences:
@@ -141,8 +141,7 @@ def _quoted(title: str, entries: Sequence[str]) -> str:
     room = _QUOTED_CHARACTERS_MAX
     for entry in entries:
         line = f"- {json.dumps(entry, ensure_ascii=False)}"
-        room -= len(line)
-        if room < 0:
-            break
-        lines.append(line)
+        if len(line) <= room:  # one that is too long does not keep out those after it
+            room -= len(line)
+            lines.append(line)
     return "\n".join([title, *lines])
