@@ -34,7 +34,7 @@ from greenroom.conversing import Conversing
 from greenroom.core.bundle import imported
 from greenroom.core.owned import check_owner
 from greenroom.core.plan import UpdatePlan
-from greenroom.errors import GreenroomError, SessionNotFound
+from greenroom.errors import SessionNotFound
 from greenroom.installation import Installation, Opened
 from greenroom.interfaces import (
     Backend,
@@ -471,7 +471,7 @@ class AgentManager(Conversing):
             try:
                 async with opened.registry.using(session_id) as live:
                     await opened.watch.look(live)
-            except GreenroomError:
+            except Exception:  # broad: whatever is wrong with one session must not keep the others from it
                 self.logger.exception("session %s cannot be recovered", session_id)
         return len(unfinished)
 

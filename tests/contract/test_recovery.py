@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from contract.reading import text_of
 from contract.stage import Stage, words
 from greenroom import ToolContext, Toolset, tool
 from greenroom.backends.scripted import Call, Gate, Say, Think
+from greenroom.logs.sqlite.store import SqliteStore
 
 
 @pytest.fixture
@@ -62,6 +64,29 @@ async def settled(stage: Stage, session_id: str) -> None:
 
 async def outcomes(stage: Stage, session_id: str) -> list[tuple[str, str | None]]:
     return [(m.text, m.outcome) for m in await stage.manager.history(session_id) if m.role == "assistant"]
+
+
+async def test_a_session_that_cannot_be_recovered_does_not_keep_others_from_it(
+    open_stage: OpenStage, file_store: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the reason: here something that is no event waits in an inbox, as a newer version might leave it."""
+    first = open_stage([[Gate()]] * 3)
+    ids = [await first.session() for _ in range(3)]
+    for session_id in ids:
+        await first.manager.send(session_id, "hello")
+    await first.manager.close()
+    store = SqliteStore(Path(file_store.removeprefix("sqlite:///")))
+    await store.open()
+    unfinished = list(await store.index.unfinished())
+    await store.inbox.post(unfinished[0], b'{"type":"something_new"}')
+    await store.close()
+
+    second = open_stage(["Seen."] * 3)
+    assert await second.manager.recover() == 3
+    assert f"session {unfinished[0]} cannot be recovered" in caplog.text
+    for session_id in unfinished[1:]:
+        await settled(second, session_id)
+        assert await outcomes(second, session_id) == [("Seen.", "completed")]
 
 
 @pytest.mark.parametrize(("name", "again"), [("look", True), ("fill", True), ("pour", False), ("drip", False)])
