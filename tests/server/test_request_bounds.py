@@ -10,6 +10,7 @@ import base64
 import json
 import random
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 
@@ -225,6 +226,19 @@ def test_a_data_url_is_decoded_without_an_object_for_each_character() -> None:
         with pytest.raises(InvalidArgument):
             attachment(wrong, "", "a.txt")
     assert attachment("data:image/png;base64," + base64.b64encode(b"png").decode(), "", "")["data"] == b"png"
+
+
+def test_a_data_url_is_decoded_as_the_standard_library_does() -> None:
+    """And what that would leave as it is, is refused: also where a `%` stands before the end of a line, or another `%`."""
+    drawn = random.Random(7)
+    pool = ["%41", "%3D", "%0a", "%0D%0A", "%25", "%ff", "=", "=3D", "=\n", "_", " ", "\t", "\n", "\r\n", "é", "a", "."]
+    wrong = ["%", "%%", "%4", "%zz", "%\n", "%\r", "% ", "%=", "%é"]
+    for _ in range(3000):
+        text = "".join(drawn.choices(pool, k=6))
+        assert attachment(f"data:,{text}", "", "")["data"] == unquote_to_bytes(text)
+        broken = text + drawn.choice(wrong) + "g" + "".join(drawn.choices(pool, k=2))
+        with pytest.raises(InvalidArgument, match="hexadecimal"):
+            attachment(f"data:,{broken}", "", "")
 
 
 async def test_many_new_messages_are_looked_up_once(web: Web) -> None:

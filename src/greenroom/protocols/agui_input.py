@@ -131,6 +131,12 @@ class ResumeEntry(msgspec.Struct, frozen=True, rename="camel"):
     metadata: Any = None
 
 
+class _Content(msgspec.Struct, frozen=True):
+    """What a message says. A type with a name: one that has none is analysed again for each message."""
+
+    content: str | tuple[Content, ...]
+
+
 class RunAgentInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """The body of a POST. Clients write null for what they do not set."""
 
@@ -239,9 +245,10 @@ def _joined(said: Sequence[Said]) -> Said:
 def _said(message: InputMessage, number: int) -> Said:
     where = f"messages[{number}].content"
     try:
-        content = msgspec.convert(message.content, str | tuple[Content, ...])
+        content = msgspec.convert({"content": message.content}, _Content).content
     except msgspec.ValidationError as error:
-        raise InvalidArgument(f"{where}: {error}", hint="give a text, or a list of content parts") from error
+        why = str(error).replace("`$.content", "`$")
+        raise InvalidArgument(f"{where}: {why}", hint="give a text, or a list of content parts") from error
     parts = (TextContent(content),) if isinstance(content, str) else content
     texts = [part.text for part in parts if isinstance(part, TextContent)]
     media = [_attachment(part, f"{where}[{i}]") for i, part in enumerate(parts) if not isinstance(part, TextContent)]
