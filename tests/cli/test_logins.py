@@ -9,19 +9,24 @@ import pytest
 
 from cli.conftest import Run
 from greenroom import AgentManager
+from greenroom.runtime.clock import SystemClock
 from greenroom.testing.log_conformance.logging_in import login
 
 KEYS = '[[server.api_keys]]\nkey = "b3f1c2d4e5a69788"\nuser = "ann"\n'
 
 
-def log_in(home: Path, *names: str, user_id: str = "ann") -> None:
+def log_in(home: Path, *names: str, user_id: str = "ann", ago_s: float = 60.0, lasts_s: float = 3600.0) -> None:
     """Has browsers logged in, as a server does."""
 
     async def work() -> None:
+        began_ms = SystemClock().now_ms() - int(ago_s * 1000)
         async with AgentManager(home=home) as manager:
             logins = await manager.logins()
             for at, name in enumerate(names):
-                entry = login(name, user_id=user_id, seen_at_ms=1_700_000_000_000 + at, user_agent=f"{name}\x1b[2J")
+                entry = login(
+                    name, user_id=user_id, created_at_ms=began_ms, seen_at_ms=began_ms + at,
+                    ends_at_ms=began_ms + int(lasts_s * 1000), user_agent=f"{name}\x1b[2J",
+                )  # fmt: skip
                 await logins.add(entry, count_max=9, seen_after_ms=0)
 
     asyncio.run(work())
@@ -73,10 +78,10 @@ def test_a_store_that_no_other_process_reaches_is_said(run: Run) -> None:
 def test_browsers_are_listed_and_logged_out(run: Run, home: Path) -> None:
     assert run("logins", "list").rows == []
     log_in(home, "one", "two")
-    log_in(home, "three", user_id="bob")
+    log_in(home, "three", user_id="bob", ago_s=59.9995)
     rows = run("logins", "list").rows
     assert [row[:3] for row in rows] == [
-        ["login-two", "ann", "token"], ["login-three", "bob", "token"], ["login-one", "ann", "token"],
+        ["login-three", "bob", "token"], ["login-two", "ann", "token"], ["login-one", "ann", "token"],
     ]  # fmt: skip
     assert "\x1b" not in run("logins", "list").out, "what a browser says of itself is shown, and not obeyed"
     listed = run("logins", "list", "--user", "ann", "--json").json["logins"]
@@ -90,6 +95,14 @@ def test_browsers_are_listed_and_logged_out(run: Run, home: Path) -> None:
     assert run("logins", "revoke", "--all", "--user", "bob", "--json").json["revoked"] == 1
     assert run("logins", "revoke", "--all").out == "1 logged out\n"
     assert run("logins", "list").rows == []
+
+
+def test_a_login_that_has_ended_is_not_listed(run: Run, home: Path) -> None:
+    """S11's sibling: the list is of browsers that are logged in, not of rows that nobody has swept yet."""
+    log_in(home, "ended", lasts_s=1.0)
+    log_in(home, "unused", ago_s=20 * 86400.0, lasts_s=90 * 86400.0)
+    log_in(home, "used")
+    assert [row[0] for row in run("logins", "list").rows] == ["login-used"]
 
 
 def test_it_is_said_which_logins_are_meant(run: Run) -> None:

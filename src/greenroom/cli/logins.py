@@ -78,16 +78,16 @@ def print_login_link(place: Place, *, user: str | None, url: str | None, as_json
 
 def list_logins(place: Place, *, user: str | None, limit: int, as_json: bool) -> int:
     """Prints the browsers that are logged in."""
+    from greenroom.server.logins import BrowserLogins, login_data
+
     settings = settings_of(place)
 
     async def work() -> Sequence[Login]:
         async with managing(settings) as manager:
-            return await (await manager.logins()).page(user, limit=limit)
+            return await BrowserLogins(settings.limits, manager.logins).page(user, limit)
 
     found = run(work())
     if as_json:
-        from greenroom.server.logins import login_data
-
         print_json({"logins": [login_data(login, is_current=False) for login in found]})
         return OK
     now_ms = SystemClock().now_ms()

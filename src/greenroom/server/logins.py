@@ -163,9 +163,14 @@ class BrowserLogins:
         """Ends all logins of a user, and makes the user's codes worthless; returns how many logins there were."""
         return await (await self._store()).remove_all(user_id)
 
-    async def page(self, user_id: str) -> Sequence[Login]:
-        """Returns the logins of a user that have not ended, those last seen first."""
-        limit = min(self._limits.logins_per_user_max, self._limits.page_max)
+    async def page(self, user_id: str | None, limit: int | None = None) -> Sequence[Login]:
+        """Returns the logins that have not ended, of a user or of all, those last seen first.
+
+        Args:
+            user_id: `None` for all users.
+            limit: how many at the most; left out, as many as a user may have.
+        """
+        limit = min(limit or self._limits.logins_per_user_max, self._limits.page_max)
         now_ms = self._clock.now_ms()
         return [login for login in await (await self._store()).page(user_id, limit=limit) if self._lasts(login, now_ms)]
 
