@@ -583,7 +583,7 @@ def test_the_explanation_of_a_refusal_is_the_providers() -> None:
     assert not any(item.by_provider for item in own if isinstance(item, PartStarted))
 
 
-# --- stalls and tails: what counts is events -------------------------------------------------------------------------------
+# --- stalls and tails: what counts is the answer ---------------------------------------------------------------------------
 
 
 class Pipe:
@@ -666,6 +666,38 @@ async def test_a_stream_that_stalls_is_given_up_whatever_comments_say(decoder: A
     with pytest.raises(BackendUnavailable, match="keep-alives"):
         await all_of(Pipe((0, body)), made)
     assert 29 <= asyncio.get_running_loop().time() - began_s <= 33
+
+
+SAYS_NOTHING: Final[dict[str, tuple[Dialect, int, bytes]]] = {
+    "chat, empty texts": (CHAT, 1, b'data: {"choices": [{"index": 0, "delta": {"content": ""}}]}\n\n'),
+    "chat, no choices": (CHAT, 1, b'data: {"choices": []}\n\n'),
+    "messages, pings": (MESSAGES, 3, b'event: ping\ndata: {"type": "ping"}\n\n'),
+    "responses, its state": (
+        RESPONSES,
+        3,
+        b'data: {"type": "response.in_progress", "response": {"status": "in_progress"}}\n\n',
+    ),
+    "responses, keep-alives": (
+        RESPONSES,
+        3,
+        b'event: keepalive\ndata: {"type": "keepalive", "sequence_number": 4}\n\n',
+    ),
+}
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("name", SAYS_NOTHING)
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_events_that_say_nothing_are_no_data(name: str, *, is_cut: bool) -> None:
+    """Siblings of P7: a gateway that keeps the connection alive with events, while its provider has stalled."""
+    dialect, begins, pulse = SAYS_NOTHING[name]
+    made = type(dialect.decoder())(ENDPOINT, model="m", limits=Limits(stream_idle_s_max=30))
+    body = dialect.written(dialect.events[:begins]).removesuffix(b"data: [DONE]\n\n")
+    pulses = [(1.0, piece) for _ in range(100) for piece in ([pulse[:9], pulse[9:]] if is_cut else [pulse])]
+    began_s = asyncio.get_running_loop().time()
+    with pytest.raises(BackendUnavailable, match="keep-alives"):
+        await all_of(Pipe((0, body), *pulses), made)
+    assert 29 <= asyncio.get_running_loop().time() - began_s <= 34
 
 
 @pytest.mark.virtual_time

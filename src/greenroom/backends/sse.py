@@ -37,15 +37,11 @@ class SseSplitter:
     """Cuts one stream of server-sent events into the data of its events.
 
     Invariant: `_pieces`, joined, holds no complete event, and `_pieces_bytes` is its length.
-
-    Attributes:
-        events: how many events with data have been returned.
     """
 
-    __slots__ = ("_at_start", "_cr_last", "_pieces", "_pieces_bytes", "events")
+    __slots__ = ("_at_start", "_cr_last", "_pieces", "_pieces_bytes")
 
     def __init__(self) -> None:
-        self.events = 0
         self._pieces: list[bytes] = []
         self._pieces_bytes = 0
         self._at_start = True
@@ -78,7 +74,6 @@ class SseSplitter:
             payload = frame[_FIELD_BYTES:] if is_plain else _data(frame)
             if payload:
                 payloads.append(payload)
-        self.events += len(payloads)
         return payloads
 
     @property

@@ -1,9 +1,10 @@
 """The items of one answer as they arrive, in any dialect: when to stop waiting for more.
 
-Providers and gateways keep a connection alive with comments. So that bytes arrive says nothing: an answer whose provider has said why it
-ended is complete a few seconds later, though the connection stays open; and one of which no event comes any more has stalled.
+Providers and gateways keep a connection alive with comments, with events of their own (`ping`, `keepalive`, `response.in_progress`) and
+with chunks that say nothing. So that bytes arrive says nothing: an answer whose provider has said why it ended is complete a few seconds
+later, though the connection stays open; and one of which nothing comes any more has stalled.
 
-Rule: what counts is events with data. Time is looked at only where none came.
+Rule: what counts is what the answer grows by. Time is looked at only where that is nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class StreamedAnswer:
     def __init__(self, chunks: ByteStream, decoder: StreamDecoder) -> None:
         self._chunks = chunks
         self._decoder = decoder
-        self._events = 0
+        self._is_in_event = False
         self._idle_since_s: float | None = None
         self._tail_until_s: float | None = None
 
@@ -68,9 +69,9 @@ class StreamedAnswer:
             return b""
 
     def _check_idle(self) -> None:
-        splitter = self._decoder.splitter
-        if splitter.events != self._events or splitter.is_in_event:
-            self._events = splitter.events
+        # An event of which more and more arrives is a large one; a keep-alive may be cut in two by the network.
+        was_in_event, self._is_in_event = self._is_in_event, self._decoder.splitter.is_in_event
+        if was_in_event and self._is_in_event:
             self._idle_since_s = None
             return
         now_s = asyncio.get_running_loop().time()
