@@ -143,6 +143,8 @@ function ModelPicker(props: PickerProps) {
     <Popover
       label="Model"
       className="popover-models"
+      // The server asks the providers for their lists beside its work: by now it may know more than when the page was opened.
+      onOpen={reload}
       onClose={leave}
       button={(button) => (
         <PickerButton label="Model" value={choice.model || choice.backend || 'Default model'} button={button} />

@@ -16,13 +16,14 @@ interface PopoverProps {
   label: string;
   role?: 'menu' | 'dialog';
   className?: string;
+  onOpen?: () => void;
   onClose?: () => void;
   children: (close: () => void) => ReactNode;
 }
 
 const MARGIN = 8;
 
-export function Popover({ button, label, role = 'dialog', className = '', onClose, children }: PopoverProps) {
+export function Popover({ button, label, role = 'dialog', className = '', onOpen, onClose, children }: PopoverProps) {
   const [isOpen, setOpen] = useState(false);
   const opener = useRef<HTMLButtonElement>(null);
   const panel = useRef<HTMLDivElement>(null);
@@ -63,6 +64,11 @@ export function Popover({ button, label, role = 'dialog', className = '', onClos
     return () => element.removeEventListener('toggle', toggled);
   }, [isOpen, onClose]);
 
+  const open = () => {
+    setOpen(true);
+    onOpen?.();
+  };
+
   const close = () => {
     panel.current?.hidePopover();
     setOpen(false);
@@ -74,7 +80,7 @@ export function Popover({ button, label, role = 'dialog', className = '', onClos
     <>
       {button({
         ref: opener,
-        onClick: () => (isOpen ? close() : setOpen(true)),
+        onClick: () => (isOpen ? close() : open()),
         'aria-expanded': isOpen,
         'aria-haspopup': role,
         'aria-controls': panelId,
