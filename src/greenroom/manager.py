@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self, TypeVar
 from weakref import WeakValueDictionary
@@ -149,7 +150,7 @@ class AgentManager(Conversing):
     def defaults(self) -> Defaults:
         """Who answers in sessions that name no backend."""
         if self._defaults is None:
-            self._defaults = Defaults(self.settings, self._given_backends)
+            self._defaults = Defaults(self.settings, self._given_backends, listed=self._listed)
         return self._defaults
 
     @property
@@ -505,6 +506,14 @@ class AgentManager(Conversing):
         self.catalog.check(config)
         await self.catalog.check_prices(config)
         await opened.operations.update(session_id, patch)
+
+    async def _listed(self, backend: str) -> Sequence[str]:
+        from greenroom.model_lists import (
+            listing,
+        )  # only few need it: those who ask a server of their own, and name no model
+
+        found = await listing(partial(self.catalog.backend, backend))
+        return [model.name for model in found.models or ()]
 
     async def _initial_config(self, patch: Patch) -> SessionConfig:
         """Returns what a new session is set to where `patch` says nothing; says what was chosen, if it is not what the signature says."""

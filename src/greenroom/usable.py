@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -27,9 +27,9 @@ from greenroom.backends.local.model import (
     model_name,
     pull,
 )
-from greenroom.backends.model_facts import is_for_chat
+from greenroom.backends.model_facts import current_model, is_for_chat
 from greenroom.backends.ollama import find_ollama, ollama_url
-from greenroom.config import Patch, SessionConfig
+from greenroom.config import DEFAULT_MODEL, Patch, SessionConfig
 from greenroom.errors import BackendRejected, BackendUnavailable, InvalidArgument
 from greenroom.interfaces import Persona
 from greenroom.settings import BackendKind, BackendSettings, NamedBackend, Settings
@@ -38,6 +38,11 @@ _OPENAI_HOST: Final = "api.openai.com"
 _ANTHROPIC_HOST: Final = "api.anthropic.com"
 _OPENAI_MODELS: Final = ("gpt-*", "chatgpt-*", "o[1-9]*", "codex-*", "computer-use-*", "ft:*")
 _CLAUDE_MODELS: Final = ("claude-*",)
+_OFFICIAL_HOSTS: Final[Mapping[BackendKind, str]] = {
+    "openai": _OPENAI_HOST,
+    "openai-responses": _OPENAI_HOST,
+    "claude": _ANTHROPIC_HOST,
+}
 _LOOK_AGAIN_S: Final = 30.0
 """What can answer changes while a process runs: an Ollama is started, a model is fetched."""
 
@@ -73,6 +78,9 @@ _CLOUD_EXTRAS: Final[Mapping[BackendKind, tuple[str, str]]] = {
     "vertex": ("vertex", "google.auth"),
 }
 
+
+Listed = Callable[[str], Awaitable[Sequence[str]]]
+"""Returns the models that a backend's provider lists, as they are shown to people."""
 
 UNLISTED: Final = frozenset({"scripted", *_CLOUD_SIGNS})
 """Backends that are offered to people only where something here says so; by their names they can always be used."""
@@ -136,11 +144,14 @@ class Defaults:
     Args:
         settings: of the installation.
         given: names of the backends that were given in code: they need neither key nor address.
+        listed: asks the provider of a backend, by its name, for the names of its models; empty where they cannot be had.
     """
 
-    def __init__(self, settings: Settings, given: Collection[str] = ()) -> None:
+    def __init__(self, settings: Settings, given: Collection[str] = (), listed: Listed | None = None) -> None:
         self._settings = settings
         self._given = frozenset(given)
+        self._listed = listed
+        self._own_models: dict[str, tuple[str | None, float]] = {}
         self._keyless: Sequence[Candidate] = ()
         self._looked_at_s = 0.0
 
@@ -205,6 +216,8 @@ class Defaults:
             backend, model = found.backend, found.model if model is None else model
         if backend == "ollama" and model is None and backend not in self._given:
             model = (await self._ollama()).model
+        if model is None:
+            model = await self.own_model(backend)
         settings["backend"] = backend
         if model is not None:
             settings["llm_model"] = model
@@ -230,6 +243,33 @@ class Defaults:
             return patch
         return msgspec.structs.replace(patch, config={**patch.config, "llm_model": found.model})
 
+    async def own_model(self, backend: str) -> str | None:
+        """Returns what to ask a server of one's own for where nobody names a model: what it lists is what it has.
+
+        `None` for any other backend, and where it does not say what it has: then the backend's default is as good a guess as any.
+
+        Args:
+            backend: its name.
+        """
+        if self._listed is None or not self.is_own(backend):
+            return None
+        now_s = asyncio.get_running_loop().time()
+        model, asked_at_s = self._own_models.get(backend, (None, -_LOOK_AGAIN_S))
+        if now_s - asked_at_s >= _LOOK_AGAIN_S:
+            model = preferred(await self._listed(backend))
+            self._own_models[backend] = (model, now_s)
+        return model
+
+    def is_own(self, backend: str) -> bool:
+        """Returns whether a backend asks a server of one's own, and nothing says for which model."""
+        if backend in self._given:
+            return False
+        if (named := self._settings.backends.get(backend)) is not None:
+            official = _OFFICIAL_HOSTS.get(named.kind)
+            return official is not None and named.model is None and _host(named.base_url or "") not in {"", official}
+        find = {"openai": openai, "openai-responses": openai_responses, "claude": claude}.get(backend)
+        return find is not None and find(self._settings, os.environ).models is None
+
     async def _ollama(self) -> Candidate:
         found = next(candidate for candidate in await self._without_keys() if candidate.backend == "ollama")
         if found.model is None:
@@ -242,6 +282,21 @@ class Defaults:
             self._keyless = (await ollama(), await asyncio.to_thread(local, self._settings))
             self._looked_at_s = now_s
         return self._keyless
+
+
+def preferred(listed: Sequence[str]) -> str | None:
+    """Returns which of the models that a server of one's own lists answers where nobody names one.
+
+    A gateway has models of the large providers, maybe under a prefix (`openai/gpt-6`); else it is the first that is listed.
+
+    Args:
+        listed: in the order in which they are shown.
+    """
+    for wanted in (current_model("openai"), current_model("claude"), DEFAULT_MODEL):
+        found = next((name for name in listed if name.rpartition("/")[2] == wanted), None)
+        if found is not None:
+            return found
+    return next(iter(listed), None)
 
 
 def _usable(candidate: Candidate) -> Candidate:

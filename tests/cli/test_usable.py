@@ -335,3 +335,66 @@ def test_going_on_with_an_ollama(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
         ran = run("chat", "-m", "and you?", "--backend", "ollama", "--session", "s")
         assert ran.code == 0, ran.err
         assert [request["model"] for request in running.requests] == ["qwen3:8b"]
+
+
+# --- a server of one's own ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("listed", "model"),
+    [
+        (["nomic-embed-text", "qwen3-32b"], "qwen3-32b"),
+        (["qwen3-32b", "llama-3.3-70b"], "llama-3.3-70b"),
+        (["a-cheap-one", "gpt-4o"], "gpt-4o"),
+        (["a-cheap-one", "anthropic/claude-sonnet-5-5", "openai/gpt-6.1-sol"], "openai/gpt-6.1-sol"),
+        ([], "gpt-4o"),
+    ],
+)
+@pytest.mark.usefixtures("bare")
+async def test_a_server_of_one_s_own_is_asked_for_a_model_that_it_lists(
+    home: Path, listed: list[str], model: str
+) -> None:
+    """N1, P26: its list says what it has; `gpt-4o` is asked for only where nothing says what else there is."""
+    with provider(lambda _: [Say("x")]) as running:
+        running.models = listed
+        config = {
+            "openai": {"base_url": running.base_url},
+            "backends": {"lab": {"kind": "openai", "base_url": running.base_url}},
+        }
+        async with AgentManager("memory://", home=home, config=config) as manager:
+            for named in ({}, {"backend": "openai"}, {"backend": "lab"}):
+                data = manager.get_session_data(await manager.create_session(**named))
+                assert data is not None
+                assert data["llm_model"] == model
+            place = Place(manager, dropped_log_lines=lambda: 0)
+            await place.models()
+            await place.lists.settled()
+            rows = [row for row in await place.models() if row["is_default"]]
+            assert [row["model"] for row in rows] == [model]
+            assert await place.default_model() == model
+            named_model = manager.get_session_data(await manager.create_session(backend="openai", llm_model="tea-pot"))
+            assert named_model is not None
+            assert named_model["llm_model"] == "tea-pot"
+
+
+@pytest.mark.usefixtures("bare")
+async def test_a_model_that_is_set_for_a_server_of_one_s_own_is_taken(home: Path) -> None:
+    with provider(lambda _: [Say("x")]) as running:
+        running.models = ["qwen3-32b"]
+        lab = {"kind": "openai", "base_url": running.base_url, "model": "my-fine-tune"}
+        config = {"default_backend": "lab", "backends": {"lab": lab}}
+        async with AgentManager("memory://", home=home, config=config) as manager:
+            data = manager.get_session_data(await manager.create_session())
+        assert data is not None
+        assert (data["backend"], data["llm_model"]) == ("lab", "my-fine-tune")
+        assert running.looks == 0
+
+
+async def test_a_server_that_lists_nothing_is_asked_for_the_usual_model(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    async with AgentManager("memory://", home=home) as manager:
+        data = manager.get_session_data(await manager.create_session())
+    assert data is not None
+    assert (data["backend"], data["llm_model"]) == ("openai", "gpt-4o")

@@ -94,13 +94,13 @@ async def open_session(manager: AgentManager, wish: Wish) -> Opened:
     if existing is None:
         persona = await manager.catalog.persona(wish.persona or DEFAULT_PERSONA)
         changes = await manager.defaults.applied(changes, persona)
-        if "llm_model" not in changes and (model := default_model(manager, changes["backend"])) is not None:
+        if "llm_model" not in changes and (model := await default_model(manager, changes["backend"])) is not None:
             changes["llm_model"] = model
     elif (
         wish.backend not in {None, existing["backend"]}
         and wish.model is None
         # The model that it has means nothing to another backend. One without a default, the manager asks for what it has.
-        and (model := default_model(manager, str(wish.backend))) is not None
+        and (model := await default_model(manager, str(wish.backend))) is not None
     ):
         changes["llm_model"] = model
     session_id = wish.session_id
@@ -111,13 +111,14 @@ async def open_session(manager: AgentManager, wish: Wish) -> Opened:
     return Opened(session, is_new=existing is None)
 
 
-def default_model(manager: AgentManager, backend: str) -> str | None:
+async def default_model(manager: AgentManager, backend: str) -> str | None:
     """Returns what to ask a backend for when nobody names a model.
 
     Raises:
         UnknownBackend: no such backend; names those that exist.
     """
-    return manager.catalog.suggested_model(backend)
+    suggested = manager.catalog.suggested_model(backend)
+    return await manager.defaults.own_model(backend) or suggested
 
 
 async def introduction(session: dict[str, Any], settings: Settings) -> tuple[str, str]:

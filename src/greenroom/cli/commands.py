@@ -96,7 +96,8 @@ async def _backend(chat: Chat, words: Sequence[str]) -> None:
         return
     name, *model = words
     # The model of another backend means nothing to this one.
-    named = model[0] if model else chat.manager.catalog.suggested_model(name)
+    suggested = chat.manager.catalog.suggested_model(name)
+    named = model[0] if model else await chat.manager.defaults.own_model(name) or suggested
     # A backend without a model of its own: the manager asks it for one, where the one that the session has is none.
     await chat.update(backend=name, **({"llm_model": named} if named else {}))
     await chat.introduce()

@@ -29,7 +29,7 @@ from greenroom.interfaces import BackendRequest, Store
 from greenroom.logs.version import store_version
 from greenroom.model_lists import Listing, is_listed, listings
 from greenroom.settings import Settings, configuration_file
-from greenroom.usable import Candidate, Choice, candidates, choose
+from greenroom.usable import Candidate, Choice, Defaults, candidates, choose, preferred
 
 Verdict = Literal["ok", "missing", "broken"]
 """`missing` can be done without; `broken` cannot."""
@@ -87,7 +87,9 @@ def _report(settings: Settings, place: Place, *, is_online: bool) -> Report:
     home = _home(settings.home)  # before the store makes it
     choice, found = run(_answers(settings))
     lists = run(_lists(catalog, found)) if is_online else {}
-    default, model = _default(choice, catalog)
+    listed = lists.get(choice.candidate.backend, Listing()).models or ()
+    is_own = Defaults(settings).is_own(choice.candidate.backend)
+    default, model = _default(choice, catalog, [each.name for each in listed] if is_own else [])
     store = _store(settings, catalog)
     return Report(
         ok=not any(finding.verdict == "broken" for finding in (default, *store)),
@@ -217,14 +219,20 @@ def _extra(name: str, package: str, purpose: str) -> Finding:
     return Finding(name=f"extra {name}", verdict="ok", text=f"{package} {number}: {purpose}")
 
 
-def _default(choice: Choice, catalog: Catalog) -> tuple[Finding, str | None]:
-    """Returns what is to be said about the default, and its model."""
+def _default(choice: Choice, catalog: Catalog, listed: Sequence[str]) -> tuple[Finding, str | None]:
+    """Returns what is to be said about the default, and its model.
+
+    Args:
+        choice: the default.
+        catalog: the backends.
+        listed: the models of a server of one's own, if it was asked for them.
+    """
     candidate = choice.candidate
     if candidate.backend not in catalog.backend_names():
         text = f"default_backend names {candidate.backend!r}, which is none"
         remedy = f"the backends are {', '.join(catalog.backend_names())}"
         return Finding(name="default", verdict="broken", text=text, remedy=remedy), None
-    model = candidate.model or catalog.suggested_model(candidate.backend)
+    model = candidate.model or preferred(listed) or catalog.suggested_model(candidate.backend)
     if not candidate.is_usable:
         remedy = f"set OPENAI_API_KEY or ANTHROPIC_API_KEY; or, without a key: {candidate.remedy}"
         return Finding(name="default", verdict="broken", text="nothing can answer here", remedy=remedy), model

@@ -12,7 +12,7 @@ from typing import Any
 from greenroom.config import ESSENTIAL_TOOLS
 from greenroom.errors import GreenroomError
 from greenroom.manager import AgentManager
-from greenroom.model_lists import Listing, ModelLists, is_listed, offer_of
+from greenroom.model_lists import NOT_YET, Listing, ModelLists, is_listed, offer_of
 from greenroom.runtime.clock import SystemClock
 from greenroom.runtime.tasks import Tasks
 from greenroom.server.metrics import Metrics
@@ -21,7 +21,7 @@ from greenroom.server.quotas import Quotas
 from greenroom.server.runs import Runs
 from greenroom.server.site_files import LOGIN_PAGE, File, read_files
 from greenroom.settings import Settings
-from greenroom.usable import UNLISTED, Candidate, candidates
+from greenroom.usable import UNLISTED, Candidate, candidates, preferred
 
 
 class Place:
@@ -95,6 +95,8 @@ class Place:
         if name == default.backend:
             suggested = default.model or suggested
         offer = offer_of(candidate, suggested, self._listing(candidate))
+        if offer.source == "provider" and self.defaults.is_own(name):
+            suggested = preferred([model for model, _ in offer.models if model is not None])
         return [
             {
                 "backend": name,
@@ -115,8 +117,12 @@ class Place:
         return self.lists.known(candidate.backend)
 
     async def default_model(self) -> str | None:
-        """Returns the model that answers where nobody names one."""
+        """Returns the model that answers where nobody names one; `None` while a server of one's own is asked what it has."""
         default = await self.defaults.candidate()
+        if default.model is None and self.defaults.is_own(default.backend):
+            known = self.lists.known(default.backend)
+            listed = preferred([model.name for model in known.models or ()])
+            return listed if listed or known is NOT_YET else self._default_model(default.backend)
         return default.model or self._default_model(default.backend)
 
     async def notices(self) -> list[dict[str, str]]:
