@@ -100,7 +100,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     retry_wait_s_max: float = 60.0
     """Longest pause that a provider's Retry-After can cause; a longer one ends the turn with an error."""
     stream_idle_s_max: float = 300.0
-    """How long a provider may be silent in the middle of a stream."""
+    """How long nothing of an answer may come in the middle of a stream; comments, pings and empty chunks are nothing."""
 
     reader_entries_max: int = 4096
     """Entries that wait for one reader; a slower one goes back to reading the log."""
