@@ -4,8 +4,8 @@ A provider's word has consequences: what a call may do, whether the step is aske
 all dialects look it up here, and the log keeps the word itself (`StepFinished.raw_reason`), from which the rest can be told again.
 
 Theory of operation: words are compared by their letters and digits alone (`MAX_TOKENS`, `max-tokens` and `MaxTokens` are one);
-of a word with an explanation (`content_filter: PROHIBITED_CONTENT`) the part that is known counts. A word that is in no table
-is never success in silence: its answer is kept, its unfinished calls do not run, and the person is told the word.
+of a word with an explanation (`content_filter: PROHIBITED_CONTENT`) the part that is known counts; a word that nobody knows may
+say what it means by its stem (`upstream_error`). What is left is never success in silence: its answer is kept, its unfinished calls do not run, and the person is told the word.
 
 Rule: data and look-ups. A new word is a line in a table; no dialect has a table of its own.
 """
@@ -20,7 +20,7 @@ from greenroom.messages import FinishReason
 Ending = Literal["whole", "length", "filtered", "refused", "paused", "broken", "garbled", "unknown"]
 """What a word means. `whole`: the model said all it wanted. `length`, `filtered`, `refused`: it was cut off, by a limit, by a filter
 of the provider, or declined. `paused`: the provider wants to be asked again, with what it said so far. `broken`: the provider
-failed; `garbled`: what the model wrote cannot be read by its provider. Both are asked again. `unknown`: no table has the word."""
+failed; `garbled`: what the model wrote cannot be read by its provider. Both are asked again. `unknown`: nobody knows the word."""
 
 Finish = Literal["stop", "length", "content_filter", "refusal", "other"]
 """How a completed answer ended, as people and programs are told. `stop` is the only one that is whole."""
@@ -74,7 +74,26 @@ def _key(word: str) -> str:
 
 
 _ENDINGS: Final[dict[str, Ending]] = {_key(word): ending for ending, words in _WORDS.items() for word in words}
-_CALLS: Final = frozenset(map(_key, ("tool_calls", "tool_call", "tool_use", "function_call", "function_calls")))
+
+_STEMS: Final[dict[Ending, tuple[str, ...]]] = {
+    "garbled": ("malformed", "invalidtool", "invalidfunction"),
+    "broken": (
+        *("error", "fail", "abort", "cancel", "timeout", "timedout", "exception", "unavailable", "overload"),
+        *("disconnect", "interrupt", "ratelimit", "insufficient"),
+    ),
+    "filtered": ("filter", "safety", "policy", "moderat", "prohibited", "blocked"),
+    "length": (
+        "maxtoken",
+        "tokenlimit",
+        "outputlimit",
+        "maxoutput",
+        "maxlength",
+        "contextlength",
+        "contextwindow",
+        "truncat",
+    ),
+}
+"""What words that are in no table have in common, the first that fits: every gateway has its own `upstream_error`."""
 
 REASONS: Final[dict[Ending, FinishReason]] = {
     "whole": "stop",
@@ -105,6 +124,9 @@ def ending_of(word: str) -> Ending:
         found = next(
             (ending for part in reversed(re.split(r"[:./ ]", word)) if (ending := _ENDINGS.get(_key(part)))), None
         )
+    if found is None:
+        key = _key(word)
+        found = next((ending for ending, stems in _STEMS.items() if any(stem in key for stem in stems)), None)
     return found or "unknown"
 
 

@@ -142,6 +142,9 @@ MESSAGE_STOP: Final = {"type": "message_stop"}
         ("TIMEOUT", "broken"), ("cancelled", "broken"),
         ("MALFORMED_FUNCTION_CALL", "garbled"), ("function_call_filter: MALFORMED_FUNCTION_CALL", "garbled"),
         ("UNEXPECTED_TOOL_CALL", "garbled"), ("malformed_tool_use", "garbled"),
+        ("upstream_error", "broken"), ("providerTimeout", "broken"), ("request-aborted", "broken"), ("rate_limited", "broken"),
+        ("engine_overloaded", "broken"), ("malformed_json", "garbled"), ("safety_filter", "filtered"), ("content_blocked", "filtered"),
+        ("token_limit_exceeded", "length"), ("truncated", "length"), ("stop_token_id", "unknown"),
         ("OTHER", "unknown"), ("a_word_of_tomorrow", "unknown"), ("", "unknown"), ("x" * 10_000, "unknown"),
     ],
 )  # fmt: skip
