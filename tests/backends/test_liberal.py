@@ -722,6 +722,7 @@ NOTHING: Final[dict[str, tuple[Any, Dialect, list[Json]]]] = {
     "chat": (ChatDecoder, CHAT, [STOP]),
     "chat, an empty text": (ChatDecoder, CHAT, [chunk({"content": ""}), STOP]),
     "messages": (MessagesDecoder, MESSAGES, [START, stop(), MESSAGE_STOP]),
+    "messages, an empty block": (MessagesDecoder, MESSAGES, [START, *block(""), stop(), MESSAGE_STOP]),
     "responses": (ResponsesDecoder, RESPONSES, [RESPONSES.events[0], RESPONSES.events[-1]]),
 }
 

@@ -86,6 +86,7 @@ class PartsWriter:
         growing: the part of which pieces wait; they may be added to its `fresh` directly.
         count: how many parts have begun.
         kinds: of these.
+        has_text: one of them has said something.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -93,6 +94,7 @@ class PartsWriter:
         self.growing: Part | None = None
         self.count = 0
         self.kinds: set[PartKind] = set()
+        self.has_text = False
         self._limits = limits
         self._bytes = 0
         self._bare: list[tuple[Part, Sidecar | None]] = []
@@ -216,6 +218,7 @@ class PartsWriter:
         if not delta:
             return 0
         self.items.append(PartDelta(part=part.number, delta=delta))
+        self.has_text = True
         return bytes_of(delta)
 
     def spend(self, size: int) -> None:
@@ -402,7 +405,8 @@ class StreamDecoder:
             reason: where the provider's word alone does not tell it.
         """
         kinds, word = self._parts.kinds, self._finish_word
-        if self._must_speak and not kinds and ending_of(word) in {"whole", "unknown"}:
+        is_empty = not self._parts.has_text and not kinds & {"tool_call", "opaque"}
+        if self._must_speak and is_empty and ending_of(word) in {"whole", "unknown"}:
             # After results of tools, or a pause, a model may have nothing to add; after a message something was lost.
             raise BackendGarbled(
                 f"{self._endpoint.provider} ended the answer normally ({word!r}), but nothing was said",
