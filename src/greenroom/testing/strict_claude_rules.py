@@ -387,9 +387,9 @@ def _media(block: Block) -> Iterator[str]:
     except (binascii.Error, ValueError):
         yield "source.data: not base64"
         return
-    # Anthropic, *Vision*: "image exceeds 5 MB maximum: 6291456 bytes > 5242880 bytes"; 8000 pixels a side.
-    if block["type"] == "image" and len(data) > IMAGE_BYTES_MAX:
-        yield f"image exceeds 5 MB maximum: {len(data)} bytes > {IMAGE_BYTES_MAX} bytes"
+    # Anthropic, *Vision*: "image exceeds 5 MB maximum: 6405384 bytes > 5242880 bytes", counted in base64; 8000 pixels a side.
+    if block["type"] == "image" and (size := len(source.get("data", ""))) > IMAGE_BYTES_MAX:
+        yield f"image exceeds 5 MB maximum: {size} bytes > {IMAGE_BYTES_MAX} bytes"
     if data.startswith(b"\x89PNG") and max(int.from_bytes(data[16:20]), int.from_bytes(data[20:24])) > IMAGE_SIDE_MAX:
         yield "At least one of the image dimensions exceed max allowed size: 8000 pixels"
     # Anthropic says "Image does not match the provided media type image/png"
