@@ -214,6 +214,7 @@ class Walk:
         number = len(self.records)
         failed = StepFailed(code="backend_rejected", message="x", refused=REFUSED[number % len(REFUSED)])
         made = adapting(self.state, failed, has_begun=not step.assembly.is_empty())
+        assert self.state.allows(made), made
         if number % 4 == 0:
             known = [accepted.message.turn_id for turn in self.state.turns for accepted in turn.all_accepted]
             odd = RequestAdapted(
@@ -280,7 +281,8 @@ def test_what_was_sent_stays_the_beginning_of_what_is_sent_later(drawn: list[Any
         if not isinstance(walk.records[-1].event, StepStarted):
             continue
         now = render(walk.state)
-        assert now[: len(sent) - 1] == sent[:-1]
-        if sent:  # the last message may have grown by another one of the same person
+        if sent:
+            assert now[: len(sent) - 1] == sent[:-1]
+            # The last message may have grown by another one of the same person.
             assert now[len(sent) - 1] == sent[-1] or now[len(sent) - 1].parts[: len(sent[-1].parts)] == sent[-1].parts
         sent = now
