@@ -148,7 +148,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     connections_max: int = 10_000
     """Open HTTP connections of all users."""
     connections_per_address_max: int = 1_000
-    """Open HTTP connections of one address; of this machine, and of trusted proxies, any number."""
+    """Open HTTP connections of one address (of IPv6, one /64 network); of this machine, and of trusted proxies, any number."""
     streams_max: int = 5_000
     """Open streams of all users."""
     streams_per_user_max: int = 200

@@ -379,16 +379,57 @@ async def test_connections_of_one_address_are_bounded() -> None:
         assert b"retry-after" in head
         assert json.loads(body)["error"]["code"] == "too_many_connections"
         opened.pop()[1].close()
-        await becomes(lambda: kind.by_address["127.0.0.1"] == 1)
+        await becomes(lambda: kind.by_client["127.0.0.1"] == 1)
         _, another = await asyncio.open_connection("127.0.0.1", port)
-        await becomes(lambda: kind.by_address["127.0.0.1"] == 2)
+        await becomes(lambda: kind.by_client["127.0.0.1"] == 2)
         assert len(state.connections) == 2, "what was closed counts no more"
         for writer in (another, opened[0][1]):
             writer.close()
     finally:
         server.close()
         await server.wait_closed()
-    await becomes(lambda: not kind.by_address)
+    await becomes(lambda: not kind.by_client)
+
+
+class _Unopened(asyncio.Transport):
+    """A connection from an address that this machine has not."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__({"peername": (address, 1, 0, 0), "sockname": ("::1", 2, 0, 0)})
+        self.written = b""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing waits here."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def can_write_eof(self) -> bool:
+        return False
+
+
+async def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
+    """S17's sibling: who has IPv6 has 2 ** 64 addresses, each of which had as many connections as one client may have."""
+    kind = bounded(Limits(connections_per_address_max=2), is_exempt=lambda address: address == "2001:db8::99")
+    config = uvicorn.Config(app=None, http=kind, log_config=None)  # type: ignore[arg-type]
+    config.load()
+    state = uvicorn.server.ServerState()
+    opened = []
+    for address in ("2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::99", "2001:db8:0:1::1"):
+        transport, connection = _Unopened(address), kind(config=config, server_state=state, app_state={})
+        connection.connection_made(transport)
+        opened.append((transport, connection))
+    assert [b" 503 " in transport.written for transport, _ in opened] == [False, False, True, False, False]
+    assert kind.by_client == {"2001:db8::/64": 4, "2001:db8:0:1::/64": 1}
+    for _, connection in opened:
+        connection.connection_lost(None)
+    assert not kind.by_client
 
 
 @pytest.fixture

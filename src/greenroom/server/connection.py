@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from greenroom.limits import Limits
 from greenroom.server.answers import PIECE_BYTES, encoder
+from greenroom.server.proxies import counted
 from greenroom.server.refusal import RETRY_AFTER_S, error_body
 
 logger: Final = logging.getLogger("greenroom.server")
@@ -32,12 +33,12 @@ class BoundedConnection(HttpToolsProtocol):
     """A connection with limits.
 
     Attributes:
-        limits, by_address, is_exempt: set on a subclass that belongs to one server: its bounds, how many connections each address
-            has, and which addresses may have any number.
+        limits, by_client, is_exempt: set on a subclass that belongs to one server: its bounds, how many connections each address
+            has (of IPv6, each network), and which addresses may have any number.
     """
 
     limits: Limits
-    by_address: Counter[str]
+    by_client: Counter[str]
     is_exempt: Callable[[str], bool]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -51,14 +52,15 @@ class BoundedConnection(HttpToolsProtocol):
         self._unread_timer: asyncio.TimerHandle | None = None
         self._set_timer()
         transport.set_write_buffer_limits(high=PIECE_BYTES)
-        self._address = _address_of(transport)
-        self.by_address[self._address] += 1
+        address = _address_of(transport)
+        self._client = counted(address)
+        self.by_client[self._client] += 1
         if len(self.connections) > self.limits.connections_max:
             self._refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE, "too_many_connections", "the server has no room for another connection"
             )
-        elif self.by_address[self._address] > self.limits.connections_per_address_max and not type(self).is_exempt(
-            self._address
+        elif self.by_client[self._client] > self.limits.connections_per_address_max and not type(self).is_exempt(
+            address
         ):
             self._refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -70,9 +72,9 @@ class BoundedConnection(HttpToolsProtocol):
         """Lets go of it."""
         self._stop_timer()
         self._stop_unread_timer()
-        self.by_address[self._address] -= 1
-        if not self.by_address[self._address]:
-            del self.by_address[self._address]
+        self.by_client[self._client] -= 1
+        if not self.by_client[self._client]:
+            del self.by_client[self._client]
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -214,7 +216,7 @@ def bounded(limits: Limits, *, is_exempt: Callable[[str], bool]) -> Any:
         limits: of the server.
         is_exempt: tells of an address whether many clients come from it: a proxy.
     """
-    members = {"limits": limits, "by_address": Counter(), "is_exempt": staticmethod(is_exempt)}
+    members = {"limits": limits, "by_client": Counter(), "is_exempt": staticmethod(is_exempt)}
     return type("Connection", (BoundedConnection,), members)
 
 

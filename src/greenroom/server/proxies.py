@@ -67,6 +67,12 @@ class Proxies:
         return any(address.version == network.version and address in network for network in self._trusted)
 
 
+def counted(address: str) -> str:
+    """Returns the client that an address is counted for: an IPv6 address by its network, of which one client has every address."""
+    found = _address(address)
+    return _counted(found) if found is not None else address
+
+
 def is_secure(scope: Scope, headers: Mapping[str, str]) -> bool:
     """Returns whether the client speaks TLS, to us or to a proxy.
 
