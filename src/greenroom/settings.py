@@ -1,6 +1,6 @@
 """Where an installation's settings come from: a file, then the environment, then arguments; the later wins.
 
-Paths in a file are relative to the file; those of the environment and of arguments, to the working folder.
+Paths in a file, the store's among them, are relative to the file; those of the environment and of arguments, to the working folder.
 
 Rule: a key exists here or nowhere. An unknown one is an error that names those that exist; nothing is ignored.
 """
@@ -8,6 +8,7 @@ Rule: a key exists here or nowhere. An unknown one is an error that names those 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -298,6 +299,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 _PATHS: Final = ("personas", "local_model", "prices")
+_RELATIVE_STORE: Final = re.compile(r"sqlite:///(?!:memory:$)([^/?][^?]*)")
 
 
 def _place_beside(values: dict[str, Any], path: Path) -> None:
@@ -306,6 +308,8 @@ def _place_beside(values: dict[str, Any], path: Path) -> None:
     for name in ("home", *_PATHS):
         if isinstance(values.get(name), str):
             values[name] = str(folder / Path(values[name]).expanduser())
+    if isinstance(store := values.get("store"), str) and (relative := _RELATIVE_STORE.fullmatch(store)):
+        values["store"] = f"sqlite:///{folder / relative[1]}"
     if isinstance(toolsets := values.get("toolsets"), list):
         values["toolsets"] = [_found_beside(entry, folder) for entry in toolsets]
 

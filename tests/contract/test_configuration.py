@@ -359,6 +359,20 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
     assert (by_hand.home, by_hand.prices) == (here / "h", here / "p.toml")
 
 
+def test_a_store_in_a_file_is_relative_to_it(tmp_path: Path) -> None:
+    """The same sessions, from whatever folder `greenroom --config` is run."""
+
+    def store(url: str, **given: str) -> str:
+        config = tmp_path / "greenroom.toml"
+        config.write_text(f"store = '{url}'\n")
+        return load_settings(file=config, environment={}, arguments=given).store_url
+
+    assert store("sqlite:///data/ours.db") == f"sqlite:///{tmp_path}/data/ours.db"
+    for elsewhere in ("sqlite:////srv/ours.db", "memory://", "sqlite:///:memory:", "sqlite:///a.db?mode=ro"):
+        assert store(elsewhere) == elsewhere, "absolute, without a path, or refused as it is"
+    assert store("sqlite:///a.db", store="sqlite:///b.db") == "sqlite:///b.db", "by hand: to the working folder"
+
+
 # --- a home that cannot be used -----------------------------------------------------------------------------------------
 
 
