@@ -13,8 +13,8 @@ exactly one meaning is read:
 * `\'` for an apostrophe; a backslash before a letter that no language escapes (`"\d+"`, `"C:\Users\Code"`), for itself, if the text has
   no other backslash than before quotes: in `"C:\Users\new"` nothing tells whether `\n` is a line end.
 
-What has two meanings, or none, is refused: different objects in a row, an object that is not closed, `\_`, a name twice with
-different values. `{"arguments": {...}}` is the object that it is: it may be the name of a parameter, and the tool says if it is not.
+What has two meanings, or none, is refused: different objects in a row, an object that is not closed, `\_`, and in what has to be
+mended a name twice with different values (in JSON the last one counts, as everywhere). `{"arguments": {...}}` is the object that it is: it may be the name of a parameter, and the tool says if it is not.
 
 Rule: pure, and never guesses. Takes time in proportion to the text, which is bounded where it is written; what is not JSON is read up
 to a number of values, and nothing is read beyond a depth.
