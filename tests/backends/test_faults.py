@@ -389,6 +389,24 @@ def test_an_empty_account_is_known_by_its_code(status: int, body: Any) -> None:
         (500, {"error": {"message": "x doesn't support function calling"}}, "tools"),
         (400, openai("parallel tool calls are not supported"), "request"),
         (400, openai("Invalid schema for function 'f': schema must be a JSON Schema of 'type: \"object\"'."), "tools"),
+        # Siblings of P15: the field of the request is named, in whatever way.
+        (400, openai("Unrecognized request argument supplied: tools"), "tools"),
+        (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "tools"], "msg": "Extra inputs are not permitted", "input": []}]}, "tools"),  # Mistral
+        (400, {"error": {"message": "Not supported by this deployment.", "type": "invalid_request_error", "param": "tools[0].type", "code": None}}, "tools"),
+        (400, openai("Unsupported parameter: 'parallel_tool_calls' is not supported with this model."), "tools"),
+        (400, {"error": {"message": "litellm.UnsupportedParamsError: x does not support parameters: ['tools'], for model=x.", "code": "400"}}, "tools"),
+        # A setting is no part of the conversation: nothing of it is to be left out.
+        (400, openai("Unsupported parameter: 'reasoning.effort' is not supported with this model."), None),
+        (400, openai("Unsupported value: 'temperature' does not support 0.2 with this model."), None),
+        (400, {"error": {"message": "litellm.UnsupportedParamsError: x does not support parameters: ['temperature'], for model=x.", "code": "400"}}, None),
+        (400, openai("property 'reasoning_effort' is unsupported"), None),  # Groq
+        (400, claude("max_tokens: 200000 > 64000, which is the maximum allowed number of output tokens for claude-x"), None),
+        (400, claude("thinking.budget_tokens: Input should be greater than or equal to 1024"), None),
+        (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}, None),
+        (400, {"error": {"message": "Bad value.", "type": "invalid_request_error", "param": "top_p", "code": None}}, None),
+        (422, {"detail": [{"type": "missing", "loc": ["body", "messages", 1, "content"], "msg": "Field required"}]}, "request"),
+        (400, {"error": {"message": "Invalid.", "type": "invalid_request_error", "param": 7, "code": None}}, "request"),
+        (451, openai("Unavailable for legal reasons"), "request"),
         (400, openai("Function tools with reasoning_effort are not supported for gpt-5.6 in /v1/chat/completions. Please use /v1/responses instead."), "reasoning_effort"),  # P1
         # P16
         (400, openai("This request has been flagged.", code="content_policy_violation"), "content"),
@@ -435,6 +453,13 @@ def test_a_body_that_is_too_large_is_another_matter_than_a_context() -> None:
         error = refused(413, body)
         assert isinstance(error, ContextTooLong)
         assert error.refused == "size"
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"), [("ollama", "registry.ollama.ai"), ("k", "registry.ollama.ai"), ("registry.ollama", "[key].ai")]
+)
+def test_a_key_that_is_no_secret_is_left_in_words(key: str, shown: str) -> None:
+    assert redacted("registry.ollama.ai", key) == shown
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("34.07s", 34.07), ("1h2m3s", 3723.0), ("820ms", 0.82), ("2 minutes", 120.0), ("1 day", 86400.0), ("soon", None), ("", None), ("9999999 days", None), ("1s; rm", None)])  # fmt: skip

@@ -157,6 +157,29 @@ SETTING_CODES: Final = frozenset(
     {"unsupported_parameter", "unknown_parameter", "unsupported_value", "model_not_found", "invalid_model"}
 )
 
+FIELD_WORDS: Final = _any_of(
+    {
+        "OpenAI": r"(?:unsupported|unknown) parameter: ['\"`]?([\w.]+)",
+        "OpenAI, of old; Azure": r"unrecognized request arguments? supplied: ([\w.]+)",
+        "OpenAI, of a value": r"unsupported value: ['\"`]([\w.]+)",
+        "LiteLLM": r"does not support parameters: \[['\"]([\w.]+)",
+        "Groq": r"property ['\"`]([\w.]+)['\"`] is unsupported",
+        "Anthropic": r"^([\w.]+): extra inputs are not permitted|^(max_tokens|temperature|top_p|top_k|thinking|output_config)\b[\w.]*:",
+    }
+)
+"""The field of the request that is refused, as whole sentences name it."""
+
+TOOL_FIELDS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"})
+
+SETTING_FIELDS: Final = frozenset(
+    {
+        *("temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "max_output_tokens", "stop", "seed"),
+        *("reasoning", "reasoning_effort", "thinking", "output_config", "verbosity", "text", "service_tier"),
+        *("model", "stream", "stream_options", "store", "include", "metadata", "prompt_cache_key", "user"),
+    }
+)
+"""Fields that hold nothing of a conversation."""
+
 FILE_WORDS: Final = _any_of(
     {
         "OpenRouter": r"endpoints found that support (?:image|file|audio|pdf)",

@@ -24,6 +24,7 @@ from greenroom.backends.fault_words import (
     CONTEXT_WORDS,
     COUNTED_TOKENS,
     EFFORT_WORDS,
+    FIELD_WORDS,
     FILE_WORDS,
     FILE_WORDS_OF_400,
     FILTER_CODES,
@@ -31,7 +32,9 @@ from greenroom.backends.fault_words import (
     MONEY_CODES,
     MONEY_WORDS,
     SETTING_CODES,
+    SETTING_FIELDS,
     TOO_MUCH,
+    TOOL_FIELDS,
     TOOL_WORDS,
 )
 from greenroom.backends.unicode_text import valid_json, valid_unicode
@@ -85,6 +88,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         kind, code: the provider's own classification, lower case.
         words: the provider's own text, not yet redacted.
         delay_s: how long to wait, as a field of the error says.
+        field: the field of the request that is refused, lower case, if the error names one (`tools`, of `tools[0].function`).
     """
 
     words: str
@@ -92,6 +96,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = ""
     code: str = ""
     delay_s: float | None = None
+    field: str = ""
 
 
 def fault_of(error: object, *, status: int = 0) -> Fault:
@@ -134,7 +139,18 @@ def _completed(fault: Fault, error: Mapping[str, Any]) -> Fault:
         kind=fault.kind or cause.kind or str(error.get("type") or "").lower(),
         code=fault.code or cause.code or str(_finer_code(error) or error.get("code") or "").lower(),
         delay_s=next((delay for delay in delays if delay is not None), None),
+        field=fault.field or cause.field or _field(error),
     )
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    """Returns the field of the request that an error names: OpenAI's `param`, and `loc` of a validation by Pydantic (Mistral, vLLM)."""
+    named, details = error.get("param"), error.get("detail")
+    if not named and isinstance(details, list) and details and isinstance(details[0], dict):
+        place = details[0].get("loc")
+        named = next((name for name in place if name != "body"), None) if isinstance(place, list) else None
+    found = _FIRST_NAME.match(named.lower()) if isinstance(named, str) else None
+    return found[0] if found else ""
 
 
 def _finer_code(error: Mapping[str, Any]) -> object:
@@ -243,7 +259,7 @@ def not_an_event_stream(body: bytes, content_type: str, endpoint: Endpoint) -> B
 def redacted(text: str, key: str = "") -> str:
     """Returns the text on one line, without secrets, and no longer than `WORDS_MAX` characters."""
     text = valid_unicode(text)
-    if key:
+    if len(key) >= _SECRET_CHARACTERS_MIN:
         text = text.replace(key, "[key]")
     text = _URL_CREDENTIALS.sub(r"\1", text[: 8 * WORDS_MAX])
     text = _SECRET.sub("[key]", text)
@@ -302,13 +318,20 @@ def _named(fault: Fault, marks: set[str], words: str) -> Refused | None:
     if marks & FILTER_CODES or FILTER_WORDS.search(words):
         return "content"
     is_about_request = fault.status in {*_OF_CONTENT, 404, 501} or fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    if is_about_request and TOOL_WORDS.search(words):
+    if is_about_request and (TOOL_WORDS.search(words) or _refused_field(fault, words) in TOOL_FIELDS):
         return "tools"
     return "attachment" if is_about_request and FILE_WORDS.search(words) else None
 
 
+def _refused_field(fault: Fault, words: str) -> str:
+    """Returns the field of the request that is refused, as a field of the error or its text names it."""
+    found = FIELD_WORDS.search(words)
+    named = next((name for name in found.groups() if name), "") if found else ""
+    return named.partition(".")[0] or fault.field
+
+
 def _unnamed(fault: Fault, marks: set[str], words: str) -> Refused | None:
-    if marks & SETTING_CODES or fault.status not in _OF_CONTENT:
+    if marks & SETTING_CODES or fault.status not in _OF_CONTENT or _refused_field(fault, words) in SETTING_FIELDS:
         return None
     return "attachment" if FILE_WORDS_OF_400.search(words) else "request"
 
@@ -339,7 +362,8 @@ _FAILURES: Final = range(400, 600)
 _WEATHER: Final = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501, 505}
 _BLAME: Final = ("invalid", "bad_request", "badrequest", "not_found", "unsupported", "content_policy", "content_filter")
 
-_OF_CONTENT: Final = frozenset({0, 400, 413, 415, 422})
+_OF_CONTENT: Final = frozenset({0, 400, 406, 413, 415, 422, 451})
+_FIRST_NAME: Final = re.compile(r"\w*")
 _PER_TIME: Final = re.compile(r"\bper (?:second|minute|hour|day|month)\b|please wait|rate limit")
 _LENGTH_HINT: Final = "shorten the conversation, or choose a model with a larger context window"
 _SIZE_HINT: Final = "send less at once: fewer or smaller attachments"
@@ -356,6 +380,8 @@ _KEY_MARKS: Final = frozenset(
 )
 _KEY_WORDS: Final = re.compile(r"(incorrect|invalid) (x-)?api[- ]?key|api[- ]key not valid")
 
+_SECRET_CHARACTERS_MIN: Final = 8
+"""Shorter keys (`x`, `ollama`, `EMPTY`) are given to servers that want none, and are words of the texts that they would be taken out of."""
 _URL_CREDENTIALS: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/@]+@")
 _SECRET: Final = re.compile(
     r"(?i)\b(?:sk|rk|pk|gsk|xai|hf|nvapi|pplx|fw|csk|tgp|r8)[-_][a-z0-9_*.-]{6,}"
