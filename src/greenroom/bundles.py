@@ -94,7 +94,7 @@ def pack(session_id: str, records: Sequence[Record], workspace: WorkspaceFolder,
         LimitExceeded: it would be larger than a bundle may be.
     """
     packed, size = _packed(session_id, records, workspace, limits, zipfile.ZIP_DEFLATED)
-    if size > _unpacked_max(len(packed)):  # so repetitive that nobody could tell it from a bomb
+    if size > _unpacked_max(len(packed)):  # so repetitive that it could not be told from a bomb
         packed, _ = _packed(session_id, records, workspace, limits, zipfile.ZIP_STORED)
     return packed
 
@@ -103,7 +103,7 @@ def unpack(data: bytes, limits: Limits) -> Bundle:
     """Returns what is in a bundle. The log is read line by line; the files stay packed.
 
     Raises:
-        InvalidStream: not a bundle, a damaged one, one of a newer version, or one whose settings nobody could have made here.
+        InvalidStream: not a bundle, a damaged one, one of a newer version, or one whose settings could not have been made here.
         LimitExceeded: larger than a bundle, or a workspace, may be; or packed more tightly than sessions are.
     """
     if not isinstance(data, bytes | bytearray | memoryview):
@@ -119,7 +119,7 @@ def unpack(data: bytes, limits: Limits) -> Bundle:
             raise LimitExceeded(f"the bundle unpacks to more than {limits.export_bytes_max} bytes")
         if unpacked > _unpacked_max(len(data)):
             raise LimitExceeded(
-                f"the bundle unpacks to {unpacked} bytes, more than {BUNDLE_RATIO_MAX} times what it has",
+                f"the bundle unpacks to {unpacked} bytes, more than {BUNDLE_RATIO_MAX} times its size",
                 hint="choose a file that Greenroom exported: it is never packed so tightly",
             )
         files = _Files(archive, _checked_entries(archive, limits))
@@ -249,7 +249,7 @@ def _log(archive: zipfile.ZipFile, limits: Limits) -> tuple[_Header, tuple[Recor
             replayed(header.session_id, records)
         except NewerFormat as error:
             raise InvalidStream(
-                f"the bundle is of a newer Greenroom: {error.message}"[:300], hint=error.hint
+                f"the bundle was made by a newer Greenroom: {error.message}"[:300], hint=error.hint
             ) from error
         except (msgspec.MsgspecError, UnicodeDecodeError, Corrupted, ValueError) as error:
             if isinstance(error, InvalidStream):

@@ -227,12 +227,12 @@ class Catalog:
         return Workspace(folder, limits=self._settings.limits)
 
     async def close_session(self, session_id: str) -> None:
-        """Lets the toolsets go of what they hold for a session; one that fails or hangs is logged and keeps nobody up."""
+        """Lets the toolsets go of what they hold for a session; one that fails or hangs is logged and delays no other."""
         for name, toolset in tuple(self._toolsets.items()):
             await self._closed(name, _of_session(toolset, session_id))
 
     async def close(self) -> None:
-        """Closes all backends and toolsets that were used; one that fails or hangs is logged and keeps nobody up. Idempotent."""
+        """Closes all backends and toolsets that were used; one that fails or hangs is logged and delays no other. Idempotent."""
         backends, self._backends = self._backends, {}
         toolsets, self._toolsets, self._tools = self._toolsets, {}, {}
         everything: list[tuple[str, Backend | ToolSource]] = [*backends.items(), *toolsets.items()]
@@ -452,7 +452,7 @@ def _imported(entry: str) -> type[Toolset]:
         with foreign():  # a script may end the process when it is imported
             module = _module_at(Path(place)) if place.endswith(".py") else importlib.import_module(place)
             kind = getattr(module, class_name)
-    except Exception as error:  # broad: the module is foreign code; whatever it raises is said to whoever named it
+    except Exception as error:  # broad: the module is foreign code; whatever it raises is told to the user who named it
         why = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
         raise InvalidConfig(
             f"toolsets: {entry!r} cannot be imported: {why}",
@@ -473,7 +473,7 @@ def _module_at(file: Path) -> ModuleType:
         name, folder = f"{folder.name}.{name}".rstrip("."), folder.parent
     if not file.is_file():
         raise ImportError(f"there is no file {file}")
-    # First while it is imported, so that it finds its neighbours; last from then on, so that they hide nobody else's modules.
+    # First while it is imported, so that it finds its neighbours; last from then on, so that they hide no other modules.
     sys.path.insert(0, str(folder))
     try:
         module = importlib.import_module(name)

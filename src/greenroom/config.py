@@ -299,7 +299,7 @@ def _json_copy(value: object) -> object:
 def _check_json(value: object, *, depth: int) -> None:
     if depth > limits.METADATA_DEPTH_MAX:
         raise InvalidArgument(
-            f"metadata has more than {limits.METADATA_DEPTH_MAX} levels, one within the other",
+            f"metadata has more than {limits.METADATA_DEPTH_MAX} levels of nesting",
             hint=EXPECTED["metadata"],
         )
     if isinstance(value, Mapping):

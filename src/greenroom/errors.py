@@ -200,7 +200,7 @@ class BackendRejected(BackendError):
     """The provider understood the request and declined it; repeating it does not help.
 
     Attributes:
-        refused: what of the request it did not take: later requests are sent without that, so that the session goes on. `None` where
+        refused: what of the request it did not take: later requests are sent without that, so that the session continues. `None` where
             the request was not the reason: a missing setting, an account without credit, an unknown model.
     """
 

@@ -81,7 +81,7 @@ class SessionClaimed(_Event, frozen=True, kw_only=True, tag="session_claimed"):
 
 
 class SessionReleased(_Event, frozen=True, kw_only=True, tag="session_released"):
-    """The process that owned the session has let go of it in good order, because it closes: whoever comes next may claim it at once.
+    """The process that owned the session has let go of it in good order, because it closes: the next process may claim it at once.
 
     What this stopped, a step or a call, was no attempt: it is asked again without being counted.
     """
@@ -238,7 +238,7 @@ class RequestAdapted(_Event, frozen=True, kw_only=True, tag="request_adapted"):
 
     Attributes:
         refused: what the provider did not take.
-        asks_again: the step is asked again at once, without it; else the turn fails, or goes on at a fallback.
+        asks_again: the step is asked again at once, without it; else the turn fails, or continues at a fallback.
         without: features that are not used.
         messages: turn ids of messages that are left out; a line of text stands in their place.
         steps: of which only the calls stay, without arguments and results.

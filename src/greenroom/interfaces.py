@@ -130,7 +130,7 @@ class Backend(Protocol):
 
         Raises (on entering or while iterating):
             BackendUnavailable, BackendRejected, BackendUnauthorized, ContextTooLong, BackendGarbled. A rejection names in `refused`
-                what of the request was refused (`request` where nobody knows), so that the session can go on without it.
+                what of the request was refused (`request` where that is not known), so that the session can continue without it.
             LimitExceeded: the answer is larger than `limits` allow.
         """
         ...

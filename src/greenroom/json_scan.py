@@ -56,7 +56,7 @@ class JsonScan:
         for bracket in outside.translate(None, _NOT_BRACKETS):
             self._depth += 1 if bracket in b"[{" else -1
             if self._depth > JSON_DEPTH_MAX:
-                raise LimitExceeded(f"{self._what} has more than {JSON_DEPTH_MAX} levels, one within the other")
+                raise LimitExceeded(f"{self._what} has more than {JSON_DEPTH_MAX} levels of nesting")
             if self._depth < 0:  # not JSON: no decoder reads past this
                 self._depth = 0
                 break

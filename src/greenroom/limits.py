@@ -166,7 +166,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     login_code_s_max: float = 600.0
     """How long a one-time code is good for."""
     login_codes_max: int = 100
-    """One-time codes that nobody has used yet; the one that ends first leaves."""
+    """One-time codes that are not used yet; the one that expires first leaves."""
     log_waiting_bytes_max: int = 4 * 1024 * 1024
     """What the server's log may hold for a reader that does not read; more is dropped, and counted."""
     messages_per_minute_max: int = 600

@@ -219,7 +219,7 @@ class FilePart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="file", 
 class ContextPart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="context", tag_field=TYPE):
     """What the model is told beside a person's message: the date, the user's preferences and memories, as quoted data.
 
-    It stands in transcripts alone: nobody can send it, and people never see it.
+    It stands in transcripts alone: no client can send it, and users never see it.
 
     Attributes:
         text: as the model reads it, in a frame that no other text of the transcript can imitate. Never empty.

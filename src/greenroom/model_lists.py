@@ -52,11 +52,11 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-NOT_YET: Final = Listing(note="its list of models is being asked for")
+NOT_YET: Final = Listing(note="its list of models is being fetched")
 
 
 class ModelLists:
-    """The lists of one server's backends. Each is asked for once at a time, and only when somebody looks.
+    """The lists of one server's backends. Each is asked for once at a time, and only when a client looks.
 
     Args:
         backend: returns a backend by its name; may raise.
@@ -126,7 +126,7 @@ def offer_of(candidate: Candidate, suggested: str | None, found: Listing) -> Off
 
     Args:
         candidate: the backend.
-        suggested: the model that answers where nobody names one.
+        suggested: the model that answers where none is named.
         found: what the provider said.
     """
     listed = found.models
@@ -155,11 +155,11 @@ async def listing(backend: Callable[[], Backend]) -> Listing:
         rows = await stoppable(_rows(backend), name="a list of models", timeout_s=ANSWER_S_MAX, grace_s=0.5)
         return Listing() if rows is None else _offered(rows)
     except Expired:
-        return Listing(note=f"its list of models did not come within {ANSWER_S_MAX:g} s")
+        return Listing(note=f"its list of models did not arrive within {ANSWER_S_MAX:g} s")
     except GreenroomError as error:
-        return Listing(note=f"its list of models cannot be had: {error.message}")
+        return Listing(note=f"its list of models could not be fetched: {error.message}")
     except Exception as error:  # noqa: BLE001 # broad: a backend may be foreign code; whatever it raises is told
-        return Listing(note=f"its list of models cannot be had: {redacted(text_of(error))}")
+        return Listing(note=f"its list of models could not be fetched: {redacted(text_of(error))}")
 
 
 async def listings(names: Sequence[str], backend: Callable[[str], Backend]) -> dict[str, Listing]:

@@ -239,7 +239,7 @@ def load_settings(
 
     Raises:
         InvalidConfig: the file cannot be read, is not TOML, or has a key or value that does not exist.
-        UntrustedConfig: the file was found in the working folder, sets what needs trust, and nobody has said that it is trusted.
+        UntrustedConfig: the file was found in the working folder, sets what needs trust, and is not trusted yet.
     """
     environment = os.environ if environment is None else environment
     if isinstance(file, Mapping):

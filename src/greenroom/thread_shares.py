@@ -3,7 +3,7 @@
 The default pool of the event loop serves everybody's requests: work that may take seconds, or come in dozens, has threads of its own, so
 that one user's searches delay neither another's nor anybody's messages.
 
-Rule: users take turns; a thread counts as its user's until it is done, also when nobody waits for its result any more.
+Rule: users take turns; a thread counts as its user's until it is done, also when its result is not awaited any more.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class ThreadShares:
         result, failure = None, None
         try:
             result = work()
-        except BaseException as error:  # noqa: BLE001 # broad: whoever waits hears of it
+        except BaseException as error:  # noqa: BLE001 # broad: the caller hears of it
             failure = error
         with self._lock:
             self._running[user_id] -= 1

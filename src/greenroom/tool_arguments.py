@@ -13,8 +13,8 @@ exactly one meaning is read:
 * `\'` for an apostrophe; a backslash before a letter that no language escapes (`"\d+"`, `"C:\Users\Code"`), for itself, if the text has
   no other backslash than before quotes: in `"C:\Users\new"` nothing tells whether `\n` is a line end.
 
-What has two meanings, or none, is refused: different objects in a row, an object that is not closed, `\_`, and in what has to be
-mended a name twice with different values (in JSON the last one counts, as everywhere). `{"arguments": {...}}` is the object that it is: it may be the name of a parameter, and the tool says if it is not.
+What has two meanings, or none, is refused: different objects in a row, an object that is not closed, `\_`, a name twice with
+different values. `{"arguments": {...}}` is the object that it is: it may be the name of a parameter, and the tool says if it is not.
 
 Rule: pure, and never guesses. Takes time in proportion to the text, which is bounded where it is written; what is not JSON is read up
 to a number of values, and nothing is read beyond a depth.
@@ -52,8 +52,8 @@ _HEX: Final = frozenset("0123456789abcdefABCDEF")
 _LITERAL: Final = frozenset("cdghijklmopqswyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 """Letters that no language escapes: not a, e, v and x (bells, escapes and bytes in some)."""
 _SHOWN_CHARACTERS: Final = 40
-_TOO_DEEP: Final = f"they have more than {JSON_DEPTH_MAX} levels, one within the other"
-_NO_NAME: Final = "a name in double quotes should stand here (a quote in a text before may lack its backslash)"
+_TOO_DEEP: Final = f"they have more than {JSON_DEPTH_MAX} levels of nesting"
+_NO_NAME: Final = "a name in double quotes is expected here (a quote in a text before may lack its backslash)"
 _KINDS: Final = {bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list"}
 
 
@@ -183,7 +183,7 @@ class _Reader:
             self._skip(_BRACES)
         self._skip(_AFTER)
         if self._peek():
-            self._refuse("something stands after the object")
+            self._refuse("there is something after the object")
         return values
 
     def _skip(self, pattern: re.Pattern[str]) -> None:
@@ -229,7 +229,7 @@ class _Reader:
                 return self._number()
         found = _WORD.match(self._text, self._at)
         if found is None or found[0] not in _WORDS:
-            self._refuse("a JSON value should stand here")
+            self._refuse("a JSON value is expected here")
         self._at = found.end()
         return _WORDS[found[0]]
 
@@ -245,7 +245,7 @@ class _Reader:
             self._at += 1
             value = self._value(depth + 1)
             if name in members and msgspec.json.encode(members[name]) != msgspec.json.encode(value):
-                self._refuse(f"the name {name[:_SHOWN_CHARACTERS]!r} stands twice, with different values", at)
+                self._refuse(f"the name {name[:_SHOWN_CHARACTERS]!r} appears twice, with different values", at)
             members[name] = value
             self._separator("}", "an object", began)
         self._at += 1
@@ -268,14 +268,14 @@ class _Reader:
             case character if character == end:
                 pass
             case "":
-                self._refuse(f"{what} begins that is never closed", began)
+                self._refuse(f"{what} is never closed", began)
             case _:
-                self._refuse(f"a comma or {end!r} should stand here")
+                self._refuse(f"a comma or {end!r} is expected here")
 
     def _name(self, began: int) -> str:
         at = self._at
         if not self._peek():
-            self._refuse("an object begins that is never closed", began)
+            self._refuse("an object is never closed", began)
         if self._text[self._at] in "\"'":
             name, self._has_quoted_names = self._string(), True
         else:
@@ -305,7 +305,7 @@ class _Reader:
     def _string(self) -> str:
         found = _TEXT.match(self._text, self._at)
         if found is None:
-            self._refuse("a text begins that is never closed")
+            self._refuse("a text is never closed")
         body = found[0][1:-1]
         value = self._unescaped(body, self._at + 1) if "\\" in body else body
         try:

@@ -33,7 +33,7 @@ HARMLESS: Final = frozenset(
 
 
 class UntrustedConfig(InvalidConfig):
-    """The configuration file in the working folder sets what needs trust, and nobody has said that it is trusted."""
+    """The configuration file in the working folder sets what needs trust, and is not trusted yet."""
 
     code = "untrusted_config"
 

@@ -193,7 +193,7 @@ class Defaults:
         if not found.is_usable:
             raise BackendUnavailable(
                 f"{model} is a model of {found.label}, which cannot be asked here: {found.why}",
-                hint=f"{found.remedy}; or leave the model out, and what can answer here is chosen",
+                hint=f"{found.remedy}; or name no model, and one that can answer here is chosen",
             )
         return msgspec.structs.replace(found, model=model)
 
@@ -302,7 +302,7 @@ def preferred(listed: Sequence[str]) -> str | None:
 def _usable(candidate: Candidate) -> Candidate:
     if not candidate.is_usable:
         raise BackendUnavailable(
-            "nothing can answer here: no key is set, no Ollama runs, and the local model is not complete",
+            "nothing can answer here: no key is set, no Ollama runs, and the local model is not installed",
             hint=f"set OPENAI_API_KEY or ANTHROPIC_API_KEY; or, without a key: {candidate.remedy}",
         )
     return candidate

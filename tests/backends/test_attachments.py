@@ -124,5 +124,5 @@ def test_a_picture_is_never_sent_as_text() -> None:
 def test_sounds_go_to_models_that_take_them() -> None:
     sound = FilePart(media_type="audio/wav", data=b"RIFF\x00wav", name="a.wav")
     body, told = asked("chat", sound)
-    assert "cannot be shown here: a sound" in body
+    assert "cannot be shown here: audio" in body
     assert len(told) == 1

@@ -215,7 +215,7 @@ def test_other_files_are_shown_as_text_or_named() -> None:
     assert shown(table) == text("[t.csv (text/csv)]\na,b\n")
     archive = FilePart(media_type="application/zip", data=b"PK\x03\xff", name="t.zip")
     assert shown(archive) == text(
-        "[t.zip (application/zip): 4 bytes that cannot be shown here: neither text, image nor PDF]"
+        "[t.zip (application/zip): 4 bytes that cannot be shown here: not text, an image or a PDF]"
     )
     told = notices(asking(UserMessage(parts=(table, archive))))
     assert [notice.code for notice in told] == ["attachment_not_shown"]

@@ -178,7 +178,7 @@ def test_what_is_no_list_is_an_error_that_says_what_came(body: bytes) -> None:
         (saying(b"{" + b" " * LIST_BYTES_MAX + b"}"), "more than 4194304 bytes"),
         (saying('{"error": {"message": "no such route"}}', 404), "no such route"),
         (saying("", 500), "500"),
-        (saying("", 302, location="http://127.0.0.1:9/elsewhere"), "cannot"),
+        (saying("", 302, location="http://127.0.0.1:9/elsewhere"), "could not be fetched"),
         (saying('{"data": []}'), "names no model to chat with"),
         (saying('{"data": [{"id": "text-embedding-3-small"}]}'), "names no model to chat with"),
         (saying(f'{{"error": {{"message": "bad key {KEY}"}}}}', 401), "bad key [key]"),
@@ -226,7 +226,7 @@ async def test_a_slow_list_is_given_up() -> None:
             await asyncio.Event().wait()
             return []
 
-    assert (await listing(Slow)).note == "its list of models did not come within 10 s"
+    assert (await listing(Slow)).note == "its list of models did not arrive within 10 s"
 
 
 class Lister(ScriptedBackend):
@@ -264,13 +264,13 @@ async def test_a_foreign_backend_may_raise_what_it_likes(failure: BaseException)
     backend.fails = failure
     found = await listing(lambda: backend)
     assert found.models is None
-    assert found.note.startswith("its list of models cannot be had")
-    assert "cannot be had" in (await listing(lambda: Lister(7, "x"))).note
+    assert found.note.startswith("its list of models could not be fetched")
+    assert "could not be fetched" in (await listing(lambda: Lister(7, "x"))).note
 
     def broken() -> ScriptedBackend:
         raise failure
 
-    assert "cannot be had" in (await listing(broken)).note
+    assert "could not be fetched" in (await listing(broken)).note
 
 
 async def test_who_has_no_list_has_nothing_to_say() -> None:
@@ -287,7 +287,7 @@ async def test_a_list_is_asked_for_once_at_a_time_and_kept_for_minutes() -> None
     lists = ModelLists(lambda _: backend, tasks)
     backend.may_answer.clear()
     assert [lists.known("x").models for _ in range(5)] == [None] * 5
-    assert lists.known("x").note == "its list of models is being asked for"
+    assert lists.known("x").note == "its list of models is being fetched"
     await asyncio.sleep(1)
     assert backend.asked == 1
     backend.may_answer.set()
@@ -302,7 +302,7 @@ async def test_a_list_is_asked_for_once_at_a_time_and_kept_for_minutes() -> None
     await lists.settled()
     found = lists.known("x")
     assert (names(found), backend.asked) == (["a"], 2)
-    assert found.note == "its list of models may be old: its list of models cannot be had: ValueError: boom"
+    assert found.note == "its list of models may be old: its list of models could not be fetched: ValueError: boom"
     backend.fails, backend.rows = None, (ListedModel(name="b"),)
     await asyncio.sleep(AGAIN_S + 1)
     lists.known("x")

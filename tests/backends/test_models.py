@@ -251,9 +251,9 @@ def test_what_lists_name_beside_models_to_talk_to() -> None:
     ("today", "said"),
     [
         (date(2026, 8, 1), None),
-        (date(2026, 11, 29), "gpt-5 ends on 2026-12-11: its provider names gpt-6.1-sol in its place"),
-        (date(2026, 12, 11), "gpt-5 ended on 2026-12-11: its provider names gpt-6.1-sol in its place"),
-        (date(2030, 1, 1), "gpt-5 ended on 2026-12-11: its provider names gpt-6.1-sol in its place"),
+        (date(2026, 11, 29), "gpt-5 ends on 2026-12-11: its provider recommends gpt-6.1-sol instead"),
+        (date(2026, 12, 11), "gpt-5 ended on 2026-12-11: its provider recommends gpt-6.1-sol instead"),
+        (date(2030, 1, 1), "gpt-5 ended on 2026-12-11: its provider recommends gpt-6.1-sol instead"),
     ],
 )
 def test_people_are_told_before_a_model_ends(today: date, said: str | None) -> None:

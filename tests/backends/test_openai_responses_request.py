@@ -187,7 +187,7 @@ def test_the_cache_key_is_bounded() -> None:
         (FilePart(media_type="application/pdf", data=b"pdf"), {"type": "input_file", "filename": "file", "file_data": "data:application/pdf;base64,cGRm"}),
         (FilePart(media_type="text/csv", data=b"a,b\n\xff", name="a.csv"), {"type": "input_text", "text": "File a.csv:\na,b\n\ufffd"}),
         (FilePart(media_type="application/json", data=b"{}"), {"type": "input_text", "text": "File without a name:\n{}"}),
-        (FilePart(media_type="image/tiff", data=b"tiff", name="a.tif"), {"type": "input_text", "text": "[a.tif (image/tiff): 4 bytes that cannot be shown here: no PNG, JPEG, GIF or WebP]"}),
+        (FilePart(media_type="image/tiff", data=b"tiff", name="a.tif"), {"type": "input_text", "text": "[a.tif (image/tiff): 4 bytes that cannot be shown here: not a PNG, JPEG, GIF or WebP image]"}),
         (FilePart(media_type="image/png", data=b"", name="a.png"), {"type": "input_text", "text": "[a.png (image/png): 0 bytes that cannot be shown here: empty]"}),
         (FilePart(media_type="", data=b"x"), {"type": "input_text", "text": "File without a name:\nx"}),
     ],

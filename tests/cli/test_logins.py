@@ -72,7 +72,7 @@ def test_where_there_are_only_users_one_has_to_be_named(run: Run, tmp_path: Path
 def test_a_store_that_no_other_process_reaches_is_said(run: Run) -> None:
     ran = run("login-link", "--store", "memory://")
     assert ran.code == 2
-    assert "in the memory of the server" in ran.err
+    assert "in the server's memory" in ran.err
 
 
 def test_browsers_are_listed_and_logged_out(run: Run, home: Path) -> None:

@@ -218,7 +218,7 @@ async def test_a_text_fails_its_turn_and_the_next_message_is_answered(dialect: s
         assert (await say(opened, "and now?")).outcome == "completed"
         body = json.dumps(picky.bodies[-1][1])
         assert f"<{word}>" not in body
-        assert "A message of the user stood here" in body
+        assert "A message of the user was here" in body
         assert [notice.code for notice in await notices(opened)] == ["message_left_out"]
         # Without the model's own last answer, it is refused as well.
         assert [accepted for accepted, _ in picky.bodies] == [True, *[False] * (1 if word == "huge" else 2), True]
@@ -288,7 +288,7 @@ async def test_a_history_that_is_refused_as_a_whole_is_left_out() -> None:
         picky.rules = ["odd"]
         assert (await say(opened, "one")).outcome == "failed", "it could have been the message"
         assert (await say(opened, "two")).outcome == "completed"
-        assert "What was said before stood here" in json.dumps(picky.bodies[-1][1])
+        assert "The earlier conversation was here" in json.dumps(picky.bodies[-1][1])
         assert (await say(opened, "three")).outcome == "completed"
         assert [notice.code for notice in await notices(opened)] == ["message_left_out", "history_left_out"]
 
@@ -328,7 +328,7 @@ async def test_a_history_that_the_next_model_refuses_without_a_reason_costs_one_
         await answered_elsewhere(opened, "<odd>", "fine")
         assert (await say(opened, "one")).outcome == "failed", "it could have been the message"
         assert (await say(opened, "two")).outcome == "completed"
-        assert "What was said before stood here" in json.dumps(picky.bodies[-1][1])
+        assert "The earlier conversation was here" in json.dumps(picky.bodies[-1][1])
         assert (await say(opened, "three")).outcome == "completed"
         assert [accepted for accepted, _ in picky.bodies].count(False) <= 5, "bounded, and nothing once it is known"
         assert picky.bodies[-1][0]

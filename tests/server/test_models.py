@@ -36,7 +36,7 @@ async def test_all_models_of_a_server_are_offered(open_web: OpenWeb) -> None:
         web = open_web(config={"openai": {"api_key": platform.key, "base_url": platform.base_url}})
         first = await rows(web, "openai")
         assert [row["source"] for row in first] == ["known"]
-        assert first[0]["note"] == "its list of models is being asked for"
+        assert first[0]["note"] == "its list of models is being fetched"
         await web.app.place.lists.settled()
         for _ in range(3):
             found = await rows(web.of("token-of-another-user"), "openai")
@@ -68,7 +68,7 @@ async def test_a_provider_that_fails_is_told_of(open_web: OpenWeb) -> None:
         (row,) = await rows(web, "openai")
         again = await rows(web, "openai")
     assert (row["source"], row["usable"]) == ("known", True)
-    assert "cannot be had" in row["note"]
+    assert "could not be fetched" in row["note"]
     assert "wrong-secret" not in str(again)
     assert platform.asked_for_list == 1, "it is left alone for a while"
 

@@ -290,7 +290,7 @@ async def test_the_command_takes_the_next_free_port_and_says_so(home: Path) -> N
     ports = [int(address.split(":")[2].split("/")[0]) for address in addresses]
     assert ports[0] != ports[1]
     assert f"`greenroom login-link --url http://127.0.0.1:{ports[1]}/`" in notes[1][-1], "its port stands nowhere else"
-    assert notes[1][0] == f"port {DEFAULT_PORT} is taken: this server listens at {ports[1]}\n"
+    assert notes[1][0] == f"port {DEFAULT_PORT} is taken: this server listens on {ports[1]}\n"
     assert codes == [0, 0]
 
 

@@ -70,7 +70,7 @@ def test_the_printed_link_is_enough(strange: Page, own_server: Server, own_home:
     strange.goto("about:blank")
     strange.goto(link)
     is_out(strange)
-    expect(strange.get_by_role("alert")).to_contain_text("used already")
+    expect(strange.get_by_role("alert")).to_contain_text("has been used")
 
 
 @pytest.mark.parametrize("what", ["token", "link", "code", "old link"])
@@ -117,7 +117,7 @@ def test_a_page_of_another_site_logs_nobody_in(strange: Page, own_server: Server
     strange.goto("http://evil.example/")
     strange.locator("#go").click()
     is_out(strange)
-    expect(strange.get_by_text("Go on only if you have just asked for it yourself")).to_be_visible()
+    expect(strange.get_by_text("Continue only if you have just asked for it yourself")).to_be_visible()
     assert "code" not in strange.url
     strange.wait_for_load_state("networkidle")
     assert cookies(strange.context) == [], "nothing was posted"
@@ -134,7 +134,7 @@ def test_a_link_over_the_address_of_an_open_page_waits_for_a_person(
     is_out(strange)
     link = link_of(own_home, own_server.url)
     strange.evaluate("fragment => { location.hash = fragment }", link.partition("#")[2])
-    expect(strange.get_by_text("Go on only if you have just asked for it yourself")).to_be_visible()
+    expect(strange.get_by_text("Continue only if you have just asked for it yourself")).to_be_visible()
     strange.wait_for_load_state("networkidle")
     assert cookies(strange.context) == []
     assert "code" not in strange.url

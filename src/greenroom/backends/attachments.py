@@ -35,7 +35,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         image_bytes_max: of one image.
-        image_side_max: pixels of its longer side; `None` where nobody says.
+        image_side_max: pixels of its longer side; `None` where no limit is known.
         total_bytes_max: of all files of a request, images included.
     """
 
@@ -70,7 +70,7 @@ class Room:
         media_type = media_type_of(part)
         if media_type.startswith("image/"):
             if media_type not in IMAGE_TYPES:
-                return "no PNG, JPEG, GIF or WebP"
+                return "not a PNG, JPEG, GIF or WebP image"
             if len(part.data) > self._rules.image_bytes_max:
                 return f"more than {self._rules.image_bytes_max / 1_000_000:.1f} MB"
             if self._rules.image_side_max is not None and max(_sides(part.data)) > self._rules.image_side_max:
@@ -120,7 +120,7 @@ def label(part: FilePart) -> str:
 
 def not_shown(found: Iterable[tuple[FilePart, str]]) -> list[Notice]:
     """Returns what a person should know of files that are not sent, each with the reason."""
-    notices = {label(part): f"{label(part)} is {why}: the model is told its name" for part, why in found}
+    notices = {label(part): f"{label(part)} is {why}: the model is told only its name" for part, why in found}
     return [Notice(code="attachment_not_shown", text=text) for text in notices.values()]
 
 

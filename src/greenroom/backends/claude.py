@@ -87,7 +87,7 @@ class ClaudeBackend:
 
     @property
     def default_model(self) -> str:
-        """What to ask when nobody named a model."""
+        """The model that is asked when none was named."""
         return self._model or current_model("claude")
 
     def dialect(self, _: BackendRequest) -> str:

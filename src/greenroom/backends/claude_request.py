@@ -181,7 +181,7 @@ def _refused(part: FilePart, room: Room) -> str:
     """Returns why a file is not sent; empty if it is."""
     media_type = media_type_of(part)
     if not media_type.startswith("image/") and media_type != "application/pdf":
-        return "neither text, image nor PDF"
+        return "not text, an image or a PDF"
     return room.refused(part)
 
 

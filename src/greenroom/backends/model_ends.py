@@ -28,11 +28,11 @@ _GONE: Final = re.compile(
 
 
 def end_notices(model: str, *, told: date | None = None, today: date | None = None) -> list[Notice]:
-    """Returns what is to be said about the end of a model that is asked at its provider's own address.
+    """Returns what users are told about the end of a model that is asked at its provider's own address.
 
     Args:
         model: the model.
-        told: the day that the provider's list of models names; it goes before the one that is known.
+        told: the day that the provider's list of models names; it takes precedence over the known one.
         today: for tests.
     """
     end, now = end_of(model), today or datetime.now(UTC).date()
@@ -40,7 +40,7 @@ def end_notices(model: str, *, told: date | None = None, today: date | None = No
     if on is None or on - now > TOLD_BEFORE:
         return []
     ends = f"ends on {on}" if now < on else f"ended on {on}"
-    instead = f": its provider names {end.successor} in its place" if end is not None else ""
+    instead = f": its provider recommends {end.successor} instead" if end is not None else ""
     return [Notice(code="model_ends", text=f"{model} {ends}{instead}")]
 
 
@@ -58,5 +58,5 @@ def successor_named(model: str) -> Iterator[None]:
     except BackendRejected as refused:
         if (end := end_of(model)) is None or not _GONE.search(refused.message):
             raise
-        hint = f"{model} ends, or has ended, on {end.on}: set llm_model to {end.successor}, which its provider names in its place"
+        hint = f"its provider ends {model} on {end.on} and recommends {end.successor}: set llm_model to it"
         raise BackendRejected(refused.message, hint=hint, refused=refused.refused) from refused

@@ -1,4 +1,4 @@
-"""What is known of models by their names: the table `models.toml`, read when somebody asks first.
+"""What is known of models by their names: the table `models.toml`, read at the first question.
 
 A provider's interface has no way to ask what a model takes, so its name has to tell. How a row is found is told in the table.
 

@@ -194,10 +194,10 @@ def _refused(part: FilePart, traits: ModelTraits, model: str, room: Room) -> str
     media_type = media_type_of(part)
     if media_type in _AUDIO_FORMATS:
         if traits.is_openai and "audio" not in model:
-            return "a sound, and the model takes none"
+            return "audio, which the model does not accept"
     elif not media_type.startswith("image/") and media_type != "application/pdf":
         # OpenAI: "Invalid MIME type"; the only documents of this dialect are PDFs.
-        return "neither text, image, sound nor PDF"
+        return "not text, an image, audio or a PDF"
     return room.refused(part)
 
 

@@ -4,7 +4,7 @@ The dialects have no way to ask. OpenAI's reasoning models refuse the settings t
 other servers, take: `max_tokens`, `temperature`, `top_p`, `stop`. Every name that is not OpenAI's is foreign: it gets what its user
 set, under the names that all servers know, and what its family demands besides (`model_facts`).
 
-A name is only the default: a deployment has the name that somebody gave it, so `greenroom.toml` can say what it is like.
+A name is only the default: a deployment has the name that its operator gave it, so `greenroom.toml` can say what it is like.
 
 Rule: a pure function of a name and an override. Which address is asked plays no part here.
 """
@@ -32,7 +32,7 @@ class ModelTraits(msgspec.Struct, frozen=True, kw_only=True):
         efforts: the reasoning efforts that it knows; none: it does not reason.
         chat_efforts: those that it knows on Chat Completions.
         chat_tools: with which effort Chat Completions takes function tools for it.
-        dialect: which one it is asked in, whatever its server is; `None` if nobody said.
+        dialect: which one it is asked in, whatever its server is; `None` if that is not set.
         call_ids: what it accepts as the id of a tool call.
         wants_reasoning_back: refuses a turn with tool calls whose reasoning is not sent back, were it empty.
         wants_signature: refuses a tool loop whose first call of a step is not signed.

@@ -57,7 +57,7 @@ class OpenAIResponsesBackend:
             model: the default one; `None` for OpenAI's current one.
             models: what models are like whose names do not tell.
             limits: bounds of an answer.
-            connection: asks by way of somebody else's; the first three are then left out.
+            connection: a shared one to ask over; the first three are then left out.
         """
         self._model = model
         self._models = models
@@ -69,7 +69,7 @@ class OpenAIResponsesBackend:
 
     @property
     def default_model(self) -> str:
-        """What to ask when nobody named a model."""
+        """The model that is asked when none was named."""
         return self._model or current_model("openai")
 
     def dialect(self, _: BackendRequest) -> str:

@@ -252,7 +252,7 @@ def _refused(part: FilePart, room: Room) -> str:
     if not part.data:
         return "empty"
     if not media_type.startswith("image/") and media_type not in _DOCUMENTS:
-        return "nothing that the Responses API can show"
+        return "not of a type that the Responses API accepts"
     return room.refused(part)
 
 

@@ -82,7 +82,7 @@ class PartsWriter:
     """Writes the parts of one answer.
 
     Attributes:
-        items: what has been written since somebody took it.
+        items: what has been written since it was last taken.
         growing: the part of which pieces wait; they may be added to its `fresh` directly.
         count: how many parts have begun.
         kinds: of these.

@@ -11,9 +11,6 @@ import msgspec
 
 from greenroom.messages import Usage
 
-TICKS_PER_USD: Final = 10**10
-"""The unit of xAI's prices."""
-
 COUNT_MAX: Final = 2**53
 """Above it numbers are not exact everywhere: no server means them."""
 
@@ -86,14 +83,8 @@ def is_count(value: Any) -> bool:
 
 
 def cost_of(usage: dict[str, Any]) -> float | None:
-    """Returns the price in US dollars that a provider states; `None` if it states none.
-
-    OpenRouter, Vercel and Perplexity call it `cost`, DeepInfra `estimated_cost`; xAI counts ticks.
-    """
-    ticks = _money(usage.get("cost_in_usd_ticks"))
-    if ticks is not None:
-        return ticks / TICKS_PER_USD
-    cost = _money(usage.get("cost", usage.get("estimated_cost")))
+    """Returns the price in US dollars that a provider states; `None` if it states none. OpenRouter, Vercel and Perplexity do."""
+    cost = _money(usage.get("cost"))
     if cost is None:
         return None
     # With a provider's key of one's own the price of the gateway is only its fee; the provider bills the rest.

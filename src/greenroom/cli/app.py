@@ -191,7 +191,7 @@ def login_link(
     *,
     user: Annotated[
         str | None,
-        typer.Option("--user", metavar="ID", help="As whom. [the user of the server's own token]"),
+        typer.Option("--user", metavar="ID", help="The user to log in. [the user of the server's own token]"),
     ] = None,
     url: Annotated[
         str | None,
@@ -201,7 +201,7 @@ def login_link(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Print a link that logs one browser in, once, within some minutes, to a server that runs over this store."""
+    """Print a one-time link that logs a browser in to a server over this store."""
     from greenroom.cli.logins import print_login_link
 
     return print_login_link(place, user=user, url=url, as_json=as_json)
@@ -218,15 +218,15 @@ def logins_list(place: Place, *, user: User = None, limit: Limit = 50, as_json: 
 @_command(logins, "revoke")
 def logins_revoke(
     place: Place,
-    login_ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Logins' ids.")] = None,
+    login_ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of logins.")] = None,
     *,
     user: User = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All logins, and all links that nobody has used yet; of one user with --user.")
+        bool, typer.Option("--all", help="All logins and unused links; with --user, those of one user.")
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Log browsers out, at once, of every server over this store."""
+    """Log browsers out of every server over this store, at once."""
     from greenroom.cli.logins import revoke_logins
 
     return revoke_logins(place, login_ids or (), user=user, everything=everything, as_json=as_json)
@@ -389,7 +389,7 @@ def trust(
         str | None, typer.Argument(metavar="FOLDER", help="Where the greenroom.toml is. [the working folder]")
     ] = None,
     *,
-    forget: Annotated[bool, typer.Option("--forget", help="Trust it no longer.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Stop trusting it.")] = False,
     as_json: Json = False,
 ) -> int:
     """Trust the greenroom.toml in a folder: it may name servers, tools and places from then on."""

@@ -51,8 +51,8 @@ def print_login_link(place: Place, *, user: str | None, url: str | None, as_json
 
     if settings.store_url.startswith("memory:"):
         raise InvalidConfig(
-            "this store is in the memory of the server, where no other process reaches it",
-            hint="log in at /login with the token; or use a store that is kept",
+            "this store is in the server's memory, out of reach of other processes",
+            hint="log in at /login with the token; or use a store on disk",
         )
     address = _address(settings, url)
     token = token_of(settings)
@@ -109,7 +109,7 @@ def list_logins(place: Place, *, user: str | None, limit: int, as_json: bool) ->
 def revoke_logins(place: Place, login_ids: Sequence[str], *, user: str | None, everything: bool, as_json: bool) -> int:
     """Ends logins."""
     if everything == bool(login_ids):
-        raise InvalidArgument("name logins, or --all", hint="`greenroom logins list` shows them")
+        raise InvalidArgument("name the logins to end, or use --all", hint="`greenroom logins list` shows them")
     settings = settings_of(place)
 
     async def work() -> tuple[int, list[str]]:
@@ -126,7 +126,7 @@ def revoke_logins(place: Place, login_ids: Sequence[str], *, user: str | None, e
     elif is_terminal(sys.stdout) or not unknown:
         print_line(f"{count} logged out")
     for login_id in unknown:
-        print_error(f"there is no login {login_id}", "`greenroom logins list` shows those that there are")
+        print_error(f"there is no login {login_id}", "`greenroom logins list` shows them")
     return FAILURE if unknown else OK
 
 

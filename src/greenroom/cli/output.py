@@ -176,7 +176,7 @@ def visible(text: str) -> str:
 
 
 def exact(text: str) -> str:
-    r"""Returns the text so that what is read is what is there, for somebody who decides about it: nothing is cut, hidden or moved.
+    r"""Returns the text so that what is read is what is there, for a person who decides by it: nothing is cut, hidden or moved.
 
     Everything invisible is written out (`\u200d`, `\n`), and many spaces as their number: they push what follows off the screen.
     """

@@ -56,7 +56,7 @@ def asks_for_trust(error: UntrustedConfig) -> bool:
     print_note(f"{error.path} is not trusted yet. It sets:")
     for line in shown(error.needs):
         print_note(f"  {line}")
-    sys.stderr.write("Trust this file? It can decide where your key and your data go, and bring code. [y/N] ")
+    sys.stderr.write("Trust this file? It can decide where your keys and data go, and load code. [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         return False

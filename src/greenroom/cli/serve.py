@@ -39,7 +39,7 @@ def serve(place: Place, *, host: str | None, port: int | None, opens: bool) -> i
     # From here on nothing waits for a reader of the output: there may be none.
     tell_configuration(place, lambda text: log.say(note(text)))
     if chosen is None and settings.port != DEFAULT_PORT:
-        log.say(note(f"port {DEFAULT_PORT} is taken: this server listens at {settings.port}"))
+        log.say(note(f"port {DEFAULT_PORT} is taken: this server listens on {settings.port}"))
     output = LogWriter(sys.stdout, waiting_bytes_max=settings.limits.log_waiting_bytes_max)
     try:
         run_fast(_serve(settings, token, log, output, opens=opens, is_configured=is_configured))

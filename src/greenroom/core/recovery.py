@@ -103,7 +103,7 @@ def unknown_outcome(
         returned: what the model is told; `None` for the end of the process.
     """
     if (cut := turn.calls.cut_off(call.call_id)) is not None:
-        return cut  # nobody is asked about a call that may not be run
+        return cut  # a call that may not be run needs no approval
     if config.unknown_outcome == "ask":
         approval_id = turn.calls.next_approval_id(call.call_id)
         return ApprovalRequested(approval_id=approval_id, call_id=call.call_id, name=call.name, question="run_again")

@@ -62,7 +62,7 @@ def adapting(state: SessionState, failed: StepFailed, *, has_begun: bool) -> Seq
     if not rung.event.asks_again and not failed.hint:
         failed = msgspec.structs.replace(failed, hint=_SEND_AGAIN)
     who = f"{rung.event.backend}:{rung.event.model}"
-    text = f"{who} refused the request, {rung.text} ({failed.message})"
+    text = f"{who} refused the request ({failed.message}); {rung.text}"
     return failed, rung.event, *([NoticeGiven(code=f"{rung.what}_left_out", text=text)] if rung.what else [])
 
 
@@ -78,9 +78,7 @@ def answered(state: SessionState, finished: StepFinished) -> Sequence[Event]:
     tried = adaptation.tried
     if not (tried.messages or tried.steps or tried.contexts) and adaptation.since_seq == adaptation.accepted_since_seq:
         return (finished,)
-    text = (
-        f"{step.backend}:{step.model} refused a part of the conversation before this message, and answered without it"
-    )
+    text = f"{step.backend}:{step.model} refused a part of the earlier conversation, and answered without it"
     return finished, NoticeGiven(code="history_left_out", text=text)
 
 
@@ -110,17 +108,17 @@ class _Refusal:
         suspects, mine = self._suspects, self._suspects.messages & self._own
         if has_begun:
             event = self._event(suspects, since_seq=self._adaptation.accepted_since_seq)
-            return _Rung(event, "message", f"and the reason is what was new in it: {_SEND_AGAIN}") if suspects else None
+            return _Rung(event, "message", f"what was new in it is the reason: {_SEND_AGAIN}") if suspects else None
         feature = self._refused
         if feature in _WITHOUT and feature not in self._adaptation.without:
             event = self._event(asks_again=True, without=(feature,))
-            return _Rung(event, feature, f"which is asked again without {_WITHOUT[feature]}")
+            return _Rung(event, feature, f"it is sent again without {_WITHOUT[feature]}")
         files = suspects.files
         if not files and feature in {"attachment", "size"}:
             files = self._files() - self._adaptation.out.files
         if files:
             event = self._event(Items(files=files), asks_again=True)
-            text = f"which is asked again without {self._named(event.files)}: the model is told the name"
+            text = f"it is sent again without {self._named(event.files)}, of which the model is told only the name"
             return _Rung(event, "attachment", text)
         if (others := self._others()) is not None:
             return _Rung(others)
@@ -129,7 +127,7 @@ class _Refusal:
         if self._is_second_in_a_row() and self._refused != "length":
             return _Rung(self._event(asks_again=True, since_seq=self._turn.seq))
         event = self._event(Items(messages=mine), since_seq=self._adaptation.accepted_since_seq)
-        return _Rung(event, "message", f"and the reason is the message: {_SEND_AGAIN}")
+        return _Rung(event, "message", f"the message is the reason: {_SEND_AGAIN}")
 
     def _find_suspects(self) -> tuple[bool, Items]:
         """Returns whether this backend and model have answered before, and what of the request they have not accepted yet."""

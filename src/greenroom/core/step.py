@@ -181,7 +181,7 @@ class Intake:
 
 
 def notice_of_end(ended: StreamEnded) -> NoticeGiven | None:
-    """Returns what a person is told of an answer whose end nobody understands; `None` for every other."""
+    """Returns what a person is told of an answer whose end is not understood; `None` for every other."""
     if ended.reason != "other":
         return None
     word = ended.raw_reason

@@ -1,7 +1,7 @@
 """What `useChat` posts to `/api/chat`, checked and reduced to what is new.
 
 The body is `{id, messages, trigger, messageId}`; a front end may send its last message alone, as `message`. Beside them may stand settings of the
-session. What the SDK or the application adds beyond is not read, and named by whoever serves it.
+session. What the SDK or the application adds beyond is not read, and is named in the answer.
 
 Rule: malformed is refused with the place and what would be right, before anything is written.
 """

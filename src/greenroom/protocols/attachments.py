@@ -61,7 +61,7 @@ def _unquoted(text: str, what: str) -> bytes:
     content = binascii.a2b_qp(data.replace(b"=", b"=3D").replace(b"%", b"="))
     if b"%\n" in data or b"%\r" in data or len(content) != len(data) - 2 * data.count(b"%"):
         raise InvalidArgument(
-            f"{what}: a % that no two hexadecimal digits follow", hint="write %25 for the sign itself"
+            f"{what}: a % without two hexadecimal digits after it", hint="write %25 for the sign itself"
         )
     return content
 

@@ -5,7 +5,7 @@ catches, and the process ends. So they are caught inside the coroutine that is t
 (`asyncio.gather`, a task group): a task factory sees to that, on loops that have none of their own. A real Ctrl-C is let through: it was
 raised by a signal handler, not by the code that was running.
 
-Rule: what leaves here is an `Exception`, a cancellation that somebody asked for, or a real Ctrl-C.
+Rule: what leaves here is an `Exception`, a cancellation that was asked for, or a real Ctrl-C.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def foreign() -> Iterator[None]:
 async def contained(work: Awaitable[T]) -> T:
     """Awaits work that may call foreign code, as the outermost coroutine of its task.
 
-    A cancellation and the closing of the coroutine are let through; whoever holds the task makes of them what they are.
+    A cancellation and the closing of the coroutine are let through; the holder of the task knows what they mean.
 
     Raises:
         Escape: it raised something that would have ended the loop.
@@ -89,7 +89,7 @@ def result_of(task: asyncio.Task[T]) -> T:
 
     Raises:
         Escape: it raised something that is no `Exception`.
-        RuntimeError: nobody cancelled it, and it was cancelled.
+        RuntimeError: it was cancelled without being asked to.
         Exception: whatever else it raised.
     """
     if task.cancelled():
@@ -133,7 +133,7 @@ def text_of(error: BaseException) -> str:
     except BaseException as failure:  # broad: foreign code too
         if isinstance(failure, KeyboardInterrupt) and is_ctrl_c(failure):
             raise
-        return f"{name} (its text cannot be had: {type(failure).__name__})"
+        return f"{name} (its text cannot be read: {type(failure).__name__})"
     return f"{name}: {text}" if text else name
 
 
@@ -143,7 +143,7 @@ def trace_of(error: BaseException) -> str:
         lines = traceback.TracebackException.from_exception(error, limit=-_TRACE_FRAMES_MAX, compact=True).format()
         trace = "".join(lines)
     except Exception as failure:  # broad: foreign code takes part in it  # noqa: BLE001
-        trace = f"{type(error).__name__} (its traceback cannot be had: {type(failure).__name__})"
+        trace = f"{type(error).__name__} (its traceback cannot be read: {type(failure).__name__})"
     if len(trace) > _TRACE_CHARACTERS_MAX:
         half = _TRACE_CHARACTERS_MAX // 2
         trace = f"{trace[:half]}\n[{len(trace) - 2 * half} characters left out]\n{trace[-half:]}"

@@ -139,7 +139,7 @@ class LiveSession:
         await finish(self._change(decide, take_over=True))
 
     async def release(self) -> None:
-        """Lets go of the session in good order, if it is ours and at work: whoever comes next may claim it at once.
+        """Lets go of the session in good order, if it is ours and at work: the next process may claim it at once.
 
         Raises:
             Conflict, EventLogError: as `change`.

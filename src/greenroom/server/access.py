@@ -158,13 +158,13 @@ class Access:
             raise Refusal(
                 401,
                 "unauthorized",
-                "this one-time code was used already, has expired, or is for another server",
+                "this one-time code has been used, has expired, or is for another server",
                 hint="`greenroom login-link` makes another; its option --url names the address of this server",
             )
         return Verified(user_id=found.user_id, basis=found.basis, digest=digest)
 
     def client_of(self, headers: Mapping[str, str], scope: Scope) -> str:
-        """Returns the client that a request is counted for where nobody has said who asks."""
+        """Returns the client that a request is counted for where no user is known."""
         return self._proxies.client_of(scope, headers)
 
     async def close(self) -> None:

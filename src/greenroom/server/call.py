@@ -23,7 +23,7 @@ class Call:
     Attributes:
         place: what the server has that belongs to nobody.
         access: who may come in.
-        principal: who asks; `None` where nobody has to say.
+        principal: who asks; `None` where no credential is needed.
         sessions: of the user.
         path: parameters of the path.
         query: the parameters, of the operation's type.

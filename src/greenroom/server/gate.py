@@ -224,7 +224,7 @@ class Gate:
             raise Refusal(
                 429,
                 "too_many_bodies",
-                f"{theirs} bytes of your requests are on their way already",
+                f"{theirs} bytes of your requests are already being received or answered",
                 hint="let those finish first",
                 headers=retry,
             )

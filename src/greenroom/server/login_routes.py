@@ -84,7 +84,7 @@ async def listed(call: Call) -> Answer:
 async def revoke(call: Call) -> Answer:
     """Logs a browser of the user out."""
     if not await call.access.browsers.remove(call.sessions.user_id, call.path["login_id"]):
-        raise Refusal(404, "not_found", "there is no such login", hint="GET /v1/logins lists those that there are")
+        raise Refusal(404, "not_found", "there is no such login", hint="GET /v1/logins lists your logins")
     return Empty()
 
 
@@ -119,7 +119,7 @@ async def login_page(call: Call) -> Answer:
 def _arrival(call: Call) -> str:
     """Returns whether a person came here by an address, a program or a page of ours, or was led here by another page.
 
-    Browsers leave the header out where a page without TLS is not of this machine; then nobody knows.
+    Browsers leave the header out where a page without TLS is not of this machine; then that is not known.
     """
     site = call.headers.get("sec-fetch-site", "unknown")
     return "direct" if site in {"none", "same-origin"} else "other"
@@ -141,7 +141,7 @@ OPERATIONS: Final = (
     Operation(method="POST", path="/v1/login", handle=log_in, tag=_TAG, summary="Log a browser in: answers with its cookie",
               body=bodies.LoginBody, is_public=True, is_for_own_pages=True,
               answers={200: bodies.LoggedIn}),
-    Operation(method="GET", path="/v1/login", handle=who, tag=_TAG, summary="Who you are, and with what you came in",
+    Operation(method="GET", path="/v1/login", handle=who, tag=_TAG, summary="Who you are, and how you logged in",
               answers={200: bodies.Who}),
     Operation(method="POST", path="/v1/logout", handle=log_out, tag=_TAG, summary="Log this browser out",
               is_public=True, is_for_own_pages=True, answers={204: None}),

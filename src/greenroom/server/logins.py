@@ -65,7 +65,7 @@ class CookieName(NamedTuple):
         """Returns the value in the header Cookie, if there is one.
 
         Raises:
-            Refusal: 401: there are two, and one is of somebody else.
+            Refusal: 401: there are two, and one is of another server.
         """
         pairs = [pair.strip().partition("=") for pair in (header or "").split(";")]
         values = {value.strip().strip('"') for name, _, value in pairs if name.strip() == self.name}
@@ -148,7 +148,7 @@ class BrowserLogins:
                 await store.touch(login.digest, seen_at_ms=now_ms)
             except EventLogError as error:
                 # A disk that takes no more must not lock out those who could make room on it.
-                logger.warning("that a login was used could not be written down: %s", error)
+                logger.warning("the use of a login could not be recorded: %s", error)
         return login
 
     async def end(self, login: Login) -> None:

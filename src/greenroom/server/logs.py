@@ -285,7 +285,7 @@ def log_to(stream: TextIO, settings: Settings, token: str | None) -> Log:
     writer = LogWriter(
         stream,
         waiting_bytes_max=settings.limits.log_waiting_bytes_max,
-        told=lambda count: form.format(_notice(f"{count} lines of the log were dropped: nobody read them in time")),
+        told=lambda count: form.format(_notice(f"{count} lines of the log were dropped: they were not read in time")),
     )
     handler = LineMaker(writer, form)
     _send("", "warning", handler)  # without a handler, the warnings of libraries are written by the caller

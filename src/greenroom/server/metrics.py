@@ -64,7 +64,7 @@ class Metrics:
 
 
 class _DroppedLines:
-    """A count that somebody else keeps."""
+    """A count that is kept elsewhere."""
 
     def __init__(self, count: Callable[[], int]) -> None:
         self._count = count

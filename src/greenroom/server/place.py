@@ -64,7 +64,7 @@ class Place:
         self.is_ready = False
 
     async def login_file(self, name: str) -> File:
-        """Returns a file of the page at which a browser logs in; read when it is first needed, also by an app that nobody starts."""
+        """Returns a file of the page at which a browser logs in; read when it is first needed, also by an app that is never started."""
         if not self._login_page:
             self._login_page = await asyncio.to_thread(read_files, LOGIN_PAGE)
         return self._login_page[name]
@@ -126,10 +126,10 @@ class Place:
         return default.model or self._default_model(default.backend)
 
     async def notices(self) -> list[dict[str, str]]:
-        """Returns what whoever uses this server should know."""
+        """Returns what users of this server should know."""
         default = await self.defaults.candidate()
         if not default.is_usable:
-            text = "nothing can answer here: no key is set, no Ollama runs, and the local model is not complete"
+            text = "nothing can answer here: no key is set, no Ollama runs, and the local model is not installed"
             return [
                 {
                     "code": "no_backend",

@@ -15,7 +15,7 @@ RETRY_AFTER_S: Final = 2
 """When a client may try again where nothing better is known."""
 
 _SHOWN_CHARACTERS_MAX: Final = 400
-"""Of a message, and of a hint: what was sent is quoted in them, and nobody needs it back as a whole."""
+"""Of a message, and of a hint: what was sent is quoted in them, and no client needs it back as a whole."""
 
 _NO_SESSION: Final = "GET /v1/sessions lists the sessions that exist"
 

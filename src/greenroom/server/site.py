@@ -79,9 +79,9 @@ def _file(call: Call, name: str) -> Answer:
 
 OPERATIONS: Final = (
     Operation(method="GET", path="/", handle=index, tag="ui", query=None, is_public=True,
-              summary="The web UI; the login page for those who are not in", answers={200: "text/html"}),
+              summary="The web UI, or the login page for browsers that are not logged in", answers={200: "text/html"}),
     Operation(method="GET", path="/s/{session_id}", handle=session, tag="ui", query=None, is_public=True,
-              summary="The web UI at a session; the login page for those who are not in", answers={200: "text/html"}),
+              summary="The web UI at a session, or the login page", answers={200: "text/html"}),
     Operation(method="GET", path="/assets/{name:path}", handle=asset, tag="ui", query=None, is_public=True,
               summary="A file of the web UI", answers={200: "application/octet-stream"}),
     Operation(method="GET", path="/{name}", handle=root_file, tag="ui", query=None, is_public=True,

@@ -7,7 +7,7 @@ disk) fails all.
 
 SQLite copies the write-ahead log into the file when it is told to. We do it between commits: when nobody writes for a moment,
 at the latest when the log has some thousand pages, so that it begins again from its start and stays small. Its file keeps the pages
-that it had; after a deletion it is cut to nothing as soon as nobody writes.
+that it had; after a deletion it is cut to nothing as soon as no connection writes.
 
 Rule: an answer is given after the commit, never before.
 """
@@ -194,7 +194,7 @@ class Writer:
         self._pages = max(0, pages - moved)
 
     def _emptied(self, connection: sqlite3.Connection) -> bool:
-        """Cuts the write-ahead log to nothing, unless another connection reads: then it is tried again when nobody writes."""
+        """Cuts the write-ahead log to nothing, unless another connection reads: then it is tried again when no connection writes."""
         connection.execute("PRAGMA busy_timeout = 0")
         try:
             (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
