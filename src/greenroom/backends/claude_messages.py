@@ -21,7 +21,7 @@ import msgspec
 
 from greenroom.backends.claude_blocks import Block, kind_of
 from greenroom.backends.claude_request import DIALECT, encode, notices
-from greenroom.backends.faults import Fault, fault_of
+from greenroom.backends.faults import Fault
 from greenroom.backends.parts_writer import StreamDecoder, json_of
 from greenroom.backends.sse import DONE
 from greenroom.backends.token_counts import claude_usage_of, is_count
@@ -94,7 +94,7 @@ class MessagesDecoder(StreamDecoder):
                     raise self._garbled("the end of a message that never began")
                 self._end()
             case _ if event.error is not None:
-                raise self._classified(fault_of(event.error))
+                raise self._reported(event.error, payload)
             case _:  # `ping`, and what is yet to be invented; without a type, nothing of this dialect
                 self._raise_if_error(payload, by_form=not event.type or event.type == "error")
 

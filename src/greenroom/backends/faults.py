@@ -106,7 +106,7 @@ def fault_of(error: object, *, status: int = 0) -> Fault:
     if not isinstance(error, dict):
         return Fault(words=error if isinstance(error, str) else _as_words(error), status=status)
     words = next((text for name in ("message", "detail", "msg") if (text := error.get(name))), None)
-    inner, outcome = error.get("error"), error.get("base_resp")
+    inner, outcome = error.get("error") or error.get("errors") or None, error.get("base_resp")
     if isinstance(inner, dict | list) or (isinstance(inner, str) and "message" not in error):
         fault = fault_of(inner, status=status)
     elif isinstance(words, dict):
@@ -213,6 +213,7 @@ def is_error(body: bytes) -> bool:
     return (
         "error" in (told.get("object"), told.get("type"))
         or told.get("success") is False
+        or (isinstance(told.get("errors"), list) and bool(told["errors"]))
         or isinstance(told.get("detail"), str)
         or (isinstance(outcome, dict) and outcome.get("status_code") not in {0, None})
         or (isinstance(told.get("message"), str) and any(code in _FAILURES or _is_name(code) for code in codes))

@@ -104,7 +104,7 @@ class ChatDecoder(StreamDecoder):
                 return
             chunk = self._decoded_tolerantly(payload)
         if chunk.error:
-            raise self._classified(fault_of(chunk.error))
+            raise self._reported(chunk.error, payload)
         if chunk.choices:
             for choice in chunk.choices:
                 if (

@@ -101,7 +101,7 @@ class ResponsesDecoder(StreamDecoder):
         elif (end := ENDS.get(kind)) is not None:
             self._take_end(end, event)
         elif kind == "error" or (event.error and event.response is None):
-            raise self._classified(fault_of(event.error or {"code": event.code, "message": event.message}))
+            raise self._reported(event.error or {"code": event.code, "message": event.message}, payload)
         else:
             match kind:
                 case "response.output_item.added":

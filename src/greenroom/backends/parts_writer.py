@@ -20,7 +20,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
-from greenroom.backends.faults import Endpoint, Fault, classified, fault_of_body, is_error
+from greenroom.backends.faults import Endpoint, Fault, classified, fault_of, fault_of_body, is_error
 from greenroom.backends.sse import ErrorData, SseSplitter
 from greenroom.backends.token_counts import merged
 from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_json, valid_unicode
@@ -459,6 +459,11 @@ class StreamDecoder:
         """
         if payload.__class__ is ErrorData or (by_form and is_error(payload)):
             raise self._classified(fault_of_body(payload, status=0))
+
+    def _reported(self, error: object, payload: bytes) -> BackendError:
+        """Returns the error that an event reports in its field `error`, which may only say that there is one: `true`."""
+        is_told = isinstance(error, dict | list | str)
+        return self._classified(fault_of(error) if is_told else fault_of_body(payload, status=0))
 
     def _garbled(self, what: str) -> BackendGarbled:
         return BackendGarbled(f"{self._endpoint.provider} sent {what}")
