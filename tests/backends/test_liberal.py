@@ -23,7 +23,7 @@ from greenroom.backends.openai_chat_decoder import ChatDecoder
 from greenroom.backends.openai_responses_decoder import ResponsesDecoder
 from greenroom.backends.streamed_answer import TAIL_S, StreamedAnswer
 from greenroom.backends.transport import ByteStream
-from greenroom.errors import BackendGarbled, BackendRejected, BackendUnavailable, GreenroomError
+from greenroom.errors import BackendError, BackendGarbled, BackendRejected, BackendUnavailable, GreenroomError
 from greenroom.finish_reasons import ending_of, is_given, is_normal
 from greenroom.interfaces import BackendRequest
 from greenroom.limits import Limits
@@ -587,6 +587,27 @@ def test_the_explanation_of_a_refusal_is_the_providers() -> None:
     assert refusal.by_provider
     own = chat(chunk({"refusal": "I will not."}), STOP)
     assert not any(item.by_provider for item in own if isinstance(item, PartStarted))
+
+
+AFTERWARDS: Final[dict[str, tuple[Dialect, list[Json], bytes]]] = {
+    "chat": (CHAT, [HELLO, STOP], b'data: {"error": {"code": 503, "message": "overloaded"}}\n\n'),
+    "messages": (MESSAGES, [START, *block("Hello"), stop()], b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": "no"}}\n\n'),
+    "what cannot be read": (MESSAGES, [START, *block("Hello"), stop()], b"data: <html>\n\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AFTERWARDS)
+def test_an_error_after_the_reason_for_the_end_takes_nothing_away(name: str) -> None:
+    """A sibling of P6 and P8: the answer is whole, and was paid for."""
+    dialect, events, error = AFTERWARDS[name]
+    body = dialect.written(events).removesuffix(b"data: [DONE]\n\n")
+    for after in (error, error + error, error.removesuffix(b"\n\n")):
+        items, failure = read(dialect, body + after)
+        assert failure is None
+        assert (texts(items, "text"), end_of(items).reason) == ("Hello", "stop")
+    before, _, _ = body.rpartition(b"data: ")
+    _, failure = read(dialect, before.removesuffix(b"event: message_delta\n") + error)
+    assert isinstance(failure, BackendError), "before it, it ends the answer"
 
 
 # --- stalls and tails: what counts is the answer ---------------------------------------------------------------------------

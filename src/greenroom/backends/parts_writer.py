@@ -6,6 +6,7 @@ arrives of one part in one read leaves as one delta. Here stands once, for all d
 * An answer is whole when the provider has said why it ended and its stream is over. What says so twice (`[DONE]`, `message_stop`) may
   be missing; where a provider keeps the connection open, `StreamedAnswer` ends it some seconds later. Accounting may still come.
 * A call that has no arguments gets an empty object, but only if its answer ended normally: else it may be half a call.
+* An error that is reported after the reason for the end takes nothing away, like a connection that breaks there.
 * Figures are totals so far. What is absent, or zero, takes nothing back.
 * An event that its name or its form calls an error is one: the provider's words are kept and classified.
 
@@ -324,12 +325,16 @@ class StreamDecoder:
             LimitExceeded: the answer is larger than `Limits` allow.
         """
         if self.failure is None and not self._is_ended:
+            word = self._finish_word
             try:
                 for payload in self.splitter.feed(chunk):
+                    word = self._finish_word
                     self._take(payload)
                 if self._parts.growing is not None:
                     self._parts.flush()
             except GreenroomError as error:
+                if word and isinstance(error, BackendError):
+                    return self.close()  # nothing that follows the reason for the end takes the answer away
                 self._fail(error)
             except RecursionError:
                 self._fail(self._garbled("an event that is nested too deeply"))
@@ -374,7 +379,7 @@ class StreamDecoder:
     def _take_rest(self) -> None:
         for payload in self.splitter.close():
             # Half an event may be of the accounting; and that the answer broke off says more.
-            with contextlib.suppress(BackendGarbled):
+            with contextlib.suppress(BackendError if self._finish_word else BackendGarbled):
                 self._take(payload)
         if self._is_ended:
             return
