@@ -316,7 +316,7 @@ def _not_own_page() -> Refusal:
     return Refusal(
         403,
         "forbidden_origin",
-        "the cookie, and logging in and out, are for pages of this server",
+        "only pages of this server may use the cookie, log in or log out",
         hint="other programs send `Authorization: Bearer <token>`; a proxy has to pass the header Host unchanged",
     )
 
