@@ -14,7 +14,11 @@ exactly one meaning is read:
   no other backslash than before quotes: in `"C:\Users\new"` nothing tells whether `\n` is a line end.
 
 What has two meanings, or none, is refused: different objects in a row, an object that is not closed, `\_`, a name twice with
-different values. `{"arguments": {...}}` is the object that it is: it may be the name of a parameter, and the tool says if it is not.
+different values, at any depth and however it is escaped. `{"arguments": {...}}` is the object that it is: it may be the name of a
+parameter, and the tool says if it is not.
+
+What a person approves and what goes back to a provider is what runs, so a text is passed on as it is only if every reader finds the same
+in it. Else the object is written again: a number with more digits than it keeps (`9007199254740993.0`), a name twice with one value.
 
 Rule: pure, and never guesses. Takes time in proportion to the text, which is bounded where it is written; what is not JSON is read up
 to a number of values, and nothing is read beyond a depth.
@@ -24,6 +28,7 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -51,6 +56,11 @@ _ESCAPES: Final = {'"': '"', "'": "'", "\\": "\\", "/": "/", "b": "\b", "f": "\f
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 _LITERAL: Final = frozenset("cdghijklmopqswyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 """Letters that no language escapes: not a, e, v and x (bells, escapes and bytes in some)."""
+_FRACTIONS: Final = re.compile(r"-?[0-9]++[.eE][0-9.eE+-]*+")
+"""Numbers that are read as floating-point ones."""
+_NUMBERS_MAX: Final = 1_000
+_NUMBER_CHARACTERS_MAX: Final = 64
+"""Beyond them nobody looks whether a number is kept: the object is written again."""
 _SHOWN_CHARACTERS: Final = 40
 _TOO_DEEP: Final = f"they have more than {JSON_DEPTH_MAX} levels of nesting"
 _NO_NAME: Final = "a name in double quotes is expected here (a quote in a text before may lack its backslash)"
@@ -74,7 +84,10 @@ def read_arguments(text: str) -> dict[str, Any]:
 
 
 def whole_object(text: str) -> dict[str, Any] | None:
-    """Returns the JSON object that `text` is, or `None` if it is not one: nothing is repaired."""
+    """Returns the JSON object that `text` is, or `None` if it is not one: nothing is repaired.
+
+    It says whether a text is complete, not what it means: of a name that appears twice the last value is there.
+    """
     try:
         value = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -84,12 +97,18 @@ def whole_object(text: str) -> dict[str, Any] | None:
 
 def shown_arguments(text: str) -> str:
     """Returns the arguments as people should see them: JSON that says what is run, or the text as it is if it cannot be."""
-    if whole_object(text) is not None:
-        return text
     try:
-        return msgspec.json.encode(read_arguments(text)).decode()
+        return _written(text)
     except UnreadableArguments:
         return text
+
+
+def sent_text(text: str) -> str:
+    """Returns what `sent_arguments` does, as JSON; the model's own text, if it says that and nothing else."""
+    try:
+        return _written(text)
+    except UnreadableArguments:
+        return msgspec.json.encode(sent_arguments(text)).decode()
 
 
 def sent_arguments(text: str) -> dict[str, Any]:
@@ -117,7 +136,46 @@ def _read(text: str, level: int) -> dict[str, Any]:
             depth += 1 if bracket in b"[{" else -1
             if depth > JSON_DEPTH_MAX:
                 raise UnreadableArguments(_TOO_DEEP)
-    return value
+    return _meant(text, level) if _has_a_name_twice(text, value) else value
+
+
+def _written(text: str) -> str:
+    """Returns the arguments as JSON that everybody reads alike: the text itself, if it is such."""
+    own = msgspec.json.encode(read_arguments(text))
+    if whole_object(text) is not None and (_is_the_same(text, own) or _says_the_same(text, own)):
+        return text
+    return own.decode()
+
+
+def _is_the_same(text: str, own: bytes) -> bool:
+    """Returns whether a JSON text is how we write its value, apart from white space."""
+    return msgspec.json.format(text.encode(), indent=-1) == own
+
+
+def _says_the_same(text: str, own: bytes) -> bool:
+    """Returns whether a JSON text says no more than how we write its value: no name twice, no digits that are not kept."""
+    without_texts = _STRINGS.sub("", text)
+    numbers = _FRACTIONS.findall(without_texts)
+    return without_texts.count(":") == _members(own) and len(numbers) <= _NUMBERS_MAX and all(map(_is_kept, numbers))
+
+
+def _has_a_name_twice(text: str, value: dict[str, Any]) -> bool:
+    """Returns whether an object of a JSON text has a name twice: decoders take the last value, and people see both."""
+    own = msgspec.json.encode(value)
+    return not _is_the_same(text, own) and _STRINGS.sub("", text).count(":") > _members(own)
+
+
+def _members(own: bytes) -> int:
+    return _STRINGS.sub("", own.decode()).count(":")
+
+
+def _is_kept(number: str) -> bool:
+    if len(number) > _NUMBER_CHARACTERS_MAX:
+        return False
+    try:
+        return Decimal(number) == Decimal(repr(float(number)))
+    except InvalidOperation:  # an exponent beyond all
+        return False
 
 
 def _meant(text: str, level: int) -> dict[str, Any]:
@@ -209,7 +267,7 @@ class _Reader:
         self._count += count
         if self._count > ARGUMENTS_REPAIRED_VALUES_MAX:
             raise UnreadableArguments(
-                f"they are not JSON, and mistakes are mended in up to {ARGUMENTS_REPAIRED_VALUES_MAX} values only"
+                f"they are not JSON, or have a name twice, and that is mended in up to {ARGUMENTS_REPAIRED_VALUES_MAX} values only"
             )
 
     def _value(self, depth: int) -> Any:

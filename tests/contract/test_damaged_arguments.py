@@ -22,6 +22,7 @@ from greenroom import Toolset, tool
 from greenroom.backends.scripted import Call, Finish, Say
 from greenroom.core.view import ToolCallView
 from greenroom.messages import ToolCallPart
+from greenroom.tool_arguments import read_arguments, sent_arguments, sent_text, shown_arguments
 
 Json = dict[str, Any]
 
@@ -100,6 +101,16 @@ REFUSED: Final[dict[str, tuple[str, str]]] = {
     "NaN": ('{"text": NaN}', "a JSON value is expected here"),
     "half a character": ('{"text": "\\ud800"}', "half of a surrogate pair"),
     "a name twice": ('{"text": "a", "text": "b",}', "appears twice, with different values"),
+    "a name twice, all of it JSON": (
+        '{"text": "a", "text": "b"}',
+        "the name 'text' appears twice, with different values",
+    ),
+    "a name twice, once escaped": (r'{"text": "a", "\u0074ext": "b"}', 'at character 15 (\'"\\\\u0074ext": "b"}\')'),
+    "a name twice, deep within": ('{"text": "a", "tags": [{"x": 1, "x": 2}]}', "the name 'x' appears twice"),
+    "a name twice, the same for Python only": ('{"keep": 1, "keep": true}', "the name 'keep' appears twice"),
+    "a name twice, encoded again": (r'"{\"text\": \"a\", \"text\": \"b\"}"', "the name 'text' appears twice"),
+    "a number beyond all": ('{"text": 1e999}', "this number is out of range"),
+    "no number at all": ('{"text": NaN}', "a JSON value is expected here"),
     "wrapped, NousResearch/hermes-agent#112120": ('{"arguments": {"text": "x"}}', 'there is no parameter "arguments"'),
     "wrapped, with the name": ('{"name": "write", "parameters": {"text": "x"}}', 'there is no parameter "parameters"'),
 }
@@ -159,6 +170,56 @@ async def test_a_person_decides_about_what_will_run(open_stage: OpenStage) -> No
     async for _ in stage.manager.attach(session_id):
         pass
     assert notes.written == [meant]
+
+
+WRITTEN_AGAIN: Final = {
+    # what the model wrote -> what a person is asked about, and what goes back to the provider
+    '{"text": "a", "text": "a"}': '{"text":"a"}',
+    '{"amount": 9007199254740993.0}': '{"amount":9007199254740992.0}',
+    '{"amount": 0.10000000000000000001}': '{"amount":0.1}',
+    '{"amount": 1e-400}': '{"amount":0.0}',
+    '{"amount": 1e-99999999999999999999}': '{"amount":0.0}',
+    '{"amount": [' + "1.50," * 2_000 + "2]}": '{"amount":[' + "1.5," * 2_000 + "2]}",
+}
+AS_WRITTEN: Final = (
+    '{"amount": 1e5}', '{"amount": 1.50}', '{"amount": -0.0}', '{"amount": 100000000000000000000000000001}', '{"amount": 1E+2}',
+    r'{"text": "\/\u00e9 9007199254740993.0 {\"a\": 1, \"a\": 2}"}', '{":": ":", "text": {"text": "a"}, "tags": [{"a": 1}, {"a": 2}]}',
+    "{ }", '{"amount": 10' + "0" * 400 + "}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("written", [*WRITTEN_AGAIN, *AS_WRITTEN])
+def test_what_a_person_approves_and_a_provider_reads_is_what_runs(written: str) -> None:
+    """A sibling of T4: valid JSON in which readers find different things. For a tool the last value of a name counts, people see both."""
+    right = WRITTEN_AGAIN.get(written, written)
+    assert shown_arguments(written) == sent_text(written) == right
+    assert json.loads(right) == read_arguments(written) == sent_arguments(written)
+
+
+@in_memory
+async def test_a_person_is_asked_about_the_number_that_runs(open_stage: OpenStage) -> None:
+    """And of two values of a name about none: see "a name twice" above, where the model is told and nobody is asked."""
+    seen: list[float] = []
+
+    class Bank(Toolset):
+        """A bank."""
+
+        @tool
+        async def pay(self, amount: float) -> str:
+            """Pays."""
+            seen.append(amount)
+            return "paid"
+
+    stage = open_stage([[Call("pay", '{"amount": 9007199254740993.0}')], [Say("Done.")]], toolsets=[Bank])
+    session_id = await stage.session(additional_tools=["Bank"], approval={"pay": "ask"})
+    events = await run_of(stage.manager.stream_response(session_id, "Go"))
+    [asked] = await stage.manager.approvals(session_id)
+    assert asked.arguments == '{"amount":9007199254740992.0}'
+    assert events[-1]["outcome"]["interrupts"][0]["metadata"]["input"] == {"amount": 9007199254740992.0}
+    await stage.manager.approve(session_id, asked.approval_id, "approve")
+    async for _ in stage.manager.attach(session_id):
+        pass
+    assert seen == [9007199254740992.0]
 
 
 @in_memory

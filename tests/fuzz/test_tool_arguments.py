@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenroom.limits import ARGUMENTS_ENCODED_MAX
-from greenroom.tool_arguments import UnreadableArguments, read_arguments, sent_arguments, shown_arguments
+from greenroom.tool_arguments import UnreadableArguments, read_arguments, sent_arguments, sent_text, shown_arguments
 
 TEXTS: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 VALUES: Final = st.recursive(
@@ -60,6 +60,27 @@ def test_an_object_that_is_damaged_reads_back_as_itself(arguments: dict[str, Any
     written = DAMAGES[damage](json.dumps(arguments))
     assert read_arguments(written) == arguments
     assert json.loads(shown_arguments(written)) == sent_arguments(written) == arguments
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.sampled_from("aAb"), VALUES), max_size=4), st.booleans())
+def test_members_in_any_number_are_shown_as_they_are_read(members: list[tuple[str, Any]], is_escaped: bool) -> None:  # noqa: FBT001
+    """What a decoder of others finds in the text that a person approves is what runs, and nothing else stands there."""
+
+    def once(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        assert len(dict(found)) == len(found), "a name twice"
+        return dict(found)
+
+    names = {"A": r"\u0061" if is_escaped else "A"}
+    written = ", ".join(f'"{names.get(name, name)}": {json.dumps(value)}' for name, value in members)
+    for text in (f"{{{written}}}", f'{{"x": [{{{written}}}]}}'):
+        try:
+            arguments = read_arguments(text)
+        except UnreadableArguments:
+            assert len(dict(members)) < len(members) or is_escaped, "only a name twice is refused"
+            continue
+        for told in (shown_arguments(text), sent_text(text)):
+            assert json.loads(told, object_pairs_hook=once) == arguments
 
 
 @settings(max_examples=200)

@@ -28,7 +28,6 @@ from greenroom.backends.openai_extras import (
     fields_of,
 )
 from greenroom.backends.openai_models import ModelTraits, effort_notice, traits_of
-from greenroom.backends.openai_tool_calls import arguments_text
 from greenroom.interfaces import BackendRequest, Notice
 from greenroom.messages import (
     AssistantMessage,
@@ -44,6 +43,7 @@ from greenroom.messages import (
     UserMessage,
     UserPart,
 )
+from greenroom.tool_arguments import sent_text
 
 __all__ = ["DIALECT", "ChatDecoder", "encode", "notices"]
 
@@ -241,7 +241,7 @@ def _assistant(
 
 
 def _call(part: ToolCallPart, model: str, traits: ModelTraits, *, is_first: bool) -> dict[str, Any]:
-    arguments = arguments_text(part)
+    arguments = sent_text(part.arguments)
     call_id = _call_id(part.call_id, traits)
     call = {"id": call_id, "type": "function", "function": {"name": part.name, "arguments": arguments}}
     if extra := fields_of(part.sidecar, model, traits).get(EXTRA_FIELD):

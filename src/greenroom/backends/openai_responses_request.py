@@ -23,7 +23,6 @@ from greenroom.backends.attachments import IMAGE_TYPES, OPENAI, Room, media_type
 from greenroom.backends.model_facts import nearest_effort
 from greenroom.backends.openai_models import ModelTraits, effort_notice, traits_of
 from greenroom.backends.openai_responses_decoder import DIALECT
-from greenroom.backends.openai_tool_calls import arguments_text
 from greenroom.interfaces import BackendRequest, Notice
 from greenroom.messages import (
     AssistantMessage,
@@ -42,6 +41,7 @@ from greenroom.messages import (
     UserMessage,
     UserPart,
 )
+from greenroom.tool_arguments import sent_text
 
 Item = dict[str, Any]
 
@@ -333,7 +333,7 @@ def _add_text(rendered: list[_Rendered], text: str, own: Item | None) -> None:
 
 
 def _call(part: ToolCallPart, own: Item | None) -> _Rendered:
-    arguments = arguments_text(part)
+    arguments = sent_text(part.arguments)
     is_own = own is not None and own["type"] == "function_call"
     kept = _with_fitting_id(own) if own is not None and is_own else {}
     item = {**kept, "type": "function_call", "call_id": part.call_id, "name": part.name, "arguments": arguments}

@@ -17,13 +17,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
-
 from greenroom.backends.openai_extras import EXTRA_FIELD, sidecar_of
 from greenroom.backends.parts_writer import Part, PartsWriter, json_of
 from greenroom.backends.unicode_text import valid_unicode
-from greenroom.messages import ToolCallPart
-from greenroom.tool_arguments import sent_arguments, whole_object
+from greenroom.tool_arguments import whole_object
 
 _PROBES_MAX: Final = 16
 """How often the arguments of one call are tried for completeness: a hostile stream must not make that quadratic."""
@@ -138,13 +135,6 @@ class ToolCalls:
     def _begin(self, call: _Call, name: str) -> None:
         call.name = name
         self._parts.begin(call.part, call_id=call.call_id, name=name)
-
-
-def arguments_text(part: ToolCallPart) -> str:
-    """Returns the arguments of a call as these dialects demand them: the text of a JSON object, the model's own if it is one."""
-    if whole_object(part.arguments) is not None:
-        return part.arguments
-    return msgspec.json.encode(sent_arguments(part.arguments)).decode()
 
 
 def _begins_another(call: _Call, call_id: str, name: str, arguments: str) -> bool:
