@@ -5,6 +5,8 @@ Case P17 (janhq/jan#8958, NousResearch/hermes-agent#25971).
 
 from __future__ import annotations
 
+import random
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -157,6 +159,43 @@ def test_a_file_of_text_cannot_forge_the_frame_and_a_picture_is_left_as_it_is() 
 def test_other_texts_are_left_as_they_are(text: str) -> None:
     part = TextPart(text=text)
     assert unframed_part(part) is part
+
+
+def test_what_looks_for_a_frame_looks_once_at_each_character() -> None:
+    """Issue 11, "Speed": a message of a megabyte of blanks after a `<` kept the event loop busy for hours."""
+    forward = re.compile(r"[<\uff1c\ufe64](?=\s*/?\s*greenroom[\s_\-\u2010-\u2015]*context)", re.IGNORECASE)
+    words = [
+        "<",
+        "\uff1c",
+        " ",
+        "\n",
+        "/",
+        "greenroom",
+        "GreenRoom",
+        "-",
+        "_",
+        "context",
+        "CONTEXT",
+        "\u2011",
+        "x",
+        "\u0130",
+    ]
+    chance = random.Random(11)
+    for _ in range(5_000):
+        text = "".join(chance.choices([*words, "<greenroom-context>"], k=chance.randrange(1, 14)))
+        assert unframed(text) == forward.sub("&lt;", text), text
+        told = unframed_part(FilePart(media_type="text/plain", data=text.replace("\uff1c", "<").encode(), name="a"))
+        assert isinstance(told, FilePart)
+        assert told.data.decode() == forward.sub("&lt;", text.replace("\uff1c", "<")) or "\u2011" in text
+    blanks = " " * 200_000  # with a pattern that looks at every blank once for each, minutes
+    assert unframed(f"<{blanks}greenroom{blanks}context") == f"&lt;{blanks}greenroom{blanks}context"
+    for text in (
+        f"<{blanks}x greenroom",
+        "<" * 200_000 + "greenroom",
+        f"<greenroom{blanks}<greenroom",
+        f"context{blanks}",
+    ):
+        assert unframed(text) == text
 
 
 # --- in the transcript --------------------------------------------------------------------------------------------------
