@@ -40,7 +40,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
-Refused = Literal["tools", "reasoning_effort", "attachment", "content", "size", "length", "request"]
+Refused = Literal["tools", "reasoning_effort", "attachment", "content", "size", "length", "request", "unexplained"]
 """What of a request a provider did not take: tools, a reasoning effort together with tools, an attachment, a text (its content policy), so
 many bytes, so many tokens, or something that it does not name (`request`)."""
 
@@ -175,10 +175,15 @@ class ManagerClosed(UsageError):
 
 
 class BackendError(GreenroomError):
-    """The provider failed, or could not be reached."""
+    """The provider failed, or could not be reached.
+
+    Attributes:
+        refused: what of the request it did not take; `unexplained` where nobody says whether that was the reason, `None` where it was not.
+    """
 
     code = "backend_error"
     status_hint = 502
+    refused: Refused | None = None
 
 
 class BackendUnavailable(BackendError):
@@ -186,14 +191,23 @@ class BackendUnavailable(BackendError):
 
     Attributes:
         retry_after_s: seconds that the provider asked us to wait, or `None`.
+        refused: `unexplained`, or `None` where what was sent cannot be the reason: no connection, a rate limit.
     """
 
     code = "backend_unavailable"
     status_hint = 503
 
-    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        retry_after_s: float | None = None,
+        refused: Refused | None = "unexplained",
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+        self.refused = refused
 
 
 class BackendRejected(BackendError):
@@ -208,7 +222,7 @@ class BackendRejected(BackendError):
 
     def __init__(self, message: str, *, hint: str | None = None, refused: Refused | None = None) -> None:
         super().__init__(message, hint=hint)
-        self.refused: Refused | None = refused
+        self.refused = refused
 
 
 class BackendUnauthorized(BackendRejected):
@@ -216,8 +230,8 @@ class BackendUnauthorized(BackendRejected):
 
     code = "backend_unauthorized"
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, message: str, *, hint: str | None = None, refused: Refused | None = None) -> None:
+        super().__init__(message, hint=hint, refused=refused)
 
 
 class ContextTooLong(BackendError):
@@ -231,13 +245,14 @@ class ContextTooLong(BackendError):
 
     def __init__(self, message: str, *, hint: str | None = None, refused: Refused = "length") -> None:
         super().__init__(message, hint=hint)
-        self.refused: Refused = refused
+        self.refused = refused
 
 
 class BackendGarbled(BackendError):
-    """The provider's stream broke its own protocol, or ended in the middle."""
+    """The provider's stream broke its own protocol, or ended in the middle. What was sent may be the reason."""
 
     code = "backend_garbled"
+    refused = "unexplained"
 
 
 class EventLogError(GreenroomError):

@@ -221,7 +221,7 @@ class StepFailed(_Event, frozen=True, kw_only=True, tag="step_failed"):
         code, message, hint: of the error, as on the wire.
         retry_after_s: seconds that the provider asked us to wait.
         usage: what the provider said the attempt has cost, if it did.
-        refused: what of the request the provider did not take; `None` if that was not the reason.
+        refused: what of the request the provider did not take; `None` if that was not the reason, `unexplained` if nobody knows.
     """
 
     code: str
@@ -237,7 +237,8 @@ class RequestAdapted(_Event, frozen=True, kw_only=True, tag="request_adapted"):
     out before. An update of the configuration ends that: then everything is tried again.
 
     Attributes:
-        refused: what the provider did not take.
+        refused: what the provider did not take. `unexplained` makes it a probe: it holds for the next answer to this step, and for good
+            only if the next turn needs the same probe once more.
         asks_again: the step is asked again at once, without it; else the turn fails, or continues at a fallback.
         without: features that are not used.
         messages: turn ids of messages that are left out; a line of text stands in their place.
@@ -257,6 +258,11 @@ class RequestAdapted(_Event, frozen=True, kw_only=True, tag="request_adapted"):
     files: tuple[FileRef, ...] = ()
     contexts: tuple[str, ...] = ()
     since_seq: int = 0
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether it only finds out if what is left out was the reason of a failure."""
+        return self.refused == "unexplained"
 
 
 class ToolStarted(_Event, frozen=True, kw_only=True, tag="tool_started"):

@@ -440,7 +440,9 @@ def test_an_empty_account_is_known_by_its_code(status: int, body: Any) -> None:
         (400, {"error": {"message": "Invalid value", "param": "messages[1].content"}}, "request"),
         (400, openai("max_tokens is too large: 100000. This model supports at most 16384 completion tokens."), "request"),
         (404, openai("The model `gpt-9` does not exist", code="model_not_found"), None),
-        (501, openai("Not implemented"), None),
+        (501, openai("Not implemented"), "unexplained"),
+        (418, openai("I'm a teapot"), "unexplained"),
+        (405, openai("Method Not Allowed"), None),
     ],
 )  # fmt: skip
 def test_a_rejection_names_what_was_refused(status: int, body: Any, what: str | None) -> None:

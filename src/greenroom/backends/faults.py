@@ -191,10 +191,13 @@ def classified(fault: Fault, endpoint: Endpoint, headers: Mapping[str, str] | No
         )
     if fault.status == HTTPStatus.FORBIDDEN:
         return BackendUnauthorized(
-            message, hint="the key is known but not allowed to do this: check its project and rights"
+            message,
+            hint="the key is known but not allowed to do this: check its project and rights",
+            refused="unexplained",  # firewalls and filters answer so, too
         )
     if _is_weather(fault, marks, headers):
-        return BackendUnavailable(message, retry_after_s=_delay_s(fault, headers, words, is_limit=is_limit))
+        delay_s = _delay_s(fault, headers, words, is_limit=is_limit)
+        return BackendUnavailable(message, retry_after_s=delay_s, refused=None if is_limit else "unexplained")
     return BackendRejected(message, hint=_rejection_hint(fault, endpoint), refused=_unnamed(fault, marks, words))
 
 
@@ -332,8 +335,10 @@ def _refused_field(fault: Fault, words: str) -> str:
 
 
 def _unnamed(fault: Fault, marks: set[str], words: str) -> Refused | None:
-    if marks & SETTING_CODES or fault.status not in _OF_CONTENT or _refused_field(fault, words) in SETTING_FIELDS:
+    if marks & SETTING_CODES or fault.status in _OF_ADDRESS or _refused_field(fault, words) in SETTING_FIELDS:
         return None
+    if fault.status not in _OF_CONTENT:
+        return "unexplained"
     return "attachment" if FILE_WORDS_OF_400.search(words) else "request"
 
 
@@ -364,6 +369,7 @@ _WEATHER: Final = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501, 505}
 _BLAME: Final = ("invalid", "bad_request", "badrequest", "not_found", "unsupported", "content_policy", "content_filter")
 
 _OF_CONTENT: Final = frozenset({0, 400, 406, 413, 415, 422, 451})
+_OF_ADDRESS: Final = frozenset({404, 405, 410})
 _FIRST_NAME: Final = re.compile(r"\w*")
 _PER_TIME: Final = re.compile(r"\bper (?:second|minute|hour|day|month)\b|please wait|rate limit")
 _LENGTH_HINT: Final = "shorten the conversation, or choose a model with a larger context window"

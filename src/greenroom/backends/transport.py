@@ -190,19 +190,21 @@ def _refused_way(error: BaseException, endpoint: Endpoint) -> BackendError | Non
     who, where = endpoint.provider, endpoint.shown_url
     match error:
         case aiohttp.ConnectionTimeoutError():
-            return BackendUnavailable(f"no connection to {who} at {where} in time", hint=network_hint(endpoint))
+            return BackendUnavailable(
+                f"no connection to {who} at {where} in time", hint=network_hint(endpoint), refused=None
+            )
         case aiohttp.ClientConnectorDNSError():
-            return BackendUnavailable(f"the host of {where} is unknown", hint=network_hint(endpoint))
+            return BackendUnavailable(f"the host of {where} is unknown", hint=network_hint(endpoint), refused=None)
         case aiohttp.ClientProxyConnectionError():
-            return BackendUnavailable(f"no connection to the proxy on the way to {who}", hint=_PROXY_HINT)
+            return BackendUnavailable(f"no connection to the proxy on the way to {who}", hint=_PROXY_HINT, refused=None)
         case aiohttp.ClientHttpProxyError():
             return BackendUnavailable(f"the proxy on the way to {who} answered {error.status}", hint=_PROXY_HINT)
         case aiohttp.ClientSSLError():
             said = faults.redacted(str(error.os_error), endpoint.key)
-            return BackendUnavailable(f"no trusted connection to {where}: {said}", hint=_CERTIFICATE_HINT)
+            return BackendUnavailable(f"no trusted connection to {where}: {said}", hint=_CERTIFICATE_HINT, refused=None)
         case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
             hint = f"is the server at {where} running? {endpoint.base_url_variable} sets the address"
-            return BackendUnavailable(f"{who} refused the connection", hint=hint)
+            return BackendUnavailable(f"{who} refused the connection", hint=hint, refused=None)
         case aiohttp.InvalidURL():
             return bad_address(endpoint)
         case _:

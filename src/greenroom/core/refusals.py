@@ -16,6 +16,12 @@ If the turn before came to rung 4 as well, its message was not the reason, or no
 left out for one try. What only does not fit into the context window is never taken out of turns that were answered: to shorten a
 history is another matter than to mend a refusal.
 
+A failure that nobody explains (a failure of the server, a closed connection, silence, a bare 403 or 501) may have its reason in what
+was said, or none in it at all. It takes nothing out. But if it ends a turn, and an earlier one since the last answer has ended so too,
+then the same step is asked once more, at once, without what is suspect. Only where everything fails and that is answered, and the same
+again in a later turn, it is left out for good. A provider that is down fails at both, so it costs a request for each turn, and
+nothing of the session.
+
 Rule: pure, and decided by the log alone: the same log gives the same requests in every process, also after a crash.
 """
 
@@ -26,7 +32,7 @@ from typing import Final
 
 import msgspec
 
-from greenroom.core.adaptation import Items
+from greenroom.core.adaptation import Adaptation, Items
 from greenroom.core.prompt import quotes_user
 from greenroom.core.session import SessionState
 from greenroom.errors import Refused
@@ -56,6 +62,9 @@ def adapting(state: SessionState, failed: StepFailed, *, has_begun: bool) -> Seq
         failed: as its backend told.
         has_begun: a part of the answer was seen: then the step is not asked again.
     """
+    if failed.refused == "unexplained":
+        probe = _Refusal(state, failed.refused).probe(failed)
+        return (failed,) if probe is None else (failed, probe)
     rung = _Refusal(state, failed.refused).next_rung(has_begun=has_begun) if failed.refused else None
     if rung is None:
         return (failed,)
@@ -75,11 +84,28 @@ def answered(state: SessionState, finished: StepFinished) -> Sequence[Event]:
     """
     step = state.turns[-1].steps[-1]
     adaptation = state.adaptation(step.backend, step.model)
+    if adaptation.probe.is_running:
+        return (finished,) if adaptation.is_answered else (finished, _found(adaptation, f"{step.backend}:{step.model}"))
     tried = adaptation.tried
     if not (tried.messages or tried.steps or tried.contexts) and adaptation.since_seq == adaptation.accepted_since_seq:
         return (finished,)
     text = f"{step.backend}:{step.model} refused a part of the earlier conversation, and answered without it"
     return finished, NoticeGiven(code="history_left_out", text=text)
+
+
+def _found(adaptation: Adaptation, who: str) -> NoticeGiven:
+    """Returns what a person should know of a probe that was answered."""
+    probe = adaptation.probe
+    if probe.since_seq > adaptation.since_seq:
+        code, what = "history_left_out", "the earlier conversation"
+    else:
+        code, what = "message_left_out", "what was new in the turns that failed"
+    then = (
+        "it is left out of later requests: change it and send it again"
+        if adaptation.is_proven
+        else "the next request has everything again"
+    )
+    return NoticeGiven(code=code, text=f"{who} failed at the request, and answered it without {what}; {then}")
 
 
 class _Rung(msgspec.Struct, frozen=True):
@@ -128,6 +154,35 @@ class _Refusal:
             return _Rung(self._event(asks_again=True, since_seq=self._turn.seq))
         event = self._event(Items(messages=mine), since_seq=self._adaptation.accepted_since_seq)
         return _Rung(event, "message", f"the message is the reason: {_SEND_AGAIN}")
+
+    def probe(self, failed: StepFailed) -> RequestAdapted | None:
+        """Returns what the step is asked without, once, after a failure that nobody explains; `None` if it is not tried without anything."""
+        adaptation, turn, machine = self._adaptation, self._turn, self._state.turn
+        is_due = adaptation.has_failed_before(turn.turn_id) and adaptation.probe.turn_id != turn.turn_id
+        # Where the turn before was over in silence, there may be no time for all the attempts of this one.
+        if machine is None or not is_due or not (adaptation.is_silent or machine.is_last(failed, self._state.config)):
+            return None
+        if (proven := adaptation.proven) is not None:
+            return self._event(proven.out, asks_again=True, since_seq=proven.since_seq)
+        suspects = self._suspects
+        new = suspects.minus(suspects.minus(self._new_since(self._last_answered())).minus(adaptation.back))
+        ours = {file for file in suspects.files if file.turn_id in self._own}
+        items = Items(
+            messages=new.messages - self._own,
+            steps=new.steps,
+            files=suspects.files - ours,
+            contexts=suspects.contexts,
+        )
+        is_listed = len(items.messages) + len(items.steps) + len(items.files) <= LISTED_MAX
+        if items and is_listed and not adaptation.in_vain:
+            return self._event(items, asks_again=True)
+        if self._turns[0] is turn:
+            return None
+        mine = Items(
+            steps=frozenset(step for step in items.steps if step.turn_id == turn.turn_id),
+            contexts=items.contexts & {turn.turn_id},
+        )
+        return self._event(mine, asks_again=True, since_seq=turn.seq)
 
     def _find_suspects(self) -> tuple[bool, Items]:
         """Returns whether this backend and model have answered before, and what of the request they have not accepted yet."""

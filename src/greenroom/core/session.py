@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -455,20 +455,41 @@ class SessionState:
                     self._adaptations = {**self._adaptations, asked: self._adaptations[asked].accepted()}
                 history.usage = history.usage.plus(event.usage)
             case StepFailed():
-                history.steps[-1].failed = event
+                step = history.steps[-1]
+                step.failed = event
                 history.usage = history.usage.plus(event.usage)
+                self._learn_of_failure(step, event, history.turn_id)
             case RequestAdapted():
-                adapted = self.adaptation(event.backend, event.model).after(event)
-                self._adaptations = {**self._adaptations, (event.backend, event.model): adapted}
+                self._adapt((event.backend, event.model), lambda so_far: so_far.after(event, history.turn_id))
             case ToolReturned() | ApprovalRequested() | ApprovalDecided():
                 history.steps[-1].apply(event)
                 if isinstance(event, ApprovalDecided) and event.run_id:
                     self._runs.setdefault(event.run_id, history.turn_id)
             case TurnEnded():
                 history.ended, history.ended_seq = event, record.seq
+                self._learn_of_end(history, event)
                 self.turn = None
             case _:
                 pass
+
+    def _adapt(self, asked: tuple[str, str], change: Callable[[Adaptation], Adaptation]) -> None:
+        self._adaptations = {**self._adaptations, asked: change(self.adaptation(*asked))}
+
+    def _learn_of_failure(self, step: StepState, event: StepFailed, turn_id: str) -> None:
+        """Remembers a failure that nobody explains. Any failure ends the probe of its step, but not the death of our own process."""
+        asked = (step.backend, step.model)
+        if event.refused == "unexplained":
+            self._adapt(asked, lambda so_far: so_far.probed_in_vain().failed(turn_id))
+        elif event.code != "interrupted" and asked in self._adaptations:
+            self._adapt(asked, Adaptation.probed_in_vain)
+
+    def _learn_of_end(self, history: TurnHistory, event: TurnEnded) -> None:
+        """A step that the end of its turn cuts off has failed only if there was silence until the time was over."""
+        step = history.steps[-1] if history.steps else None
+        if step is not None and step.finished is None and event.code == "turn_timeout" and step.assembly.is_empty():
+            self._adapt((step.backend, step.model), lambda so_far: so_far.probed_in_vain().silent(history.turn_id))
+        if self._adaptations:
+            self._adaptations = {asked: adapted.unprobed() for asked, adapted in self._adaptations.items()}
 
     def _taken(self, turn_id: str) -> Accepted:
         """Takes a message out of the queue."""

@@ -189,6 +189,7 @@ class Turn:
         self._reason: FinishReason = "stop"
         self._failure: StepFailed | None = None
         self._is_adapted = False
+        self._is_probe = False
         self._asked = ("", "")
         self._quiet_failures = 0
         self._seen_failures = 0
@@ -241,7 +242,7 @@ class Turn:
                 self.usage = Usage()
                 self._count(event)
             case RequestAdapted():
-                self._is_adapted = event.asks_again
+                self._is_adapted, self._is_probe = event.asks_again, event.is_probe
             case ToolStarted() | ToolReturned() | ApprovalRequested() | ApprovalDecided():
                 self.calls.apply(event)
                 if isinstance(event, ToolReturned):
@@ -306,6 +307,16 @@ class Turn:
             case TurnState.IDLE | TurnState.STREAMING | TurnState.WAITING | TurnState.ENDED:
                 return None
 
+    def is_last(self, failure: StepFailed, config: SessionConfig) -> bool:
+        """Returns whether the turn would fail if the running step ended like this, although its provider does not want to be left alone."""
+        wait_s = failure.retry_after_s
+        if wait_s is not None and wait_s > self._limits.retry_wait_s_max:
+            return False
+        after = self.shadow()
+        after.apply(failure)
+        action = after.next_action(config)
+        return isinstance(action, FinishTurn) and action.outcome == "failed"
+
     def intents(self) -> tuple[ToolStarted, ...]:
         """Returns the calls that were started and have no result: after a crash, nobody knows what they did."""
         return self.calls.started
@@ -326,8 +337,10 @@ class Turn:
         return (self.step + 1, 1) if self._failure is None else (self.step, self.attempt + 1)
 
     def _begin(self, event: StepStarted) -> None:
-        # Failures are counted for each candidate of a step: a fallback starts with a clean sheet, and so does another request.
-        if event.attempt == 1 or (event.backend, event.model) != self._asked or self._is_adapted:
+        # Failures are counted for each candidate of a step: a fallback starts with a clean sheet, and so does another request. A probe
+        # does not: where it fails, the provider is simply down, and is not asked all over again.
+        is_new = self._is_adapted and not self._is_probe
+        if event.attempt == 1 or (event.backend, event.model) != self._asked or is_new:
             self._quiet_failures = self._seen_failures = self._most_shown = 0
         self._asked = (event.backend, event.model)
         self.step, self.attempt = event.step, event.attempt
@@ -336,7 +349,7 @@ class Turn:
         self.usage = Usage()
         self._shown = 0
         self._failure = None
-        self._is_adapted = False
+        self._is_adapted = self._is_probe = False
         self._is_handed_over = False
 
     def _count(self, failure: StepFailed) -> None:
@@ -368,7 +381,8 @@ class Turn:
         if candidate is None:
             outcome: TurnOutcome = "interrupted" if failure.code == "interrupted" else "failed"
             return FinishTurn(outcome=outcome, code=failure.code, message=failure.message, hint=failure.hint)
-        same = candidate == self._asked and failure.code != "interrupted" and not self._is_adapted
+        is_new = self._is_adapted and not self._is_probe
+        same = candidate == self._asked and failure.code != "interrupted" and not is_new
         return AskBackend(
             step=self.step,
             attempt=self.attempt + 1,

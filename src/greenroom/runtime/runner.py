@@ -23,10 +23,9 @@ from greenroom.core.step import Intake, notice_of_end
 from greenroom.core.transcript import render
 from greenroom.core.turn import AskBackend, FinishTurn, RunTools, Suspend, TurnState
 from greenroom.errors import (
+    BackendError,
     BackendGarbled,
-    BackendRejected,
     BackendUnavailable,
-    ContextTooLong,
     EventLogError,
     GreenroomError,
 )
@@ -278,7 +277,10 @@ class Runner:
                 await live.write(*(NoticeGiven(code=note.code, text=note.text) for note in notices))
             meter = await self._metered(request, backend_name, account)
             name = f"backend {backend_name} of session {live.session_id}"
-            pumped = self._pump(backend, request, intake, meter)
+            # A turn that was over in silence is not followed by another: what was sent may be the reason, and there must be time to try.
+            is_silent = live.state.adaptation(backend_name, step.model).is_silent
+            patience_s = live.state.config.turn_timeout_s / 2 if is_silent else None
+            pumped = self._pump(backend, request, intake, meter, patience_s=patience_s)
             await stoppable(pumped, name=name, timeout_s=None, grace_s=self._limits.stop_s_max)
             if intake.ended is None:
                 raise BackendGarbled("the stream ended in the middle of the answer")
@@ -292,7 +294,7 @@ class Runner:
                 hint=error.hint or "",
                 retry_after_s=retry_after_s,
                 usage=await self._spent() if intake.has_answered else Usage(),
-                refused=error.refused if isinstance(error, BackendRejected | ContextTooLong) else None,
+                refused=error.refused if isinstance(error, BackendError) else None,
             )
             await live.change(lambda state: adapting(state, failed, has_begun=intake.has_begun))
             self._intake = self._asked = None
@@ -307,21 +309,49 @@ class Runner:
         await live.write(*answered(live.state, finished), *([notice] if notice is not None and is_new else []))
         self._intake = self._asked = None
 
-    async def _pump(self, backend: Backend, request: BackendRequest, intake: Intake, meter: Meter | None) -> None:
-        """Shows what the backend yields, as long as its step is the one that runs."""
+    async def _pump(
+        self,
+        backend: Backend,
+        request: BackendRequest,
+        intake: Intake,
+        meter: Meter | None,
+        *,
+        patience_s: float | None,
+    ) -> None:
+        """Shows what the backend yields, as long as its step is the one that runs.
+
+        Args:
+            backend: who is asked.
+            request: what.
+            intake: takes what comes of it.
+            meter: watches it.
+            patience_s: seconds until the beginning of the answer; `None` for as long as the backend itself waits.
+
+        Raises:
+            BackendUnavailable: nothing has come in that time.
+        """
         live = self._live
         counted: Usage | None = None
-        async with backend.stream(request) as batches:
-            if self._intake is intake:
-                self._asked = request
-            async for items in batches:
-                if self._intake is not intake:
-                    return  # it was stopped, and left behind
-                live.show(intake.take(items))
-                if meter is not None and intake.ended is None:  # what is complete is not cut off any more
-                    meter.check()
-                if intake.usage is not counted and intake.usage is not None:
-                    live.count(counted := intake.usage)
+        is_awaited = patience_s is not None
+        try:
+            async with asyncio.timeout(patience_s) as patience, backend.stream(request) as batches:
+                if self._intake is intake:
+                    self._asked = request
+                async for items in batches:
+                    if self._intake is not intake:
+                        return  # it was stopped, and left behind
+                    live.show(intake.take(items))
+                    if is_awaited and intake.has_begun:
+                        patience.reschedule(None)
+                        is_awaited = False
+                    if meter is not None and intake.ended is None:  # what is complete is not cut off any more
+                        meter.check()
+                    if intake.usage is not counted and intake.usage is not None:
+                        live.count(counted := intake.usage)
+        except TimeoutError as error:
+            if not is_awaited:
+                raise
+            raise BackendUnavailable(f"the provider was silent for {patience_s:g} s, and in the turn before") from error
 
     async def _metered(self, request: BackendRequest, backend_name: str, account: Account) -> Meter | None:
         """Returns what watches the step, if a budget bounds it.
@@ -424,7 +454,7 @@ class Runner:
 
     async def _request(self, step: StepState) -> BackendRequest:
         state = self._live.state
-        adaptation = state.adaptation(step.backend, step.model)
+        adaptation = state.adaptation(step.backend, step.model).in_force
         config, turn = state.config, state.turns[-1]
         persona_text = ""
         if turn.message.custom_prompt is None and not config.custom_persona_text:
