@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from greenroom import AgentManager
 from greenroom.errors import InvalidConfig
 from greenroom.limits import Limits
+from greenroom.server.answers import joined_headers
 from greenroom.server.failed_logins import FailedLogins
 from greenroom.server.gate import ALLOWED_HEADERS, Gate
 from greenroom.server.proxies import Proxies, is_secure
@@ -106,6 +107,13 @@ def test_failures_are_forgotten_after_a_minute() -> None:
         (["127.0.0.1"], "127.0.0.1", {"x-forwarded-for": ", ".join(["127.0.0.1"] * 99)}, "127.0.0.1"),
         (["127.0.0.1"], "::ffff:127.0.0.1", {"x-forwarded-for": "198.51.100.7"}, "198.51.100.7"),
         (["::1"], "::1", {"x-forwarded-for": "2001:db8:1:2:3:4:5:6"}, "2001:db8:1:2::/64"),
+        (["127.0.0.1"], "127.0.0.1", {"x-forwarded-for": "[2001:db8:1:2::7]:4711"}, "2001:db8:1:2::/64"),
+        (["127.0.0.1"], "127.0.0.1", {"x-forwarded-for": "6.6.6.6, unknown"}, "127.0.0.1"),
+        (["127.0.0.1", "10.0.0.0/8"], "127.0.0.1", {"x-forwarded-for": "6.6.6.6, unknown, 10.1.2.3"}, "10.1.2.3"),
+        (["127.0.0.1", "10.0.0.0/8"], "127.0.0.1", {"forwarded": 'for=_secret, for="10.1.2.3:80"'}, "10.1.2.3"),
+        (["127.0.0.1"], "127.0.0.1", {"forwarded": 'for="unclosed, for=198.51.100.7'}, "198.51.100.7"),
+        (["127.0.0.1"], "127.0.0.1", {"forwarded": "for=192.0.2.9, proto=https"}, "127.0.0.1"),
+        (["127.0.0.1"], "127.0.0.1", {"x-forwarded-for": "198.51.100.7,"}, "127.0.0.1"),
         ([], "2001:db8:1:2:ffff::9", {}, "2001:db8:1:2::/64"),
         ([], "fe80::1%eth0", {}, "fe80::/64"),
     ],
@@ -113,6 +121,30 @@ def test_failures_are_forgotten_after_a_minute() -> None:
 def test_where_a_request_comes_from(trusted: list[str], peer: str, headers: dict[str, str], client: str) -> None:
     """S7: behind a proxy everybody had one address; and whom a proxy names is believed from that proxy only."""
     assert Proxies(trusted).client_of({"client": (peer, 1)}, headers) == client
+
+
+@pytest.mark.parametrize(
+    ("lines", "client"),
+    [
+        (["198.51.100.7", "10.0.0.2"], "198.51.100.7"),  # HAProxy's `option forwardfor` adds a line
+        (["6.6.6.6, 198.51.100.7", "10.0.0.2", "10.0.0.3"], "198.51.100.7"),
+        (["10.0.0.9", "198.51.100.7"], "198.51.100.7"),
+        (["6.6.6.6", "unknown", "10.0.0.2"], "10.0.0.2"),
+        (["198.51.100.7", ""], "127.0.0.1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["x-forwarded-for", "forwarded"])
+def test_several_lines_of_a_header_are_one_list(name: str, lines: list[str], client: str) -> None:
+    """S7's sibling (RFC 9110, 5.3): of several lines only the last was read, and behind two proxies all clients were one."""
+    said = [f"for={line.replace(', ', ', for=')}" if name == "forwarded" else line for line in lines]
+    headers = joined_headers([(b"host", b"here"), *((name.encode(), line.encode()) for line in said)])
+    assert Proxies(["127.0.0.1", "10.0.0.0/8"]).client_of({"client": ("127.0.0.1", 1)}, headers) == client
+
+
+def test_cookies_in_several_lines_are_all_read() -> None:
+    """RFC 9113, 8.2.3: a proxy that speaks HTTP/2 to browsers may hand each of their cookies on by itself."""
+    headers = joined_headers([(b"cookie", b"a=1"), (b"accept", b"x"), (b"cookie", b"greenroom_8765=v; b=2")])
+    assert headers == {"cookie": "a=1; greenroom_8765=v; b=2", "accept": "x"}
 
 
 @pytest.mark.parametrize("piece", ["a", " ", ";", ",", "=", '"', "for=a ", 'for="\\a'])

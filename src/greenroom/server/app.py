@@ -22,7 +22,7 @@ from greenroom.manager import AgentManager
 from greenroom.runtime.clock import new_id
 from greenroom.runtime.foreign import contained
 from greenroom.server.access import Access
-from greenroom.server.answers import PIECE_BYTES, Answer, Data, Empty, Json, Receive, Scope, Send
+from greenroom.server.answers import PIECE_BYTES, Answer, Data, Empty, Json, Receive, Scope, Send, joined_headers
 from greenroom.server.call import Call
 from greenroom.server.gate import Gate
 from greenroom.server.mine import Sessions
@@ -111,7 +111,7 @@ class App:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began_s = time.perf_counter()
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = joined_headers(scope["headers"])
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else new_id("r", int(time.time() * 1000))
         always = {**_ALWAYS, "x-request-id": request_id}
