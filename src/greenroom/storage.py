@@ -377,6 +377,10 @@ class Logins(Protocol):
         """Adds a one-time code. Durable on return. Codes that have ended are removed; and beyond `count_max`, those that end first."""
         ...
 
+    async def find_code(self, digest: bytes, *, now_ms: int) -> LoginCode | None:
+        """Returns a code and leaves it; `None` if it has ended, was taken or never was."""
+        ...
+
     async def take_code(self, digest: bytes, *, now_ms: int) -> LoginCode | None:
         """Removes a code and returns it; `None` if it has ended, was taken or never was. Of several that take it at once, one gets it."""
         ...

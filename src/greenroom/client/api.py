@@ -23,6 +23,9 @@ from greenroom.config import Overlap
 _GOES_ON: Final = frozenset({"manager_closed", "log_unavailable", "log_error"})
 """Codes of streams that the server could not go on with, while the turn goes on."""
 
+_OUT: Final = "unauthorized"
+"""Code of a stream that ended with its client's token; the turn goes on without the client."""
+
 Data = dict[str, Any]
 
 
@@ -181,7 +184,8 @@ class Client:
         with a MESSAGES_SNAPSHOT. `Answer` folds the events.
 
         Raises:
-            GreenroomError: as `AgentManager.send`, before the first event; `ServerUnavailable` also later.
+            GreenroomError: as `AgentManager.send`, before the first event; later `ServerUnavailable`, and `unauthorized` when the
+                token ends: with a new one, the same message under the same `turn_id` shows the answer again.
         """
         body = _message(message, turn_id, custom_prompt, overlap, attachments)
         cursor: str | None = None
@@ -195,6 +199,8 @@ class Client:
                         event: Data = msgspec.json.decode(frame.data)
                         if event["type"] == "RUN_ERROR" and event.get("code") in _GOES_ON:
                             break
+                        if event["type"] == "RUN_ERROR" and event.get("code") == _OUT:
+                            raise raised_as(_OUT, event["message"], None, status=401)
                         cursor = frame.cursor or cursor
                         waiting.begin_anew()
                         yield event

@@ -539,6 +539,10 @@ class _MemoryLogins:
             if place >= count_max or known.ends_at_ms <= now_ms:
                 del codes[known.digest]
 
+    async def find_code(self, digest: bytes, *, now_ms: int) -> LoginCode | None:
+        code = self._desk.read().login_codes.get(digest)
+        return code if code is not None and code.ends_at_ms > now_ms else None
+
     async def take_code(self, digest: bytes, *, now_ms: int) -> LoginCode | None:
         code = self._desk.write().login_codes.pop(digest, None)
         return code if code is not None and code.ends_at_ms > now_ms else None

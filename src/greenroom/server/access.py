@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import Final, Literal
 
@@ -19,13 +20,14 @@ import msgspec
 from greenroom.config import check_user_id
 from greenroom.errors import InvalidArgument, InvalidConfig
 from greenroom.interfaces import Login, LoginBasis, Logins
-from greenroom.runtime.clock import Clock
+from greenroom.runtime.clock import Clock, SystemClock
 from greenroom.server.answers import Scope
 from greenroom.server.failed_logins import FailedLogins
 from greenroom.server.logins import CODE_PREFIX, BrowserLogins, CookieName, proof
 from greenroom.server.proxies import Proxies, is_secure
 from greenroom.server.refusal import Refusal
-from greenroom.server.signed import Keys, SignedTokens
+from greenroom.server.signed import Keys, SignedTokens, expired
+from greenroom.server.stay import Stay
 from greenroom.settings import Settings
 
 DEFAULT_USER: Final = "default"
@@ -38,12 +40,14 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         is_operator: it is the server's own token, in the header.
         login: of the browser, if it came with a cookie.
+        ends_at_ms: when a signed token ends, in milliseconds since 1970; `None` for other credentials.
     """
 
     user_id: str
     by: Literal["header", "cookie"]
     is_operator: bool = False
     login: Login | None = None
+    ends_at_ms: int | None = None
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +90,8 @@ class Access:
         keys: Keys | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.browsers = BrowserLogins(settings.limits, logins, clock)
+        self._clock = clock or SystemClock()
+        self.browsers = BrowserLogins(settings.limits, logins, self._clock)
         self._keys = keys
         self._known = _known_credentials(settings, token)
         self._signed = SignedTokens(settings.server.jwt, keys) if settings.server.jwt is not None else None
@@ -109,7 +114,12 @@ class Access:
             if scheme.lower() != "bearer" or not secret.strip():
                 raise _unauthorized("the header Authorization is not `Bearer <token>`")
             verified = await self.verified(secret.strip(), headers, scope)
-            return Principal(user_id=verified.user_id, by="header", is_operator=verified.basis == "token")
+            return Principal(
+                user_id=verified.user_id,
+                by="header",
+                is_operator=verified.basis == "token",
+                ends_at_ms=verified.ends_at_ms,
+            )
         cookie = CookieName.of(headers, is_secure=is_secure(scope, headers))
         value = cookie.find(headers.get("cookie"))
         if value is None:
@@ -117,8 +127,30 @@ class Access:
         login = await self._login(value, cookie)
         if login is None:
             self._failed.count(self.client_of(headers, scope))
-            raise _unauthorized("this browser is not logged in any more")
+            raise _logged_out()
         return Principal(user_id=login.user_id, by="cookie", login=login)
+
+    def stay(self, principal: Principal, headers: Mapping[str, str], scope: Scope) -> Stay | None:
+        """Returns how long a client may see a stream; `None` where its credential is accepted as long as this server runs.
+
+        Args:
+            principal: who asks.
+            headers: of the request.
+            scope: of the request.
+        """
+        login = principal.login
+        if login is None:
+            if principal.ends_at_ms is None:
+                return None
+            return Stay(ends_at_ms=principal.ends_at_ms, over=expired(), clock=self._clock)
+
+        async def look() -> Refusal | None:
+            return None if await self.login_of(headers, scope) is not None else _logged_out()
+
+        def tell(put_out: Callable[[Refusal], None]) -> AbstractContextManager[object]:
+            return self.browsers.following(login, lambda why: put_out(_logged_out(why)))
+
+        return Stay(ends_at_ms=login.ends_at_ms, over=_logged_out(), clock=self._clock, look=look, tell=tell)
 
     async def login_of(self, headers: Mapping[str, str], scope: Scope) -> Login | None:
         """Returns the login of the browser that asks; `None` without one."""
@@ -142,13 +174,24 @@ class Access:
                 self._failed.count(self.client_of(headers, scope))
             raise
 
-    async def redeemed(self, code: str, headers: Mapping[str, str], scope: Scope) -> Verified:
+    async def redeemed(
+        self, code: str, headers: Mapping[str, str], scope: Scope, *, check: Callable[[str], None]
+    ) -> Verified:
         """Accepts a one-time code, which is worth nothing afterwards.
 
+        Args:
+            code: the code.
+            headers: of the request.
+            scope: of the request.
+            check: refuses to log in the user that it is for; the code then stays good.
+
         Raises:
-            Refusal: 401: it has ended, or was used; 429 after too many of those.
+            Refusal: 401: it has ended, or was used; 429 after too many of those; what `check` refuses.
         """
-        found = await self.browsers.take_code(code)
+        found = await self.browsers.find_code(code)
+        if found is not None:
+            check(found.user_id)
+            found = await self.browsers.take_code(code)  # of two who come with it at once, one has it
         digest = None
         if found is not None and found.basis == "token":
             # The server's token may have gone since the code was made.
@@ -230,6 +273,10 @@ def _known_credentials(settings: Settings, token: str | None) -> dict[bytes, Ver
 
 def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _logged_out(why: str = "this browser is not logged in any more") -> Refusal:
+    return _unauthorized(why)
 
 
 def _unauthorized(message: str) -> Refusal:

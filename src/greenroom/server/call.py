@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from greenroom.errors import EventLogError
 from greenroom.protocols.projection import ProtocolName
 from greenroom.server.access import Access, Principal
 from greenroom.server.answers import Scope
@@ -29,7 +28,7 @@ class Call:
         query: the parameters, of the operation's type.
         body: the body, of the operation's type; bytes where it takes any.
         unread: names of members of the body that its type does not have, where the protocol has more than is read here.
-        headers: by lower-case name; of repeated ones the last.
+        headers: by lower-case name; repeated ones joined.
         scope: of ASGI.
     """
 
@@ -104,11 +103,5 @@ class Call:
             slot=slot,
             hold=lambda size: quotas.hold(user_id, size),
             on_end=on_end,
-            is_allowed=self._is_still_in if self.principal is not None and self.principal.login is not None else None,
+            stay=self.access.stay(self.principal, self.headers, self.scope) if self.principal is not None else None,
         )
-
-    async def _is_still_in(self) -> bool:
-        try:
-            return await self.access.login_of(self.headers, self.scope) is not None
-        except EventLogError:
-            return True  # a store that cannot be asked has logged nobody out

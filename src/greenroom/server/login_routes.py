@@ -35,10 +35,12 @@ async def log_in(call: Call) -> Answer:
     if (body.code is None) == (body.token is None):
         raise Refusal(422, "invalid_argument", "send exactly one of code and token")
     if body.code is not None:
-        verified = await call.access.redeemed(body.code, call.headers, call.scope)
+        verified = await call.access.redeemed(
+            body.code, call.headers, call.scope, check=call.place.quotas.count_request
+        )
     else:
         verified = await call.access.verified((body.token or "").strip(), call.headers, call.scope)
-    call.place.quotas.count_request(verified.user_id)
+        call.place.quotas.count_request(verified.user_id)
     former = await call.access.login_of(call.headers, call.scope)
     login, set_cookie = await call.access.browsers.begin(
         user_id=verified.user_id,
@@ -49,7 +51,8 @@ async def log_in(call: Call) -> Answer:
         ends_at_ms=verified.ends_at_ms,
     )
     if former is not None:
-        await call.access.browsers.end(former)
+        someone_else = "another user" if former.user_id != login.user_id else "the same user"
+        await call.access.browsers.end(former, f"{someone_else} has logged in with this browser since")
     return Json({"user_id": login.user_id, "login": _shown(login, login)}, headers={"set-cookie": set_cookie})
 
 
@@ -70,7 +73,7 @@ async def log_out(call: Call) -> Answer:
     """Logs the browser out that asks. One that is not logged in loses what is left of its cookie."""
     login = await call.access.login_of(call.headers, call.scope)
     if login is not None:
-        await call.access.browsers.end(login)
+        await call.access.browsers.end(login, "this browser was logged out")
     return Empty(headers={"set-cookie": _cookie_name(call).header("", 0)})
 
 

@@ -17,7 +17,8 @@ import hmac
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from greenroom.errors import EventLogError
@@ -30,6 +31,7 @@ logger: Final = logging.getLogger("greenroom.server")
 
 CODE_PREFIX: Final = "grc_"
 """What a one-time code begins with, so that it is told from a token wherever it turns up."""
+_OUT: Final = "this browser was logged out"
 _TOUCH_MS: Final = 60_000
 """A login that is used is written down so often: a write for each request would cost more than the request."""
 _USER_AGENT_CHARACTERS_MAX: Final = 200
@@ -97,6 +99,7 @@ class BrowserLogins:
         self._limits = limits
         self._store = store
         self._clock = clock or SystemClock()
+        self._followers: dict[str, dict[str, list[Callable[[str], None]]]] = {}
 
     async def begin(
         self,
@@ -151,17 +154,42 @@ class BrowserLogins:
                 logger.warning("the use of a login could not be recorded: %s", error)
         return login
 
-    async def end(self, login: Login) -> None:
-        """Ends a login."""
+    async def end(self, login: Login, why: str) -> None:
+        """Ends a login; those who follow it are told why."""
         await (await self._store()).remove(login.user_id, login.login_id)
+        self._tell(login.user_id, login.login_id, why)
 
     async def remove(self, user_id: str, login_id: str) -> bool:
         """Ends a login of a user; returns whether there was one."""
-        return await (await self._store()).remove(user_id, login_id)
+        was_there = await (await self._store()).remove(user_id, login_id)
+        self._tell(user_id, login_id, _OUT)
+        return was_there
 
     async def remove_all(self, user_id: str) -> int:
         """Ends all logins of a user, and makes the user's codes worthless; returns how many logins there were."""
-        return await (await self._store()).remove_all(user_id)
+        count = await (await self._store()).remove_all(user_id)
+        for followed_id in list(self._followers.get(user_id, ())):
+            self._tell(user_id, followed_id, _OUT)
+        return count
+
+    @contextmanager
+    def following(self, login: Login, on_end: Callable[[str], None]) -> Iterator[None]:
+        """Has a function called with the reason when this process ends a login, as long as the context is open."""
+        of_user = self._followers.setdefault(login.user_id, {})
+        of_login = of_user.setdefault(login.login_id, [])
+        of_login.append(on_end)
+        try:
+            yield
+        finally:
+            of_login.remove(on_end)
+            if not of_login:
+                del of_user[login.login_id]
+            if not of_user:
+                del self._followers[login.user_id]
+
+    def _tell(self, user_id: str, login_id: str, why: str) -> None:
+        for on_end in list(self._followers.get(user_id, {}).get(login_id, ())):
+            on_end(why)
 
     async def page(self, user_id: str | None, limit: int | None = None) -> Sequence[Login]:
         """Returns the logins that have not ended, of a user or of all, those last seen first.
@@ -173,6 +201,10 @@ class BrowserLogins:
         limit = min(limit or self._limits.logins_per_user_max, self._limits.page_max)
         now_ms = self._clock.now_ms()
         return [login for login in await (await self._store()).page(user_id, limit=limit) if self._lasts(login, now_ms)]
+
+    async def find_code(self, code: str) -> LoginCode | None:
+        """Returns what a one-time code is good for, and leaves it."""
+        return await (await self._store()).find_code(_code_digest(code), now_ms=self._clock.now_ms())
 
     async def take_code(self, code: str) -> LoginCode | None:
         """Returns what a one-time code is good for, once."""

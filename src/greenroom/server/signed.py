@@ -27,6 +27,8 @@ SHARED: Final = frozenset({"HS256", "HS384", "HS512"})
 PUBLIC: Final = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"})
 _RESERVED: Final = "default"
 _TOKEN_BYTES_MAX: Final = 16 * 1024
+_LATEST_MS: Final = 2**53
+"""Tokens may claim to last for ever; what is counted with stays a number of bearable size."""
 _JWKS_AGE_S_MAX: Final = 600.0
 """A key that an issuer has withdrawn is accepted for so long; longer only while the issuer cannot be asked."""
 _JWKS_PAUSE_S: Final = 10.0
@@ -189,7 +191,7 @@ class SignedTokens:
             _check_cryptography()
 
     async def user(self, token: str) -> tuple[str, int]:
-        """Returns the user of a token, and when it ends, in milliseconds since 1970.
+        """Returns the user of a token, and from when on it is not accepted any more, in milliseconds since 1970.
 
         Raises:
             Refusal: 401: it is forged, expired, for somebody else, or names no user.
@@ -214,10 +216,11 @@ class SignedTokens:
                 options={"require": ["exp", "sub"], "verify_aud": True, "verify_iss": True},
             )
         except jwt.ExpiredSignatureError as error:
-            raise refused("it has expired") from error
+            raise expired() from error
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, msgspec.MsgspecError) as error:
             raise refused("its signature, issuer, audience or claims are not accepted") from error
-        return _user_of(claims["sub"]), int(claims["exp"]) * 1000
+        ends_at_ms = int(claims["exp"]) * 1000 + int(settings.leeway_s * 1000)
+        return _user_of(claims["sub"]), min(ends_at_ms, _LATEST_MS)
 
     def _check_kind(self, header: Mapping[str, Any]) -> None:
         """Accepts a token that is meant to be shown to a server.
@@ -259,6 +262,11 @@ def _user_of(subject: object) -> str:
     if user_id == _RESERVED:
         raise refused(f"its user is {_RESERVED!r}, which no issuer may name")
     return user_id
+
+
+def expired() -> Refusal:
+    """Returns the refusal of a token that was good once."""
+    return refused("it has expired")
 
 
 def refused(why: str) -> Refusal:

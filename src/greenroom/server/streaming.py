@@ -3,6 +3,8 @@
 Lines end with LF, every frame has an `id:`, a comment goes out every 15 seconds so that proxies keep the connection, and no
 middleware stands in the way of a frame. Beside the request's own task there is one that waits for the client to leave.
 
+A client may see a stream as long as it could ask for it (`stay`): it ends with the client's token or login, and says so.
+
 Rule: a client that leaves ends nothing but its stream; one that does not read holds nothing but its connection, and that not for
 ever (`connection`).
 """
@@ -11,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Final, Protocol
 
 from greenroom.errors import GreenroomError, LimitExceeded
@@ -22,6 +25,7 @@ from greenroom.protocols.projection import ProtocolName, projection
 from greenroom.runtime.tasks import Tasks
 from greenroom.server.answers import PIECE_BYTES, Receive, Send, raw_headers
 from greenroom.server.refusal import Refusal
+from greenroom.server.stay import Stay
 from greenroom.streams import Frame
 
 logger: Final = logging.getLogger("greenroom.server")
@@ -35,6 +39,7 @@ _HEADERS: Final = {
 }
 _BEGIN: Final = b": open\nretry: 1000\n\n"
 _KEEP_ALIVE: Final = b": keep-alive\n\n"
+_END_OF_FRAME: Final = b"\n\n"
 
 _IGNORED_MAX: Final = 20
 _NAME_CHARACTERS_MAX: Final = 60
@@ -51,8 +56,8 @@ class OnEnd(Protocol):
         ...
 
 
-class NotLoggedIn(GreenroomError):
-    """The client of a stream may not see more of it."""
+class Unauthorized(GreenroomError):
+    """The client of a stream may not see more of it: a request of its would be answered with 401."""
 
     code = "unauthorized"
     status_hint = 401
@@ -70,7 +75,7 @@ class Stream:
         slot: held while the stream is open.
         hold: counts so many characters while they wait for the client.
         on_end: called once, with whether the client was sent everything.
-        is_allowed: asked now and then whether the client may still see this; left out where that cannot change.
+        stay: how long the client may see this; left out where that has no end.
         ignored: names of what the client sent and is not used: a notice after the first frame says so.
     """
 
@@ -87,12 +92,13 @@ class Stream:
         end: bytes = b"",
         headers: Mapping[str, str] | None = None,
         on_end: OnEnd | None = None,
-        is_allowed: Callable[[], Awaitable[bool]] | None = None,
+        stay: Stay | None = None,
         ignored: Sequence[str] = (),
     ) -> None:
         self._on_end = on_end
-        self._is_allowed = is_allowed
-        self._is_put_out = False
+        self._stay = stay
+        self._refusal: Refusal | None = None
+        self._is_within_frame = False
         self._notice = self._told(protocol, ignored) if ignored else b""
         self._is_whole = False
         self.headers = _HEADERS | dict(headers or {})
@@ -107,30 +113,44 @@ class Stream:
         self._has_left = False
 
     async def send_to(self, receive: Receive, send: Send) -> None:
-        """Sends frames until there are no more, or the client leaves."""
-        with self._slot:
-            await self._send_to(receive, send)
-
-    async def _send_to(self, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(self.headers)})
+        """Sends frames until there are no more, the client leaves, or it may see no more of them."""
         own = asyncio.current_task()
         assert own is not None, "ASGI servers run a request in a task"
-        watching = self._tasks.start(self._watch(receive, send, own), name="watch a client", done=_looked_at)
+
+        def put_out(refusal: Refusal) -> None:
+            if self._refusal is None:
+                self._refusal = refusal
+                # Within a frame nothing else can be said: it goes to its end first.
+                if not self._is_within_frame:
+                    own.cancel()
+
+        with self._slot, self._stay.told(put_out) if self._stay is not None else nullcontext():
+            await self._send_to(receive, send, own, put_out)
+
+    async def _send_to(
+        self, receive: Receive, send: Send, own: asyncio.Task[None], put_out: Callable[[Refusal], None]
+    ) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(self.headers)})
+        watching = self._tasks.start(self._watch(receive, send, own, put_out), name="watch a client", done=_looked_at)
         try:
             await self._sent(send, _BEGIN)
             await self._pump(send)
-            await self._sent(send, self._end, more=False)
-            self._is_whole = not self._has_left
+            await self._finish(send)
+            self._is_whole = self._refusal is None and not self._has_left
         except asyncio.CancelledError:
-            if not (self._has_left or self._is_put_out) or own.uncancel() > 0:
+            if (not self._has_left and self._refusal is None) or own.uncancel() > 0:
                 raise
-            if self._is_put_out:
-                await self._sent(send, self._failed(NotLoggedIn("this browser was logged out", hint="log in again")))
-                await self._sent(send, self._end, more=False)
+            if not self._has_left:
+                await self._finish(send)
         finally:
             watching.cancel()
             if self._on_end is not None:
                 self._on_end(is_whole=self._is_whole)
+
+    async def _finish(self, send: Send) -> None:
+        if self._refusal is not None:
+            await self._sent(send, self._failed(Unauthorized(self._refusal.message, hint=self._refusal.hint)))
+        await self._sent(send, self._end, more=False)
 
     async def _pump(self, send: Send) -> None:
         async with aclosing(self._batches) as batches:
@@ -146,7 +166,9 @@ class Stream:
                         continue
                     with self._hold(size):
                         for piece in encoded_pieces(batch):
-                            await self._sent(send, piece)
+                            await self._sent_piece(send, piece)
+                            if self._refusal is not None and not self._is_within_frame:
+                                return
                         # There has to be room for more before it is made.
                         await self._sent(send, b"")
             except Refusal as refusal:
@@ -178,22 +200,32 @@ class Stream:
         await send({"type": "http.response.body", "body": body, "more_body": more})
         self._is_sending = False
 
-    async def _watch(self, receive: Receive, send: Send, own: asyncio.Task[None]) -> None:
+    async def _sent_piece(self, send: Send, piece: bytes) -> None:
+        """Sends a piece of frames; it may begin or end within one."""
+        ends_within = not piece.endswith(_END_OF_FRAME)
+        self._is_within_frame = self._is_within_frame or ends_within
+        await self._sent(send, piece)
+        self._is_within_frame = ends_within
+
+    async def _watch(
+        self, receive: Receive, send: Send, own: asyncio.Task[None], put_out: Callable[[Refusal], None]
+    ) -> None:
         loop = asyncio.get_running_loop()
         asked_at_s = loop.time()
+        ends_at_s = loop.time() + self._stay.left_s() if self._stay is not None else math.inf
         while True:
-            if self._is_allowed is not None and loop.time() - asked_at_s >= KEEP_ALIVE_S:
+            if self._stay is not None and loop.time() >= min(ends_at_s, asked_at_s + KEEP_ALIVE_S):
                 asked_at_s = loop.time()
-                if not await self._is_allowed():
-                    self._is_put_out = True
-                    own.cancel()
+                refusal = self._stay.over() if asked_at_s >= ends_at_s else await self._stay.refusal()
+                if refusal is not None:
+                    put_out(refusal)
                     return
             silent_s = loop.time() - self._sent_at_s
             if not self._is_sending and silent_s >= KEEP_ALIVE_S:
                 self._sent_at_s, silent_s = loop.time(), 0.0
                 await send({"type": "http.response.body", "body": _KEEP_ALIVE, "more_body": True})
             try:
-                async with asyncio.timeout(max(KEEP_ALIVE_S - silent_s, 1.0)):
+                async with asyncio.timeout(min(max(KEEP_ALIVE_S - silent_s, 1.0), ends_at_s - loop.time())):
                     while (await receive())["type"] != "http.disconnect":
                         pass
                 break

@@ -139,6 +139,14 @@ class SqliteLogins:
 
         await self._engine.write(add)
 
+    async def find_code(self, digest: bytes, *, now_ms: int) -> LoginCode | None:
+        """Returns a code and leaves it; `None` if it has ended, was taken or never was.
+
+        Raises:
+            LogUnavailable: the storage failed.
+        """
+        return await self._engine.read(lambda connection: _code(connection, digest, now_ms))
+
     async def take_code(self, digest: bytes, *, now_ms: int) -> LoginCode | None:
         """Removes a code and returns it; `None` if it has ended, was taken or never was.
 
@@ -147,16 +155,19 @@ class SqliteLogins:
         """
 
         def take(connection: sqlite3.Connection) -> LoginCode | None:
-            row = connection.execute(statements.load("logins")["find_code"], (digest,)).fetchone()
-            if row is None:
-                return None
+            found = _code(connection, digest, now_ms)
             _execute(connection, "remove_code", (digest,))
-            found, user_id, basis, ends_at_ms = row
-            if ends_at_ms <= now_ms:
-                return None
-            return LoginCode(digest=found, user_id=user_id, basis=basis, ends_at_ms=ends_at_ms)
+            return found
 
         return await self._engine.write(take)
+
+
+def _code(connection: sqlite3.Connection, digest: bytes, now_ms: int) -> LoginCode | None:
+    row = connection.execute(statements.load("logins")["find_code"], (digest,)).fetchone()
+    if row is None or row[-1] <= now_ms:
+        return None
+    found, user_id, basis, ends_at_ms = row
+    return LoginCode(digest=found, user_id=user_id, basis=basis, ends_at_ms=ends_at_ms)
 
 
 def _execute(connection: sqlite3.Connection, name: str, values: Any) -> int:

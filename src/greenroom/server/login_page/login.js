@@ -1,7 +1,7 @@
 // The login page: posts a one-time code that came in the address's fragment, or what a person pastes.
 //
-// A link from elsewhere must not log a browser in by itself: its page would choose in whose account the person works. So a code is
-// posted at once only when the browser says that no other page led here; otherwise a person presses the button.
+// Opening a link must not log a browser in: another page would choose in whose account the person works, and mail programs, scanners and
+// chat previews open links before their reader does, which would use the code up. So a code is posted when a person presses the button.
 'use strict';
 
 const CODE = /(?:^|[#&?])code=(grc_[\w-]+)/;
@@ -83,8 +83,7 @@ addEventListener('hashchange', () => {
 });
 
 showForm();
-if (code !== null && arrival === 'direct') post({ code });
-else if (code === null && arrival === 'other' && location.pathname !== LOGIN_PATH) {
+if (code === null && arrival === 'other' && location.pathname !== LOGIN_PATH) {
   // The cookie does not come along when another site leads here; asked by a page of our own, it does.
   isLoggedIn().then((is) => {
     if (is) goOn();

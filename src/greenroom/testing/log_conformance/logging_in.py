@@ -129,15 +129,21 @@ class LoggingIn(StoreSuite):
     async def test_a_code_is_taken_once_by_one_of_many(self) -> None:
         async with self.open_store() as store:
             await store.logins.add_code(code("x"), count_max=9, now_ms=START_MS)
+            for _ in range(2):
+                found = await store.logins.find_code(code("x").digest, now_ms=START_MS)
+                assert found == code("x"), "looking at a code leaves it"
+            assert await store.logins.find_code(code("y").digest, now_ms=START_MS) is None
             taken = await asyncio.gather(
                 *(store.logins.take_code(code("x").digest, now_ms=START_MS) for _ in range(10))
             )
             assert [each for each in taken if each is not None] == [code("x")]
+            assert await store.logins.find_code(code("x").digest, now_ms=START_MS) is None
             assert await store.logins.take_code(code("x").digest, now_ms=START_MS) is None
 
     async def test_a_code_that_has_ended_is_worth_nothing(self) -> None:
         async with self.open_store() as store:
             await store.logins.add_code(code("x"), count_max=9, now_ms=START_MS)
+            assert await store.logins.find_code(code("x").digest, now_ms=START_MS + 60_000) is None
             assert await store.logins.take_code(code("x").digest, now_ms=START_MS + 60_000) is None
             assert await store.logins.take_code(code("x").digest, now_ms=START_MS) is None, "and nothing ever again"
 
