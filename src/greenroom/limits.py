@@ -20,7 +20,7 @@ NAME_PATTERN: Final = r"[a-zA-Z0-9_-]{1,64}"
 """What every provider accepts as the name of a tool."""
 
 SSE_LINE_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Longest line of a provider's stream: an image in base64 fits, an endless line does not fill memory."""
+"""Longest line of a provider's stream, and longest answer that is not streamed: an image in base64 fits, an endless line does not fill memory."""
 
 PATH_BYTES_MAX: Final = 1024
 """A path in a workspace, in UTF-8. The shortest that a system of today must take as a whole (macOS: PATH_MAX)."""

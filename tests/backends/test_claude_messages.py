@@ -481,7 +481,6 @@ def test_what_is_yet_to_be_invented_harms_nothing() -> None:
         started(0, type="text", text="", new_field=1),
         delta(0, type="text_delta", text="a", new_field={}),
         delta(0, type="new_delta", shade="blue"),
-        delta(0, type="thinking_delta", thinking="not for a text"),
         stopped(0),
         started(1, type="new_block", id="x"),
         delta(1, type="text_delta", text="grows"),
@@ -503,11 +502,11 @@ def test_a_message_that_begins_twice_before_it_says_anything_is_one() -> None:
 @pytest.mark.parametrize(
     ("stream", "said_of_it"),
     [
-        (BEGIN + delta(type="text_delta", text="x"), "which is not open"),
-        (BEGIN + said("x") + delta(type="text_delta", text="y"), "which is not open"),
+        (BEGIN + delta(type="input_json_delta", partial_json="{}"), "which is not open"),
+        (BEGIN + said("x") + delta(type="signature_delta", signature="y"), "which is not open"),
         (BEGIN + started(-1, type="text", text=""), "no index"),
         (BEGIN + event("content_block_start", index="0", content_block={"type": "text"}), "no index"),
-        (BEGIN + delta(index=[0], type="text_delta", text="x"), "which is not open"),
+        (BEGIN + delta(index=[0], type="text_delta", text="x"), "no index"),
         (BEGIN + started(0, text="no type"), "without a type"),
         (BEGIN + event("content_block_start", index=0, content_block="text"), "without a type"),
         (said("x"), "before the beginning"),
@@ -537,7 +536,7 @@ def test_a_stream_that_breaks_the_rules_is_garbled(stream: bytes, said_of_it: st
 
 def test_an_error_comes_behind_the_items_before_it_and_stays() -> None:
     stream = decoder()
-    items = stream.feed(BEGIN + said("x") + delta(index=7, type="text_delta", text="y"))
+    items = stream.feed(BEGIN + said("x") + delta(index=7, type="input_json_delta", partial_json="y"))
     assert [part.text for part in put_together(items)[0]] == ["x"]
     assert isinstance(stream.failure, BackendGarbled)
     for again in (lambda: stream.feed(said("y", index=1)), stream.close):

@@ -21,6 +21,7 @@ from greenroom.backends.claude_messages import MessagesDecoder
 from greenroom.backends.openai_chat import encode as encode_chat
 from greenroom.backends.openai_chat_decoder import ChatDecoder
 from greenroom.backends.openai_responses_decoder import ResponsesDecoder
+from greenroom.backends.sse import as_event
 from greenroom.backends.streamed_answer import TAIL_S, StreamedAnswer
 from greenroom.backends.transport import ByteStream
 from greenroom.errors import BackendError, BackendGarbled, BackendRejected, BackendUnavailable, GreenroomError
@@ -243,20 +244,230 @@ def test_claude_that_says_at_the_beginning_why_it_stops_is_still_read_to_its_end
     assert decoder.is_ended
 
 
-def test_responses_without_an_end_but_with_done_are_whole_after_a_message() -> None:
-    whole = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "Hello you"}]}  # fmt: skip
-    done = {"type": "response.output_item.done", "output_index": 0, "item": whole}
-    body = RESPONSES.written([*RESPONSES.events[:4], done])
-    items, error = read(RESPONSES, body + b"data: [DONE]\n\n")
-    assert error is None
-    assert (texts(items, "text"), end_of(items).reason) == ("Hello you", "stop")
-    for broken in (
-        body,
-        RESPONSES.written(RESPONSES.events[:4]) + b"data: [DONE]\n\n",
-        RESPONSES.written(RESPONSES.events[:7]),
-    ):
-        _, error = read(RESPONSES, broken)
+def done(item: Json, index: int = 0) -> Json:
+    return {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+CREATED: Final = RESPONSES.events[0]
+MESSAGE: Final = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "Hello you"}]}  # fmt: skip
+FUNCTION: Final = {
+    "type": "function_call",
+    "id": "fc",
+    "call_id": "t",
+    "name": "f",
+    "arguments": '{"a":1}',
+    "status": "completed",
+}
+REASONING: Final = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "x"}
+SEARCH: Final = {"type": "web_search_call", "id": "ws", "status": "completed"}
+ADDED: Final = {"type": "response.output_item.added", "output_index": 1, "item": {**FUNCTION, "arguments": "", "status": "in_progress"}}  # fmt: skip
+
+WHOLE_WITHOUT_AN_END: Final[dict[str, list[Json]]] = {
+    "a message": [*RESPONSES.events[:4], done(MESSAGE)],
+    "a message without deltas": [CREATED, done(MESSAGE)],
+    "a call": [CREATED, done(FUNCTION)],
+    "a message and a call": [*RESPONSES.events[:4], done(MESSAGE), ADDED, done(FUNCTION, 1)],
+    "a reasoning and a message": [CREATED, done(REASONING), done(MESSAGE, 1)],
+    "a search and a message": [CREATED, done(SEARCH), done(MESSAGE, 1)],
+    "a final message": [CREATED, done({**MESSAGE, "phase": "final_answer"})],
+}
+NOT_WHOLE: Final[dict[str, list[Json]]] = {
+    "half a message": list(RESPONSES.events[:4]),
+    "a call that was only announced": [CREATED, done(MESSAGE), ADDED],
+    "half a call": [CREATED, done(MESSAGE), *RESPONSES.events[4:6]],
+    "an incomplete message": [CREATED, done({**MESSAGE, "status": "incomplete"})],
+    "a call that is cut off": [CREATED, done({**FUNCTION, "arguments": '{"a"', "status": "incomplete"})],
+    "a message before another that is open": [*RESPONSES.events[:4], done({**MESSAGE, "id": "n"}, 1)],
+    "a reasoning": [CREATED, done(REASONING)],
+    "a search": [CREATED, done(SEARCH)],
+    "a remark on what comes next": [CREATED, done({**MESSAGE, "phase": "commentary"})],
+    "nothing": [CREATED],
+}
+
+
+@pytest.mark.parametrize("name", WHOLE_WITHOUT_AN_END)
+def test_responses_of_which_all_items_are_whole_are_whole_without_their_end(name: str) -> None:
+    """A sibling of P8 (esengine/DeepSeek-Reasonix#8756): asked and paid for three times, then failed."""
+    body = RESPONSES.written(WHOLE_WITHOUT_AN_END[name])
+    half_an_end = b'data: {"type":"response.completed","response":{"id":"r","outp'
+    for stream in (body, body + b"data: [DONE]\n\n", body + half_an_end):
+        items, error = read(RESPONSES, stream)
+        assert error is None
+        has_call, has_message = "call" in name, "message" in name
+        assert (end_of(items).reason, end_of(items).raw_reason) == ("tool_calls" if has_call else "stop", "completed")
+        assert end_of(items).usage is None, "what it has used is estimated by the runtime"
+        assert texts(items, "text") == ("Hello you" if has_message else "")
+        assert texts(items, "tool_call") == ('{"a":1}' if has_call else "")
+
+
+@pytest.mark.parametrize("name", NOT_WHOLE)
+def test_responses_of_which_something_is_open_are_not_whole(name: str) -> None:
+    body = RESPONSES.written(NOT_WHOLE[name])
+    for stream in (body, body + b"data: [DONE]\n\n"):
+        _, error = read(RESPONSES, stream)
         assert isinstance(error, BackendGarbled)
+
+
+def test_responses_that_break_off_at_the_beginning_of_another_item_are_not_whole() -> None:
+    body = RESPONSES.written(WHOLE_WITHOUT_AN_END["a message"]) + b'data: {"type":"response.output_item.added","outp'
+    _, error = read(RESPONSES, body)
+    assert isinstance(error, BackendGarbled)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "events"),
+    [
+        (MESSAGES, [START, *block("Hello")]),
+        (CHAT, [HELLO]),
+        (CHAT, [chunk({"tool_calls": [{"index": 0, "id": "t", "function": {"name": "f", "arguments": "{}"}}]})]),
+    ],
+)
+def test_where_only_the_end_tells_an_answer_is_not_whole_without_it(dialect: Dialect, events: list[Json]) -> None:
+    """Claude's blocks end one by one, but not even the last text says that it is the last; chunks say nothing at all."""
+    _, error = read(dialect, dialect.written(events).removesuffix(b"data: [DONE]\n\n"))
+    assert isinstance(error, BackendGarbled)
+
+
+# --- an answer that is not streamed ----------------------------------------------------------------------------------------
+
+NOT_STREAMED: Final[dict[str, tuple[Dialect, Json]]] = {
+    "chat": (
+        CHAT,
+        {
+            "id": "r", "object": "chat.completion", "model": "m",
+            "choices": [{"index": 0, "finish_reason": "tool_calls", "message": {"role": "assistant", "content": "Hello you", "reasoning_content": "Hm.", "refusal": None, "tool_calls": [{"id": "t", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}]}}],
+            "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
+        },
+    ),
+    "messages": (
+        MESSAGES,
+        {
+            "id": "r", "type": "message", "role": "assistant", "model": "m", "stop_reason": "tool_use", "stop_sequence": None,
+            "content": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "Hello you"}, {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}],
+            "usage": {"input_tokens": 5, "output_tokens": 2},
+        },
+    ),
+    "responses": (
+        RESPONSES,
+        {
+            "id": "r", "object": "response", "model": "m", "status": "completed", "error": None, "incomplete_details": None, "text": {"format": {"type": "text"}},
+            "output": [{**REASONING, "summary": [{"type": "summary_text", "text": "Hm."}]}, MESSAGE, FUNCTION],
+            "usage": {"input_tokens": 5, "output_tokens": 2, "total_tokens": 7},
+        },
+    ),
+}  # fmt: skip
+
+
+def as_streamed(answer: Json, **json_options: Any) -> bytes:
+    return as_event(json.dumps(answer, **json_options).encode())
+
+
+@pytest.mark.parametrize("name", NOT_STREAMED)
+def test_an_answer_that_is_not_streamed_is_read(name: str) -> None:
+    """A sibling of P19: gateways that ignore `stream`, and answer with the whole of it. How it arrives: `test_transport`."""
+    dialect, answer = NOT_STREAMED[name]
+    for stream in (
+        as_streamed(answer),
+        as_streamed(answer, indent=2),
+        as_event(b"\xef\xbb\xbf" + json.dumps(answer).encode()),
+    ):
+        items, error = read(dialect, stream)
+        assert error is None
+        assert sorted(kinds(items)) == ["reasoning", "text", "tool_call"]
+        assert (texts(items, "text"), texts(items, "reasoning"), json.loads(texts(items, "tool_call"))) == ("Hello you", "Hm.", {"a": 1})  # fmt: skip
+        end = end_of(items)
+        assert (end.reason, end.model, end.response_id) == ("tool_calls", "m", "r")
+        assert usage_of(items) == Usage(input_tokens=5, output_tokens=2)
+
+
+def changed(name: str, **fields: Any) -> tuple[Dialect, bytes]:
+    dialect, answer = NOT_STREAMED[name]
+    return dialect, as_streamed({**answer, **fields})
+
+
+def test_an_answer_that_is_not_streamed_says_how_it_ended() -> None:
+    cut = [
+        changed("messages", stop_reason="max_tokens", content=[{"type": "text", "text": "Hel"}]),
+        changed("responses", status="incomplete", incomplete_details={"reason": "max_output_tokens"}, output=[MESSAGE]),
+        changed("chat", choices=[{"message": {"content": "Hel"}, "finish_reason": "length"}]),
+    ]
+    for dialect, stream in cut:
+        items, error = read(dialect, stream)
+        assert error is None
+        assert end_of(items).reason == "length"
+    failed = [
+        changed("responses", status="failed", error={"code": "server_error", "message": "no"}, output=[]),
+        changed("responses", status="in_progress", output=[]),
+        changed("chat", choices=[]),
+        changed("messages", type="error", error={"type": "overloaded_error", "message": "no"}),
+    ]
+    for dialect, stream in failed:
+        _, error = read(dialect, stream)
+        assert isinstance(error, BackendError)
+    # One that does not say why it ended is read, and its end is unknown.
+    items, error = read(*changed("messages", stop_reason=None, content=[{"type": "text", "text": "Hello"}]))
+    assert error is None
+    assert (end_of(items).reason, texts(items, "text")) == ("other", "Hello")
+    items, error = read(
+        *changed("responses", output=[{**MESSAGE, "content": [{"type": "output_text", "text": "a\ud800b"}]}])
+    )
+    assert error is None
+    assert texts(items, "text") == "a\ufffdb"
+
+
+# --- beginnings that are left out (P9) -------------------------------------------------------------------------------------
+
+
+def test_a_delta_of_claude_without_the_beginning_of_its_block() -> None:
+    """Case P9: garbled after three paid tries, though a text delta says that it is text."""
+    hello, thinking = block("Hello")[1], {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "Hm."}}  # fmt: skip
+    signature = {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "s"}}
+    after = block("Hello", 1)[1]
+    stopped = block("", 0)[-1]
+    for events in (
+        [thinking, signature, stopped, after, block("", 1)[-1]],
+        [thinking, signature, after],
+        [thinking, signature, hello],
+        [*block("", 0)[:1], thinking, signature, hello],
+    ):
+        items = claude(START, *events, stop(), MESSAGE_STOP)
+        assert [kind for kind in kinds(items) if kind != "text"] == ["reasoning"]
+        assert (texts(items, "reasoning"), texts(items, "text")) == ("Hm.", "Hello")
+        [sidecar] = [item.sidecar for item in items if isinstance(item, PartEnded) and item.sidecar]
+        assert json.loads(bytes(sidecar.data)) == {"type": "thinking", "thinking": "Hm.", "signature": "s"}
+    # More of a text that has ended is text, too.
+    assert texts(claude(START, *block("Hel"), block("lo")[1], stop(), MESSAGE_STOP), "text") == "Hello"
+
+
+@pytest.mark.parametrize(
+    "kind", ["input_json_delta", "citations_delta", "signature_delta", "new_delta", "", None, 7, []]
+)
+def test_a_delta_that_may_be_of_anything_begins_nothing(kind: Any) -> None:
+    """Arguments without the name of their tool are no call."""
+    lone = {"type": "content_block_delta", "index": 0, "delta": {"type": kind, "partial_json": "{}", "text": "x"}}
+    _, error = read(MESSAGES, MESSAGES.written([START, lone, stop("tool_use"), MESSAGE_STOP]))
+    assert isinstance(error, BackendGarbled)
+    assert "not open" in str(error)
+
+
+def test_deltas_of_responses_without_the_beginning_of_their_item() -> None:
+    """Siblings of P9 in the other dialects, which had been read before."""
+    text = {"type": "response.output_text.delta", "output_index": 0, "item_id": "m", "delta": "Hello"}
+    thinking = {"type": "response.reasoning_summary_text.delta", "output_index": 1, "item_id": "rs", "delta": "Hm."}
+    items, error = read(RESPONSES, RESPONSES.written([CREATED, text, thinking, RESPONSES.events[-1]]))
+    assert error is None
+    assert (texts(items, "text"), texts(items, "reasoning")) == ("Hello", "Hm.")
+    # Arguments without a name: a call that names no tool, which the model is told.
+    arguments = {"type": "response.function_call_arguments.delta", "output_index": 0, "item_id": "fc", "delta": "{}"}
+    items, error = read(RESPONSES, RESPONSES.written([CREATED, arguments, RESPONSES.events[-1]]))
+    assert error is None
+    assert [item.name for item in items if isinstance(item, PartStarted)] == [""]
+    # If the item is said at last, that has the name.
+    items, error = read(RESPONSES, RESPONSES.written([CREATED, RESPONSES.events[5], done(FUNCTION, 1)]))
+    assert error is None
+    assert [(item.name, item.call_id) for item in items if isinstance(item, PartStarted)] == [("f", "t")]
+    items = chat(chunk({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}), chunk(finish="tool_calls"))
+    assert [(item.kind, item.name) for item in items if isinstance(item, PartStarted)] == [("tool_call", "")]
 
 
 @pytest.mark.parametrize("last", [0, 3])
@@ -653,6 +864,32 @@ async def test_an_answer_is_whole_though_comments_never_end(name: str, pulse: by
         assert texts(items, "text") == "Hello"
         assert end_of(items).reason == "stop"
         assert took_s <= TAIL_S + 1
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("name", [*WHOLE_WITHOUT_AN_END, *NOT_WHOLE])
+@pytest.mark.parametrize("way", ["stalls", "breaks"])
+async def test_responses_that_lose_their_end(name: str, way: str) -> None:
+    """A sibling of P8: a stall is a stall only where something is missing, and so is a connection that breaks."""
+
+    class Broken(Pipe):
+        async def read(self) -> bytes:
+            if not self._pieces:
+                raise BackendGarbled("the connection broke in the middle of the answer")
+            return await super().read()
+
+    is_whole = name in WHOLE_WITHOUT_AN_END
+    body = RESPONSES.written(WHOLE_WITHOUT_AN_END[name] if is_whole else NOT_WHOLE[name])
+    decoder = ResponsesDecoder(ENDPOINT, model="m", limits=Limits(stream_idle_s_max=30))
+    pipe = Pipe((0, body)) if way == "stalls" else Broken((0, body))
+    if not is_whole:
+        with pytest.raises(BackendUnavailable if way == "stalls" else BackendGarbled):
+            await all_of(pipe, decoder)
+        return
+    items, took_s = await all_of(pipe, decoder)
+    assert end_of(items).raw_reason == "completed"
+    # Until then something may follow a message: nobody has said that it is the last one.
+    assert took_s == pytest.approx(31, abs=2) if way == "stalls" else took_s == 0
 
 
 @pytest.mark.virtual_time

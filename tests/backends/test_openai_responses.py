@@ -313,7 +313,7 @@ async def test_a_wrong_key() -> None:
 
 
 async def test_a_silent_stream() -> None:
-    error, text = await failure_of([Say("Hello"), Gate()], limits=Limits(stream_idle_s_max=0.05))
+    error, text = await failure_of([Say("Hello"), Think("Hm."), Gate()], limits=Limits(stream_idle_s_max=0.05))
     assert isinstance(error, BackendUnavailable)
     assert text == "Hello"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import gzip
+import json
 import logging
 import socket
 import threading
@@ -24,6 +25,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from backends.wire import END, EVENTS, HANG, Wire, chunked, head, serve
 from greenroom.backends.clients import Client, DirectClient, SdkClient
 from greenroom.backends.faults import Endpoint
+from greenroom.backends.sse import SseSplitter
 from greenroom.backends.transport import ByteStream, map_exceptions, open_stream
 from greenroom.errors import (
     BackendError,
@@ -33,7 +35,7 @@ from greenroom.errors import (
     BackendUnavailable,
     ContextTooLong,
 )
-from greenroom.limits import DEFAULT_LIMITS, Limits
+from greenroom.limits import DEFAULT_LIMITS, SSE_LINE_BYTES_MAX, Limits
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -313,6 +315,34 @@ async def test_broken_answers(answer: Any, expected: type[BackendError], said: s
     error = await failure_of(answer)
     assert isinstance(error, expected)
     assert said in error.message
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream", "text/plain; charset=utf-8"])
+async def test_an_answer_that_is_not_streamed_is_one_event(content_type: str) -> None:
+    """A sibling of P19: servers that do not stream, though they were asked to."""
+    answer = json.dumps({"choices": [{"message": {"content": "x" * 100_000}}]}, indent=2).encode()
+    pieces = [
+        head(content_type=content_type, content_length=str(len(answer))),
+        answer[:10],
+        answer[10:90_000],
+        answer[90_000:],
+    ]
+    async with serve(pieces) as wire:
+        [payload] = SseSplitter().feed(await read(wire.base_url))
+    assert json.loads(payload) == json.loads(answer)
+
+
+async def test_an_answer_that_is_not_streamed_is_bounded() -> None:
+    answer = b'{"choices": [{"message": {"content": "' + b"x" * SSE_LINE_BYTES_MAX + b'"}}]}'
+    error = await failure_of(head(content_type="application/json", content_length=str(len(answer))) + answer)
+    assert isinstance(error, BackendGarbled)
+    assert str(SSE_LINE_BYTES_MAX) in error.message
+
+
+async def test_half_of_an_answer_that_is_not_streamed_is_none() -> None:
+    answer = b'{"choices": [{"message": {"content": "x"}}]}'
+    for half in (head(content_length="99") + answer, head(content_length="20") + answer[:20]):
+        assert isinstance(await failure_of(half), BackendGarbled)
 
 
 async def test_an_error_with_status_200_in_pieces() -> None:

@@ -167,3 +167,45 @@ async def test_a_provider_that_is_not_there(open_stage: OpenStage, dialect: Dial
         stage, session_id = await asking(open_stage, dialect, wire)
     events = checked_run([event async for event in stage.manager.stream_response(session_id, "Hi")])
     assert (events[-1]["type"], events[-1]["code"]) == ("RUN_ERROR", "backend_unavailable")
+
+
+WHOLE: Final[dict[str, Json]] = {
+    "openai-chat": {"object": "chat.completion", "choices": [{"message": {"content": "Hello you"}, "finish_reason": "stop"}]},
+    "anthropic-messages": {"type": "message", "content": [{"type": "text", "text": "Hello you"}], "stop_reason": "end_turn"},
+    "openai-responses": {"object": "response", "status": "completed", "output": [{"type": "message", "id": "m", "status": "completed", "role": "assistant", "content": [{"type": "output_text", "text": "Hello you"}]}]},
+}  # fmt: skip
+
+
+@in_memory
+@pytest.mark.parametrize("dialect", DIALECTS, ids=[dialect.folder for dialect in DIALECTS])
+async def test_a_server_that_does_not_stream_is_understood(open_stage: OpenStage, dialect: Dialect) -> None:
+    """A sibling of P19: a gateway that ignores `stream`. Asked three times, and failed, though each answer was paid for."""
+    body = json.dumps(WHOLE[dialect.folder], indent=2).encode()
+    one = head(content_type="application/json", content_length=str(len(body))) + body
+    async with serve(one, one) as wire:
+        stage, session_id = await asking(open_stage, dialect, wire)
+        for message in ("Hi", "And now?"):
+            events = checked_run([event async for event in stage.manager.stream_response(session_id, message)])
+            assert shown(events) == "Hello you"
+        assert len(wire.bodies) == 2
+    assert stage.data(session_id)["usage"]["estimated"] is True, "it does not say what it has used"
+
+
+@in_memory
+@pytest.mark.parametrize("end", ["closed", "broken"])
+async def test_responses_that_lose_only_their_end_are_paid_for_once(open_stage: OpenStage, end: str) -> None:
+    """A sibling of P8 (esengine/DeepSeek-Reasonix#8756): a whole answer, asked and paid for three times, and then failed."""
+    dialect = next(dialect for dialect in DIALECTS if dialect.folder == "openai-responses")
+    message = WHOLE[dialect.folder]["output"][0]
+    done = {"type": "response.output_item.done", "output_index": 0, "item": message}
+    written = chunked(dialect.written([*dialect.events[:4], done]))
+    answers = [[EVENTS, written, END] if end == "closed" else [EVENTS, written] for _ in range(2)]
+    async with serve(*answers) as wire:
+        stage, session_id = await asking(open_stage, dialect, wire)
+        for text in ("Hi", "And now?"):
+            events = checked_run([event async for event in stage.manager.stream_response(session_id, text)])
+            assert shown(events) == "Hello you"
+            assert events[-1]["outcome"] == {"type": "success"}
+            assert not [event for event in events if event["type"] == "CUSTOM"], "there is nothing to tell"
+        assert len(wire.bodies) == 2
+    assert stage.data(session_id)["usage"]["estimated"] is True

@@ -14,6 +14,7 @@ from greenroom.messages import PartKind
 
 _KINDS: Final[dict[str, PartKind]] = {"text": "text", "thinking": "reasoning", "tool_use": "tool_call"}
 _GROWS_BY: Final = {"text": "text_delta", "thinking": "thinking_delta"}
+_BEGUN_BY: Final = {delta_type: block_type for block_type, delta_type in _GROWS_BY.items()}
 _NEUTRAL: Final = {"text": frozenset({"type", "text"}), "tool_use": frozenset({"type", "id", "name", "input"})}
 
 
@@ -36,6 +37,10 @@ class Block:
         self.raw = raw
         self.grows_by = _GROWS_BY.get(raw["type"], "input_json_delta")
         self.pieces: list[str] = []
+
+    def is_other(self, delta_type: Any) -> bool:
+        """Returns whether a delta is of a text or a thinking, and this block is the other: a new one has begun."""
+        return self.grows_by in _BEGUN_BY and delta_type in _BEGUN_BY and delta_type != self.grows_by
 
     def extend(self, delta: dict[str, Any]) -> None:
         """Takes a delta that brings no text: a signature, a citation, or one of a kind that is yet to be invented."""
@@ -64,6 +69,12 @@ class Block:
 def kind_of(raw: dict[str, Any]) -> PartKind:
     """Returns what a block becomes."""
     return _KINDS.get(raw["type"], "opaque")
+
+
+def raw_begun_by(delta_type: Any) -> dict[str, Any] | None:
+    """Returns the beginning of the block that a delta is certainly of; `None` if that could be any."""
+    block_type = _BEGUN_BY.get(delta_type) if isinstance(delta_type, str) else None
+    return {"type": block_type, block_type: ""} if block_type is not None else None
 
 
 def _parsed(text: str) -> Any:

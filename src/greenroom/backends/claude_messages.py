@@ -1,7 +1,7 @@
 """Anthropic's Messages dialect, without I/O: a request to its body (`encode`), the stream's bytes to our items.
 
 Theory of operation: the stream is a message made of content blocks; each is begun, grown by deltas and ended under an index of
-its own. Text, thinking and calls of our tools mean something to everybody and become parts of that kind. Any other block (the
+its own. Where the beginning of a text or a thinking is missing, its first delta begins it. Text, thinking and calls of our tools mean something to everybody and become parts of that kind. Any other block (the
 provider's own tools and their results, redacted thinking, what is invented next) is put together without being understood and
 becomes an `opaque` part. What the provider wants to see again travels in the part's sidecar, as the block to send back.
 
@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.claude_blocks import Block, kind_of
+from greenroom.backends.claude_blocks import Block, kind_of, raw_begun_by
 from greenroom.backends.claude_request import DIALECT, encode, notices
 from greenroom.backends.faults import Fault
 from greenroom.backends.parts_writer import StreamDecoder, json_of
@@ -78,7 +78,10 @@ class MessagesDecoder(StreamDecoder):
             event = self._mended(payload)
         if event.type == "content_block_delta":
             self._grow(event, payload)
-            return
+        else:
+            self._take_rare(event, payload)
+
+    def _take_rare(self, event: _Event, payload: bytes) -> None:
         match event.type:
             case "content_block_start":
                 self._start(event, len(payload))
@@ -89,6 +92,8 @@ class MessagesDecoder(StreamDecoder):
                 self._begin(event)
             case "message_delta":
                 self._stop(event)
+            case "message":
+                self._take_whole(self._whole(payload))
             case "message_stop":
                 if not self._has_begun:
                     raise self._garbled("the end of a message that never began")
@@ -99,12 +104,12 @@ class MessagesDecoder(StreamDecoder):
                 self._raise_if_error(payload, by_form=not event.type or event.type == "error")
 
     def _grow(self, event: _Event, payload: bytes) -> None:
-        if (block := self._block(event)) is None:
-            raise self._garbled(f"more of content block {event.index!r}, which is not open")
         delta = event.delta
         if delta is None:
             raise self._garbled("a delta event without a delta")
         kind = delta.type
+        if (block := self._block(event)) is None or (kind != block.grows_by and block.is_other(kind)):
+            block = self._begun_by(kind, event)
         if kind == "text_delta":
             piece = delta.text
         elif kind == "input_json_delta":
@@ -117,6 +122,13 @@ class MessagesDecoder(StreamDecoder):
             return
         if kind == block.grows_by and piece:
             self._append(block, piece)
+
+    def _begun_by(self, kind: Any, event: _Event) -> Block:
+        """Returns the block that a delta begins, where its beginning was left out: of text and thinking the delta says all of it."""
+        if (raw := raw_begun_by(kind)) is None:
+            raise self._garbled(f"more of content block {event.index!r}, which is not open")
+        self._start(_Event(index=event.index, content_block=raw), 0)
+        return self._blocks[event.index]
 
     def _append(self, block: Block, piece: Any) -> None:
         if piece.__class__ is not str:
@@ -175,6 +187,14 @@ class MessagesDecoder(StreamDecoder):
         for index, raw in enumerate(begun if isinstance(begun, list) else ()):
             self._start(_Event(content_block=raw, index=index), len(valid_json(raw)))
             self._end_block(self._blocks[index], is_whole=True)
+
+    def _take_whole(self, message: dict[str, Any]) -> None:
+        """Takes an answer that is not streamed: the message alone."""
+        self._begin(_Event(message=message))
+        self._stop(
+            _Event(delta=_Delta(stop_reason=message.get("stop_reason"), stop_details=message.get("stop_details")))
+        )
+        self._end()
 
     def _stop(self, event: _Event) -> None:
         self._add_counts(event.usage)

@@ -9,6 +9,7 @@ Rule: pure functions, no I/O, no SDK. Every text that leaves this file went thro
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -258,6 +259,18 @@ def not_an_event_stream(body: bytes, content_type: str, endpoint: Endpoint) -> B
         f"{endpoint.provider} answered with something that is not an event stream: {shown}",
         hint=f"is {endpoint.shown_url} the address of an API that streams? {endpoint.base_url_variable} sets it",
     )
+
+
+def is_answer(body: bytes) -> bool:
+    """Returns whether JSON looks like a whole answer of some dialect: of a server that does not stream, though it was asked to."""
+    try:
+        answer = json.loads(body)  # also half surrogate pairs and `NaN`, as decoders do
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(answer, dict) or answer.get("error"):
+        return False
+    kinds = answer.get("object"), answer.get("type")
+    return bool(answer.get("choices")) or "response" in kinds or "message" in kinds
 
 
 def redacted(text: str, key: str = "") -> str:

@@ -7,7 +7,7 @@ announcements or deltas out, or sends nothing but the end. Items are told apart 
 event, and by their place in the output, which some servers leave out or repeat: whichever of the two is known.
 
 The answer ends with `response.completed`, `response.incomplete` or `response.failed`; whatever comes later is ignored. Where a server
-says none of them but `[DONE]`, an answer is whole if its last item is a message that was said as a whole.
+says none of them before its stream ends, an answer is whole if all of its items are, and the last one is a message or a call.
 
 Rule: what the dialect calls things is known here; what is made of it is `parts_writer`'s.
 """
@@ -32,6 +32,7 @@ from greenroom.backends.openai_responses_events import (
     Kind,
     number_of,
     read,
+    read_whole,
 )
 from greenroom.backends.openai_responses_items import UNCLAIMED, Item, TextKey, texts_of
 from greenroom.backends.parts_writer import SHOWN_MAX, Part, StreamDecoder, json_of
@@ -46,6 +47,9 @@ DIALECT: Final = "openai-responses"
 """Name that the sidecars of this dialect carry."""
 
 _BLAMING: Final = frozenset({"bio_policy", "data_residency_mismatch", "misalignment_policy_violation"})
+_END_BEGUN: Final = b'"response.completed"'
+_BEGUN_BYTES: Final = 200
+
 _BLAMING_PREFIXES: Final = ("image_", "empty_image", "failed_to_download", "unsupported_image")
 """Codes of failed responses that are about what was asked, though their names do not say so to `faults`."""
 
@@ -61,6 +65,8 @@ class ResponsesDecoder(StreamDecoder):
         self._place: tuple[Any, ...] | None = None
         self._place_text: Part | None = None
         self._has_cut_call = False
+        self._is_cut = False
+        """The stream ends within an event that is not the end of the answer."""
 
     # --- events, the frequent one first ---------------------------------------------------------------------------------
 
@@ -71,11 +77,12 @@ class ResponsesDecoder(StreamDecoder):
             event = read(payload)
         except (ValueError, RecursionError) as error:
             if payload.strip() == DONE:
-                if self._is_clearly_whole():
-                    self._note_end("completed")
+                if word := self._unsaid_end():
+                    self._note_end(word)
                     self._end()
                 return  # most servers that say it do so after the end
             self._raise_if_error(payload)
+            self._is_cut = _END_BEGUN not in payload[:_BEGUN_BYTES]
             raise self._unreadable(payload) from error
         place = (event.type, event.item_id, event.output_index, event.content_index, event.summary_index)
         if place == self._place and self._place_text is not None:
@@ -100,6 +107,8 @@ class ResponsesDecoder(StreamDecoder):
             self._settle(event, about, whole)
         elif (end := ENDS.get(kind)) is not None:
             self._take_end(end, event)
+        elif not kind and event.object == "response":
+            self._take_whole(payload)
         elif kind == "error" or (event.error and event.response is None):
             raise self._reported(event.error or {"code": event.code, "message": event.message}, payload)
         else:
@@ -114,6 +123,14 @@ class ResponsesDecoder(StreamDecoder):
                     self._begin(event)
                 case _:  # The progress of the provider's own tools, and what is yet to be invented.
                     self._raise_if_error(payload, by_form=not kind)
+
+    def _take_whole(self, payload: bytes) -> None:
+        """Takes an answer that is not streamed: the response alone."""
+        response = read_whole(payload)
+        status = response.get("status", "completed")
+        if status not in ENDS.values():
+            raise self._garbled(f"a response that is {status!r}, and does not stream it")
+        self._take_end(status, Event(response=response))
 
     def _begin(self, event: Event) -> None:
         before = self._response_id
@@ -330,15 +347,11 @@ class ResponsesDecoder(StreamDecoder):
                 item.raw = {name: value for name, value in item.raw.items() if name in {"type", "name", "call_id"}}
                 self._end_item(item, is_whole=is_whole)
 
-    def _is_clearly_whole(self) -> bool:
-        last = self._outputs[-1] if self._outputs else None
-        return (
-            last is not None
-            and last.type == "message"
-            and last.is_said
-            and all(item.is_ended for item in self._outputs)
-            and not self._has_cut_call
-        )
+    def _unsaid_end(self) -> str:
+        last = self._outputs[-1] if self._outputs and not self._is_cut and not self._has_cut_call else None
+        if last is None or not last.is_last or not all(item.is_ended and item.is_said for item in self._outputs):
+            return ""
+        return "completed"
 
     def _end(self) -> None:
         self._end_items(is_whole=True)

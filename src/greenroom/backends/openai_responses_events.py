@@ -32,6 +32,7 @@ class Event(msgspec.Struct, gc=False):
     error: Any = None
     message: Any = None
     code: Any = None
+    object: Any = None
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -89,7 +90,21 @@ def read(payload: bytes) -> Event:
         is_delta = isinstance(event.type, str) and event.type in DELTAS
         if is_delta:
             return event
-        return msgspec.convert(json.loads(valid_unicode(json.dumps(told, ensure_ascii=False))), Event)
+        return msgspec.convert(_mended(told), Event)
+
+
+def read_whole(payload: bytes) -> dict[str, Any]:
+    """Returns all of an object that `read` has accepted, with the fields that are in no event."""
+    try:
+        told = msgspec.json.decode(payload)
+    except msgspec.DecodeError:
+        told = _mended(json.loads(payload))
+    return dict(told)
+
+
+def _mended(told: Any) -> Any:
+    """Returns JSON with texts that are valid Unicode."""
+    return json.loads(valid_unicode(json.dumps(told, ensure_ascii=False)))
 
 
 def number_of(event: Event, kind: Kind) -> int:

@@ -34,6 +34,7 @@ class Item:
     Attributes:
         raw: what the provider has told of it, the latest.
         is_said: it has told the whole of it, and not as half an item.
+        is_last: nothing needs to follow it: a call of ours, or a message that is no remark on what the model does next.
         is_orphan: a reasoning that cannot go back led to it: the provider would miss that by its id.
         goes_back: something of it is to be sent back.
         texts: in the order of their beginning.
@@ -45,6 +46,7 @@ class Item:
         "annotations",
         "goes_back",
         "is_ended",
+        "is_last",
         "is_orphan",
         "is_said",
         "item_id",
@@ -62,6 +64,7 @@ class Item:
         self.unclaimed: Part | None = None
         self.annotations: dict[int, list[Any]] = {}
         self.is_said = False
+        self.is_last = False
         self.is_ended = False
         self.is_orphan = False
         self.goes_back = False
@@ -70,6 +73,7 @@ class Item:
         """Takes the item as the provider says it as a whole."""
         self.raw = raw
         self.is_said = True
+        self.is_last = self.type == "function_call" or (self.type == "message" and raw.get("phase") != "commentary")
 
     @property
     def is_opaque(self) -> bool:

@@ -5,6 +5,7 @@ arrives of one part in one read leaves as one delta. Here stands once, for all d
 
 * An answer is whole when the provider has said why it ended and its stream is over. What says so twice (`[DONE]`, `message_stop`) may
   be missing; where a provider keeps the connection open, `StreamedAnswer` ends it some seconds later. Accounting may still come.
+* An answer is also whole whose provider has said of everything in it that it is, and then lost the connection or fell silent.
 * A call that has no arguments gets an empty object, but only if its answer ended normally: else it may be half a call.
 * An error that is reported after the reason for the end takes nothing away, like a connection that breaks there.
 * Figures are totals so far. What is absent, or zero, takes nothing back.
@@ -316,6 +317,11 @@ class StreamDecoder:
         """Whether the provider has said why the answer ended: only accounting may be missing."""
         return bool(self._finish_word) and self.failure is None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing if no more comes: the provider has said why the answer ended, or that all in it is whole."""
+        return self.failure is None and bool(self._finish_word or self._unsaid_end())
+
     def feed(self, chunk: bytes) -> list[StreamItem]:
         """Takes the next bytes and returns the items that they complete.
 
@@ -370,6 +376,10 @@ class StreamDecoder:
     def _end(self) -> None:
         """Ends what is open and the answer, whose end is known."""
 
+    def _unsaid_end(self) -> str:
+        """Returns the reason for the end of an answer that is whole though nobody has said so; nothing if it is not."""
+        return ""
+
     def _classified(self, fault: Fault) -> BackendError:
         """Returns the error for a fault that the provider reports within the stream."""
         return classified(fault, self._endpoint)
@@ -383,6 +393,8 @@ class StreamDecoder:
                 self._take(payload)
         if self._is_ended:
             return
+        if not self._finish_word and (word := self._unsaid_end()):
+            self._note_end(word)
         if not self._finish_word:
             where = "in the middle" if self._parts.count or self._response_id else "before it began"
             raise BackendGarbled(f"the answer of {self._endpoint.provider} ended {where}: it broke off")

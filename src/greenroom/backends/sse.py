@@ -27,6 +27,16 @@ _FIELD: Final = b"data: "
 _FIELD_BYTES: Final = len(_FIELD)
 
 
+def as_event(json: bytes) -> bytes:
+    """Returns the event whose data is a JSON text: a line end in it is white space, and may stand in no event."""
+    return _FIELD + without_mark(json).replace(b"\n", b" ").replace(b"\r", b" ") + _END
+
+
+def without_mark(data: bytes) -> bytes:
+    """Returns the beginning of a body without its byte order mark."""
+    return data.removeprefix(_BOM)
+
+
 class ErrorData(bytes):
     """The data of an event that is an error by its name, whatever it looks like."""
 

@@ -49,13 +49,23 @@ class StreamedAnswer:
             if items := decoder.feed(chunk):
                 self._idle_since_s = self._tail_until_s = None
                 return items
-            self._check_idle()
+            if self._has_stalled():
+                if not decoder.is_whole:
+                    raise BackendUnavailable(
+                        f"{decoder.provider} stopped answering: nothing but keep-alives came for {decoder.idle_s_max:g} s"
+                    )
+                break
         return decoder.close()
 
     async def _read(self) -> bytes:
         """Returns the next bytes; nothing at the end of the answer, wherever the stream ends."""
         if not self._decoder.is_answered:
-            return await self._chunks.read()
+            try:
+                return await self._chunks.read()
+            except BackendError:
+                if self._decoder.is_whole:
+                    return b""
+                raise
         now_s = asyncio.get_running_loop().time()
         if self._tail_until_s is None:
             self._tail_until_s = now_s + TAIL_S
@@ -68,16 +78,14 @@ class StreamedAnswer:
             # A connection that breaks, or stays open, after the finish reason takes nothing of the answer along.
             return b""
 
-    def _check_idle(self) -> None:
+    def _has_stalled(self) -> bool:
+        """Returns whether nothing but keep-alives came for too long."""
         # An event of which more and more arrives is a large one; a keep-alive may be cut in two by the network.
         was_in_event, self._is_in_event = self._is_in_event, self._decoder.splitter.is_in_event
         if was_in_event and self._is_in_event:
             self._idle_since_s = None
-            return
+            return False
         now_s = asyncio.get_running_loop().time()
         if self._idle_since_s is None:
             self._idle_since_s = now_s
-        elif now_s - self._idle_since_s >= self._decoder.idle_s_max:
-            raise BackendUnavailable(
-                f"{self._decoder.provider} stopped answering: nothing but keep-alives came for {self._decoder.idle_s_max:g} s"
-            )
+        return now_s - self._idle_since_s >= self._decoder.idle_s_max

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from greenroom.backends import faults
 from greenroom.backends.clients import Client, DirectClient, SdkClient, bad_address, network_hint
 from greenroom.backends.faults import Endpoint
+from greenroom.backends.sse import as_event, without_mark
 from greenroom.errors import BackendError, BackendGarbled, BackendRejected, BackendUnavailable
+from greenroom.limits import SSE_LINE_BYTES_MAX
 
 if TYPE_CHECKING:
     import aiohttp
@@ -32,7 +34,7 @@ FAREWELL_S_MAX: Final = 0.1
 class ByteStream:
     """The body of an answer, in the pieces in which it arrives. Empty pieces do not occur.
 
-    Invariant: what has been yielded began like an event stream.
+    Invariant: what has been yielded began like an event stream. A server that does not stream answers with JSON: that is one event.
     """
 
     __slots__ = ("_answer", "_content", "_endpoint", "_is_checked")
@@ -90,17 +92,29 @@ class ByteStream:
         content_type = self._answer.headers.get("content-type", "").lower()
         if chunk and faults.not_an_event_stream(chunk, content_type, self._endpoint) is not None:
             # It is not, but only the whole of it tells what it is.
-            pieces = [chunk]
-            missing = faults.BODY_BYTES_MAX - len(chunk)
-            while missing > 0 and (piece := await self._content.read(missing)):
-                pieces.append(piece)
-                missing -= len(piece)
-            error = faults.not_an_event_stream(b"".join(pieces), content_type, self._endpoint)
-            if error is not None:
+            body = await self._whole(chunk)
+            if faults.is_answer(body):
+                chunk = as_event(body)
+            elif (error := faults.not_an_event_stream(body, content_type, self._endpoint)) is not None:
                 raise error
-            chunk = b"".join(pieces)
+            else:
+                chunk = body
         self._is_checked = self._is_checked or bool(chunk)
         return chunk
+
+    async def _whole(self, chunk: bytes) -> bytes:
+        """Returns a body that began with `chunk` and is no event stream, as far as it is looked at."""
+        is_json = without_mark(chunk).lstrip()[:1] == b"{"
+        missing = (SSE_LINE_BYTES_MAX if is_json else faults.BODY_BYTES_MAX) - len(chunk)
+        pieces = [chunk]
+        while missing > 0 and (piece := await self._content.read(missing)):
+            pieces.append(piece)
+            missing -= len(piece)
+        if is_json and missing <= 0:
+            raise BackendGarbled(
+                f"{self._endpoint.provider} did not stream its answer, which has more than {SSE_LINE_BYTES_MAX} bytes"
+            )
+        return b"".join(pieces)
 
 
 @asynccontextmanager

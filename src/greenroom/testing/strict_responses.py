@@ -252,12 +252,15 @@ class StrictResponses:
         usage = _USAGE if self._cache is None else _counted(self._cache, body)
         yield events.of_response("response.created", "in_progress")
         yield events.of_response("response.in_progress", "in_progress")
-        for cue in cues:
+        for number, cue in enumerate(cues):
             match cue:
                 case Say() | Think() | Refuse() | Call() | Output():
                     item = self._item(cue, body)
                     given.items.append(item)
-                    for event in events.of_item(len(given.items) - 1, item, _pieces_of(cue)):
+                    told = [*events.of_item(len(given.items) - 1, item, _pieces_of(cue))]
+                    # An answer that breaks off does so within an item: if all of its items are whole, only its end is lost.
+                    is_cut = any(isinstance(following, Cut | Reset) for following in cues[number + 1 : number + 2])
+                    for event in told[:-1] if is_cut else told:
                         yield event
                 case Pause():
                     await asyncio.sleep(cue.seconds)
