@@ -17,13 +17,18 @@ from typing import Final, Literal
 
 from greenroom.messages import FinishReason
 
-Ending = Literal["whole", "length", "filtered", "refused", "paused", "broken", "garbled", "unknown"]
-"""What a word means. `whole`: the model said all it wanted. `length`, `filtered`, `refused`: it was cut off, by a limit, by a filter
-of the provider, or declined. `paused`: the provider wants to be asked again, with what it said so far. `broken`: the provider
+Ending = Literal["whole", "length", "context", "filtered", "refused", "paused", "broken", "garbled", "unknown"]
+"""What a word means. `whole`: the model said all it wanted. `length`, `context`, `filtered`, `refused`: it was cut off, by the limit of
+an answer, by the end of the context window, by a filter of the provider, or declined. `paused`: the provider wants to be asked again, with what it said so far. `broken`: the provider
 failed; `garbled`: what the model wrote cannot be read by its provider. Both are asked again. `unknown`: nobody knows the word."""
 
-Finish = Literal["stop", "length", "content_filter", "refusal", "other"]
-"""How a completed answer ended, as people and programs are told. `stop` is the only one that is whole."""
+Finish = Literal["stop", "length", "context", "content_filter", "refusal", "other"]
+"""How a completed answer ended, as people and programs are told. `stop` is the only one that is whole.
+
+`length` is the limit of one answer: the model can continue. With `context` it has no room left, whatever is set."""
+
+UNKNOWN_END: Final = "finish_reason:"
+"""How the code of a notice begins that tells a word that nobody knows; the word follows."""
 
 RAW_REASON_MAX: Final = 100
 """Characters of a provider's word that are kept."""
@@ -39,9 +44,13 @@ _WORDS: Final[dict[Ending, tuple[str, ...]]] = {
     ),
     "length": (
         "length", "max_tokens", "max_output_tokens", "max_completion_tokens", "max_new_tokens", "max_length",  # OpenAI, Claude, Responses, HF
+        "max_predicted_tokens_reached", "token_limit_reached", "token_limit",  # LM Studio, watsonx, Azure
+        "limit", "max_output", "reason_max_len",  # llama.cpp, MiniMax, xAI
+    ),
+    "context": (
         "model_length", "model_context_window_exceeded", "context_length_exceeded", "context_length_reached",  # Mistral, Claude, Zhipu, LM Studio
-        "context_window_exceeded", "max_prompt_tokens", "max_predicted_tokens_reached", "token_limit_reached", "token_limit",  # watsonx, Azure
-        "limit", "error_limit", "max_output", "max_context", "reason_max_len", "reason_max_context",  # llama.cpp, Cohere, MiniMax, xAI
+        "context_window_exceeded", "max_prompt_tokens", "max_context", "reason_max_context",  # Bedrock, Azure, MiniMax, xAI
+        "error_limit",  # Cohere: "exceeding the model's context limit"
     ),
     "filtered": (
         "content_filter", "content_filtered", "filtered", "guardrail_intervened",  # OpenAI, Bedrock
@@ -78,26 +87,30 @@ _ENDINGS: Final[dict[str, Ending]] = {_key(word): ending for ending, words in _W
 _STEMS: Final[dict[Ending, tuple[str, ...]]] = {
     "garbled": ("malformed", "invalidtool", "invalidfunction"),
     "broken": (
-        *("error", "fail", "abort", "cancel", "timeout", "timedout", "exception", "unavailable", "overload"),
+        *(
+            "error",
+            "fail",
+            "abort",
+            "cancel",
+            "timeout",
+            "timedout",
+            "deadline",
+            "exception",
+            "unavailable",
+            "overload",
+        ),
         *("disconnect", "interrupt", "ratelimit", "insufficient"),
     ),
     "filtered": ("filter", "safety", "policy", "moderat", "prohibited", "blocked"),
-    "length": (
-        "maxtoken",
-        "tokenlimit",
-        "outputlimit",
-        "maxoutput",
-        "maxlength",
-        "contextlength",
-        "contextwindow",
-        "truncat",
-    ),
+    "context": ("contextlength", "contextwindow", "contextsize", "contextlimit", "maxcontext", "contextfull"),
+    "length": ("maxtoken", "tokenlimit", "outputlimit", "maxoutput", "maxlength", "truncat"),
 }
 """What words that are in no table have in common, the first that fits: every gateway has its own `upstream_error`."""
 
 REASONS: Final[dict[Ending, FinishReason]] = {
     "whole": "stop",
     "length": "length",
+    "context": "length",
     "filtered": "refusal",
     "refused": "refusal",
     "paused": "pause",
@@ -150,7 +163,7 @@ def is_normal(reason: FinishReason, raw_reason: str) -> bool:
 def cut_off_by(reason: FinishReason, raw_reason: str) -> str:
     """Returns what cut an answer off, to be put into a sentence: "cut off by the output limit"."""
     if reason == "length":
-        return "the output limit"
+        return "the end of the context window" if ending_of(raw_reason) == "context" else "the output limit"
     if reason == "refusal":
         return "the provider's content filter" if ending_of(raw_reason) == "filtered" else "a refusal"
     return f"its provider ({raw_reason!r})" if raw_reason else "its provider"
@@ -160,8 +173,10 @@ def finish_of(reason: FinishReason, raw_reason: str) -> Finish:
     """Returns how an answer ended whose last step ended so."""
     if reason == "refusal":
         return "content_filter" if ending_of(raw_reason) == "filtered" else "refusal"
-    if reason in {"length", "other"}:
-        return "length" if reason == "length" else "other"
+    if reason == "length":
+        return "context" if ending_of(raw_reason) == "context" else "length"
+    if reason == "other":
+        return "other"
     return "stop" if is_normal(reason, raw_reason) else "other"
 
 
@@ -178,7 +193,12 @@ def finish_text(finish: Finish, *, raw_reason: str, output_tokens: int) -> str:
             return ""
         case "length":
             limit = f"the limit of {output_tokens} tokens" if output_tokens else "the output limit"
-            return f"the answer was cut off at {limit}"
+            return f"the answer was cut off at {limit}: ask for the rest, or raise max_tokens"
+        case "context":
+            return (
+                "the answer was cut off because the context window of the model is full: start a new session, "
+                "or choose a model with a larger one"
+            )
         case "content_filter":
             return "the provider's content filter cut the answer off"
         case "refusal":

@@ -134,8 +134,8 @@ MESSAGE_STOP: Final = {"type": "message_stop"}
     ("word", "ending"),
     [
         ("stop", "whole"), ("eos_token", "whole"), ("COMPLETE", "whole"), ("tool_calls", "whole"), ("eosFound", "whole"),
-        ("MAX_TOKENS", "length"), ("max-tokens", "length"), ("MaxTokens", "length"), ("model_length", "length"),
-        ("model_context_window_exceeded", "length"), ("FinishReason.MAX_TOKENS", "length"),
+        ("MAX_TOKENS", "length"), ("max-tokens", "length"), ("MaxTokens", "length"), ("model_length", "context"),
+        ("model_context_window_exceeded", "context"), ("max-context", "context"), ("ERROR_LIMIT", "context"), ("contextSizeExceeded", "context"), ("context canceled", "broken"), ("context deadline exceeded", "broken"), ("FinishReason.MAX_TOKENS", "length"),
         ("content_filter", "filtered"), ("SAFETY", "filtered"), ("sensitive", "filtered"), ("RECITATION", "filtered"),
         ("content_filter: PROHIBITED_CONTENT", "filtered"), ("guardrail_intervened", "filtered"), ("ERROR_TOXIC", "filtered"),
         ("refusal", "refused"), ("pause_turn", "paused"),
@@ -595,6 +595,9 @@ def test_zero_takes_nothing_back_in_any_field_and_dialect() -> None:
         ({"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}, Usage(input_tokens=20, output_tokens=603)),
         ({"prompt_tokens": 20, "total_tokens": 50}, Usage(input_tokens=20, output_tokens=30)),
         ({"completion_tokens": 30, "total_tokens": 50}, Usage(input_tokens=20, output_tokens=30)),
+        # Only the total: mostly what was sent. What the answer said is estimated beside it, in place of all that was sent.
+        ({"total_tokens": 50}, Usage(input_tokens=50)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 50}, Usage(input_tokens=50)),
         ({"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 7}, Usage(input_tokens=20, output_tokens=30)),
         # Counted beside the input, as Anthropic does: not output.
         ({"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 950, "cache_read_input_tokens": 900},
@@ -607,6 +610,10 @@ def test_zero_takes_nothing_back_in_any_field_and_dialect() -> None:
         ({"prompt_tokens": 20, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 0}, "cache_read_input_tokens": 16, "cache_creation_input_tokens": 2},
          Usage(input_tokens=20, output_tokens=3, cached_input_tokens=16, cache_write_input_tokens=2)),
         ({"prompt_tokens": 20, "completion_tokens": 3, "cost": 0.0042}, Usage(input_tokens=20, output_tokens=3, cost_usd=0.0042)),
+        # As deepinfra.com/openchat/openchat-3.6-8b/api shows it.
+        ({"prompt_tokens": 15, "completion_tokens": 16, "total_tokens": 31, "estimated_cost": 0.0000268}, Usage(input_tokens=15, output_tokens=16, cost_usd=0.0000268)),
+        ({"prompt_tokens": 15, "completion_tokens": 16, "estimated_cost": 0.5, "cost": 0.25}, Usage(input_tokens=15, output_tokens=16, cost_usd=0.25)),
+        ({"prompt_tokens": 15, "completion_tokens": 16, "estimated_cost": None}, Usage(input_tokens=15, output_tokens=16)),
         ({"prompt_tokens": 20, "completion_tokens": 3, "cost": "0.5"}, Usage(input_tokens=20, output_tokens=3, cost_usd=0.5)),
         ({"prompt_tokens": 20, "completion_tokens": 3, "cost": {"total_cost": 0.5}}, Usage(input_tokens=20, output_tokens=3, cost_usd=0.5)),
         ({"prompt_tokens": 20, "completion_tokens": 3, "cost": 0.01, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.2}},

@@ -20,9 +20,25 @@ from greenroom.protocols.projection import ProtocolName
 
 Json = dict[str, Any]
 
+FULL = (
+    "the answer was cut off because the context window of the model is full: start a new session, "
+    "or choose a model with a larger one"
+)
 ENDS = [
-    ("length", "length", "length", "the answer was cut off at the limit of 7 tokens"),
-    ("length", "MAX_TOKENS", "length", "the answer was cut off at the limit of 7 tokens"),
+    (
+        "length",
+        "length",
+        "length",
+        "the answer was cut off at the limit of 7 tokens: ask for the rest, or raise max_tokens",
+    ),
+    (
+        "length",
+        "MAX_TOKENS",
+        "length",
+        "the answer was cut off at the limit of 7 tokens: ask for the rest, or raise max_tokens",
+    ),
+    ("length", "model_context_window_exceeded", "context", FULL),
+    ("length", "model_length", "context", FULL),
     ("refusal", "content_filter", "content_filter", "the provider's content filter cut the answer off"),
     ("refusal", "SAFETY", "content_filter", "the provider's content filter cut the answer off"),
     ("refusal", "refusal", "refusal", "the model declined to answer"),
@@ -60,9 +76,12 @@ async def test_every_reader_is_told(
         finished = only(events, "RUN_FINISHED")
         assert finished["outcome"] == {"type": "success"}
         assert finished["result"] == {"finishReason": finish, "outputTokens": 7}
-        notice = events[-2]
-        assert (notice["type"], notice["name"]) == ("CUSTOM", "greenroom.notice")
-        assert notice["value"] == {"code": f"answer_{finish}", "text": text}
+        (notice,) = [event["value"] for event in events if event["type"] == "CUSTOM"]
+        if notice["code"] == "finish_reason:moonrise":
+            assert finish == "other", "told once, where it is new to the session"
+            assert "'moonrise'" in notice["text"]
+        else:
+            assert notice == {"code": f"answer_{finish}", "text": text}
 
     answer = (await stage.manager.history(session_id))[-1]
     assert (answer.outcome, answer.finish_reason) == ("completed", finish)
@@ -89,6 +108,19 @@ async def test_a_whole_answer_says_nothing_more(open_stage: OpenStage) -> None:
     assert "result" not in only(events, "RUN_FINISHED")
     assert "CUSTOM" not in types(events)
     assert (await stage.manager.history(session_id))[-1].finish_reason == "stop"
+
+
+@in_memory
+async def test_an_unknown_reason_is_told_of_every_answer_and_once(open_stage: OpenStage) -> None:
+    """It was told twice of the first answer: as new to the session, and as the end of the answer."""
+    stage = open_stage(lambda _: cut("other", "moonrise"))
+    session_id = await stage.session()
+    for code in ("finish_reason:moonrise", "answer_other"):
+        events = await stage.say(session_id)
+        (notice,) = [event["value"] for event in events if event["type"] == "CUSTOM"]
+        assert notice["code"] == code
+        assert "moonrise" in notice["text"]
+        assert only(events, "RUN_FINISHED")["result"]["finishReason"] == "other"
 
 
 @in_memory

@@ -178,6 +178,7 @@ def test_an_answer_that_was_cut_off_says_so_and_can_be_continued(pages: Pages, s
     expect(page.locator(".bubble")).to_have_count(2)
     expect(page.get_by_role("button", name="Continue", exact=True)).to_have_count(0)
     ends = {
+        "length model_context_window_exceeded": "the context window of the model is full",
         "refusal": "The model declined to answer.",
         "refusal content_filter": "content filter cut the answer off",
         "other": "without saying that it is complete",
@@ -188,3 +189,5 @@ def test_an_answer_that_was_cut_off_says_so_and_can_be_continued(pages: Pages, s
         is_idle(page)
         page.reload()
         expect(page.locator(".cut-short").last).to_contain_text(words)
+        # There is no room for the rest of an answer that filled the window.
+        expect(page.get_by_role("button", name="Continue", exact=True)).to_have_count(0)

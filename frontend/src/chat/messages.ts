@@ -18,8 +18,8 @@ export interface Metadata {
   configVersion?: number;
   createdAt?: number;
   usage?: TurnUsage;
-  /** How the model's last step ended, if not as it should: at the output limit, by a filter, with a refusal, or for another reason. */
-  finishReason?: 'length' | 'content-filter' | 'refusal' | 'other';
+  /** How the model's last step ended, if not as it should: at the output limit or the end of the context window, by a filter, with a refusal, or for another reason. */
+  finishReason?: 'length' | 'context' | 'content-filter' | 'refusal' | 'other';
   /** Output tokens of the last step: where it was cut off. */
   finishTokens?: number;
   outcome?: 'completed' | 'cancelled' | 'failed' | 'interrupted';

@@ -179,6 +179,8 @@ function CutShort({ message, canAct, proceed }: { message: Message; canAct: bool
       <Icon name="warning" size={16} />
       <p>
         {isCut && `The answer was cut off at ${limit}.`}
+        {finishReason === 'context' &&
+          'The answer was cut off because the context window of the model is full. Start a new session, or choose a model with a larger one.'}
         {finishReason === 'content-filter' && 'The provider’s content filter cut the answer off here.'}
         {finishReason === 'refusal' && 'The model declined to answer.'}
         {finishReason === 'other' && 'The provider ended the answer here without saying that it is complete.'}

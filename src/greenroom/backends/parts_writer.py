@@ -44,6 +44,7 @@ from greenroom.messages import (
     UserMessage,
 )
 
+_CUT: Final = frozenset({"length", "context", "filtered", "refused"})
 SHOWN_MAX: Final = 200
 """Characters of a provider's names and of what could not be read that are kept."""
 
@@ -409,7 +410,7 @@ class StreamDecoder:
         word = valid_unicode(str(word))[:RAW_REASON_MAX]
         if not is_given(word):
             return
-        if ending_of(word) == "whole" and ending_of(self._finish_word) in {"length", "filtered", "refused"}:
+        if ending_of(word) == "whole" and ending_of(self._finish_word) in _CUT:
             return  # a gateway that ends every answer with its own "stop" takes nothing back
         self._finish_word = word
         if (failure := failure_of(word, self._endpoint)) is not None:

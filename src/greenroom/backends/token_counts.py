@@ -31,7 +31,9 @@ def usage_of(usage: dict[str, Any]) -> Usage:
     total = count_of(usage, "total_tokens")
     only_in_total = max(0, total - input_tokens - output_tokens)
     beside = cached + cache_write
-    if (only_in_total and only_in_total == beside) or (not total and beside > input_tokens > 0):
+    if total and not input_tokens and not output_tokens:
+        input_tokens = total  # most of it, and what the answer said is counted beside it
+    elif (only_in_total and only_in_total == beside) or (not total and beside > input_tokens > 0):
         input_tokens += beside  # counted beside the rest of the input, as Anthropic counts it
     elif output_tokens and not input_tokens:
         input_tokens = only_in_total
@@ -83,10 +85,10 @@ def is_count(value: Any) -> bool:
 
 
 def cost_of(usage: dict[str, Any]) -> float | None:
-    """Returns the price in US dollars that a provider states; `None` if it states none. OpenRouter, Vercel and Perplexity do."""
+    """Returns the price in US dollars that a provider states; `None` if it states none. OpenRouter, Vercel, Perplexity and DeepInfra do."""
     cost = _money(usage.get("cost"))
     if cost is None:
-        return None
+        return _money(usage.get("estimated_cost"))  # DeepInfra's name for it
     # With a provider's key of one's own the price of the gateway is only its fee; the provider bills the rest.
     upstream = _money(_details(usage, "cost_details").get("upstream_inference_cost"))
     return cost + upstream if upstream is not None and usage.get("is_byok") is True else cost

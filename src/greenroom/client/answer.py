@@ -15,7 +15,7 @@ class Answer:
     Attributes:
         outcome: `success`, `cancelled` or `error`; empty while the turn runs.
         error: the last event, if it was an error.
-        finish_reason: of a success: `stop`, or why the answer is not whole: `length`, `content_filter`, `refusal`, `other`.
+        finish_reason: of a success: `stop`, or why the answer is not whole: `length`, `context`, `content_filter`, `refusal`, `other`.
     """
 
     def __init__(self) -> None:

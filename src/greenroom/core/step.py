@@ -15,7 +15,7 @@ from typing import Final
 
 from greenroom.errors import BackendGarbled, LimitExceeded
 from greenroom.events import NoticeGiven
-from greenroom.finish_reasons import ending_of
+from greenroom.finish_reasons import UNKNOWN_END, ending_of
 from greenroom.limits import CALL_ID_PATTERN, Limits
 from greenroom.messages import (
     AssistantPart,
@@ -188,7 +188,7 @@ def notice_of_end(ended: StreamEnded) -> NoticeGiven | None:
     text = f"the provider ended the answer with a reason that is not known: {word!r}. It may not be complete"
     if not word:
         text = "the provider did not say why the answer ended. It may not be complete"
-    return NoticeGiven(code=f"finish_reason:{word}", text=text)
+    return NoticeGiven(code=f"{UNKNOWN_END}{word}", text=text)
 
 
 class _Part:

@@ -37,7 +37,7 @@ from greenroom.events import (
     TurnStarted,
     TurnSuspended,
 )
-from greenroom.finish_reasons import finish_of, finish_text
+from greenroom.finish_reasons import UNKNOWN_END, finish_of, finish_text
 from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted, TextPart, Usage
 from greenroom.protocols.agui_interrupts import interrupt
 from greenroom.protocols.agui_messages import all_messages, messages_before, messages_until
@@ -99,7 +99,7 @@ class AguiProjection:
         self._is_running = False
         self._step: StepStarted | None = None
         self._is_void = False
-        self._has_shown = False
+        self._has_shown = self._is_end_told = False
         self._open: dict[int, _Open] = {}
         self._usage: list[dict[str, Any]] = []
         self._asked: dict[str, ApprovalRequested] = {}
@@ -267,6 +267,7 @@ class AguiProjection:
         """Returns what people are asked, told or have said."""
         match event:
             case NoticeGiven():
+                self._is_end_told = self._is_end_told or event.code.startswith(UNKNOWN_END)
                 value = {"code": event.code, "text": event.text}
                 return (encoded({"type": "CUSTOM", "name": NOTICE, "value": value}),)
             case ApprovalDecided():
@@ -345,7 +346,7 @@ class AguiProjection:
 
     def _step_started(self, step: StepStarted) -> Sequence[str]:
         self._step = step
-        self._has_shown = False
+        self._has_shown = self._is_end_told = False
         events = [encoded({"type": "STEP_STARTED", "stepName": _step_name(step)})]
         if self._is_void:
             # What was shown of the attempt before does not count any more: the client forgets it.
@@ -382,10 +383,13 @@ class AguiProjection:
                 if finished is None or finish == "stop":
                     return (encoded({**run, "outcome": {"type": "success"}, **usage}),)
                 tokens = finished.usage.output_tokens
-                text = finish_text(finish, raw_reason=finished.raw_reason, output_tokens=tokens)
-                notice = {"type": "CUSTOM", "name": NOTICE, "value": {"code": f"answer_{finish}", "text": text}}
                 result = {"finishReason": finish, "outputTokens": tokens}
-                return encoded(notice), encoded({**run, "result": result, "outcome": {"type": "success"}, **usage})
+                end = encoded({**run, "result": result, "outcome": {"type": "success"}, **usage})
+                if finish == "other" and self._is_end_told:
+                    return (end,)
+                text = finish_text(finish, raw_reason=finished.raw_reason, output_tokens=tokens)
+                value = {"code": f"answer_{finish}", "text": text}
+                return encoded({"type": "CUSTOM", "name": NOTICE, "value": value}), end
             case "failed" | "interrupted":
                 message = f"{ended.message} ({ended.hint})" if ended.hint else ended.message
                 return (encoded({"type": "RUN_ERROR", "message": message, "code": ended.code, **usage}),)
