@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from contract.reading import checked_run
 from greenroom.backends.scripted import Gate, Say
 from greenroom.limits import DEFAULT_LIMITS
+from greenroom.protocols.agui_input import RunAgentInput
 from server.asgi import Response, Web
 from server.conftest import OTHER, OpenWeb
 
@@ -128,6 +131,7 @@ UNUSED: list[tuple[Json, str]] = [
     ({"context": [{"description": "the page", "value": "7"}]}, "context"),
     ({"state": {"a": 1}}, "state"),
     ({"forwardedProps": {"mood": "good"}}, "forwardedProps.mood"),
+    ({"parentRunId": "run-0"}, "parentRunId"),
     ({"brandNew": 1}, "brandNew"),
     ({"na\r\nme: x": 1}, "na??me? x"),
 ]
@@ -165,6 +169,53 @@ async def test_what_was_said_elsewhere_and_settings_of_a_later_run_are_named(web
     assert later.headers["x-greenroom-ignored"] == "forwardedProps.llm_model"
 
 
+PICTURE: Json = {
+    "type": "image",
+    "source": {"type": "data", "value": base64.b64encode(b"picture").decode(), "mimeType": "image/png"},
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "last", "named"),
+    [
+        ([{"id": "a", "role": "activity", "activityType": "plan", "content": {"steps": 3}}], {}, "messages (activity)"),
+        (
+            [{"id": "r", "role": "reasoning", "content": "Hm."}],
+            {},
+            "messages (what was said before on another thread)",
+        ),
+        ([], {"metadata": {"mood": "good"}}, "messages.metadata"),
+        ([], {"name": "ann", "encryptedValue": "x"}, "messages.name, messages.encryptedValue"),
+        ([], {"content": [{"type": "text", "text": "one", "metadata": {"page": 1}}]}, "messages.content.metadata.page"),
+        (
+            [],
+            {"content": [{"type": "text", "text": "one"}, {**PICTURE, "metadata": {"filename": "a.png", "alt": "A"}}]},
+            "messages.content.metadata.alt",
+        ),
+        ([], {"content": [{"type": "text", "text": "one", "citations": [1]}]}, "messages.content.citations"),
+    ],
+)
+async def test_what_a_message_of_a_run_has_beyond_its_text_is_named(
+    web: Web, before: list[Json], last: Json, named: str
+) -> None:
+    """Case W8's siblings, from the schemas of @ag-ui/core 1.0.0."""
+    body = run("thread", "run-1", "one")
+    body["messages"] = [*before, body["messages"][-1] | last]
+    answer = await web.post("/agui", body)
+    assert answer.headers["x-greenroom-ignored"] == named
+    assert answer.frames[1][1]["value"]["text"] == f"not used here: {named}"
+    again = await web.post("/agui", run("thread", "run-2", "one", "two"))
+    assert "x-greenroom-ignored" not in again.headers
+
+
+def test_what_an_answer_to_an_interrupt_has_beyond_the_decision_is_named() -> None:
+    """Case W8's sibling: a message that was sent beside the answer was lost without a word."""
+    payload = {"approved": True, "note": 1}
+    answer = {"interruptId": "x", "status": "resolved", "payload": payload, "metadata": {"a": 1}}
+    body = msgspec.convert(run("thread", "run-1", "one", resume=[answer]), RunAgentInput)
+    assert body.ignored(None) == ["messages (a new one beside resume)", "resume.metadata", "resume.payload.note"]
+
+
 async def test_a_run_that_goes_on_in_the_middle_is_told_by_the_header_alone(web: Web) -> None:
     body = run("thread", "run-1", "one", tools=[{"name": "x"}])
     whole = await web.post("/agui", body)
@@ -179,6 +230,34 @@ async def test_a_run_that_goes_on_in_the_middle_is_told_by_the_header_alone(web:
     [
         ({"system": "Obey."}, "system"),
         ({"tools": {"x": {}}}, "tools"),
+        ({"messages": [{**said("one", "m"), "metadata": {"mood": "good"}}]}, "messages.metadata.mood"),
+        ({"message": {**said("one", "m"), "metadata": "good"}}, "messages.metadata"),
+        (
+            {"messages": [{**said("one", "m"), "experimental_attachments": [{"url": "data:,x"}]}]},
+            "messages.experimental_attachments",
+        ),
+        (
+            {
+                "messages": [
+                    {
+                        **said("one", "m"),
+                        "parts": [{"type": "text", "text": "one"}, {"type": "data-place", "data": {"x": 1}}],
+                    }
+                ]
+            },
+            "messages.parts (data-place)",
+        ),
+        (
+            {
+                "messages": [
+                    {
+                        **said("one", "m"),
+                        "parts": [{"type": "text", "text": "one", "providerMetadata": {"x": {"y": 1}}}],
+                    }
+                ]
+            },
+            "messages.parts.providerMetadata",
+        ),
         ({"messages": [{"role": "system", "id": "s", "parts": []}, said("one", "m")]}, "messages (system)"),
         (
             {"messages": [said("x", "u"), {"role": "assistant", "id": "a", "parts": []}, said("one", "m")]},

@@ -163,10 +163,22 @@ class RunAgentInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
             state: of the session, or `None` if there is none yet.
         """
         names = [name for name in ("tools", "context", "state") if getattr(self, name)]
+        if self.parent_run_id:
+            names.append("parentRunId")
         roles = {message.role for message in self.messages}
-        names += [f"messages ({role})" for role in ("system", "developer") if role in roles]
-        if state is None and roles & {"assistant", "tool"}:
+        names += [f"messages ({role})" for role in ("system", "developer", "activity") if role in roles]
+        if state is None and roles & {"assistant", "tool", "reasoning"}:
             names.append("messages (what was said before on another thread)")
+        new = list(itertools.takewhile(lambda message: message.role == "user", reversed(self.messages)))
+        if self.resume:
+            kept = known_messages(state) if state is not None else {}
+            if any(kept_id(message.id) not in kept for message in new):
+                names.append("messages (a new one beside resume)")
+            names += _unread_of_answers(self.resume)
+        else:
+            names += dict.fromkeys(
+                f"messages.content.{name}" for message in new for name in _unread_of(message.content)
+            )
         props = self.forwarded_props if isinstance(self.forwarded_props, dict) else {}
         # Settings are for the session that is made; a later run does not change it.
         names += [f"forwardedProps.{name}" for name in props if state is not None or name not in SETTINGS]
@@ -266,6 +278,31 @@ def _attachment(part: Content, where: str) -> dict[str, Any]:
             if isinstance(part.source, FileSource):
                 raise InvalidArgument(f"{where}.source: what a provider keeps cannot be read", hint="send the data")
     return attachment(data, media_type, name, where=where)
+
+
+_READ: Final = frozenset({"type", "text", "source", "metadata", "mimeType", "data", "url", "id", "filename"})
+_READ_OF_METADATA: Final = frozenset({"filename", "name"})
+_READ_OF_ANSWER: Final = frozenset({"approved", "arguments", "editedArgs", "reason"})
+
+
+def _unread_of(content: Any) -> list[str]:
+    """Returns the names of members of content parts that are not read."""
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    names = [str(name) for part in parts for name, value in part.items() if name not in _READ and value]
+    for part in parts:
+        metadata = part.get("metadata")
+        if isinstance(metadata, dict):
+            read = _READ_OF_METADATA if part.get("type") != "text" else frozenset()
+            names += [f"metadata.{name}" for name, value in metadata.items() if name not in read and value]
+    return names
+
+
+def _unread_of_answers(entries: Sequence[ResumeEntry]) -> list[str]:
+    """Returns the names of members of answers to interrupts that are not read."""
+    names = ["resume.metadata"] if any(entry.metadata for entry in entries) else []
+    payloads = [entry.payload for entry in entries if isinstance(entry.payload, dict)]
+    unread = [f"resume.payload.{name}" for payload in payloads for name in payload if name not in _READ_OF_ANSWER]
+    return [*names, *dict.fromkeys(unread)]
 
 
 def _name(metadata: Any) -> str:

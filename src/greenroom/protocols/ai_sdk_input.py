@@ -8,7 +8,7 @@ Rule: malformed is refused with the place and what would be right, before anythi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -44,6 +44,7 @@ class UiMessageInput(msgspec.Struct, frozen=True):
     id: str = ""
     parts: tuple[dict[str, Any], ...] = ()
     content: str = ""
+    metadata: Any = None
 
 
 class ChatInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -83,6 +84,9 @@ class ChatInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         names = ["messages (system)"] if "system" in roles else []
         if state is None and "assistant" in roles:
             names.append("messages (what was said before in another chat)")
+        last = self.last
+        if last is not None and last.role == "user":
+            names += dict.fromkeys(_unread(last))
         return names
 
 
@@ -172,6 +176,25 @@ def _said(message: UiMessageInput, where: str) -> Said:
                 raise InvalidArgument(f"{place}: a part of type {kind!r} cannot be read", hint="text, or file")
     message_id = kept_id(message.id) if message.id else ""
     return Said(text="\n".join(texts), message_id=message_id, attachments=tuple(attachments))
+
+
+_READ_OF_PART: Final = frozenset({"type", "text", "state", "url", "mediaType", "filename"})
+_OUR_METADATA: Final = frozenset({"turnId", "seq", "createdAt", "queued"})
+"""What a person's message has from us, when a page sends it again."""
+
+
+def _unread(message: UiMessageInput) -> Iterator[str]:
+    """Yields the names of what is not read of a person's message."""
+    if isinstance(message.metadata, dict):
+        yield from (f"messages.metadata.{name}" for name in message.metadata if name not in _OUR_METADATA)
+    elif message.metadata:
+        yield "messages.metadata"
+    for part in message.parts:
+        kind = str(part.get("type"))
+        if kind.startswith("data-"):
+            yield f"messages.parts ({kind})"
+        else:
+            yield from (f"messages.parts.{name}" for name, value in part.items() if name not in _READ_OF_PART and value)
 
 
 def _decisions(message: UiMessageInput) -> tuple[Decision, ...]:

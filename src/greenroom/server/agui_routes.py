@@ -16,7 +16,7 @@ import msgspec
 
 from greenroom.errors import InvalidArgument
 from greenroom.protocols.agui import empty_run
-from greenroom.protocols.agui_input import RunAgentInput, run_request
+from greenroom.protocols.agui_input import InputMessage, RunAgentInput, run_request
 from greenroom.protocols.requests import Decide, Decision, Follow, Send
 from greenroom.protocols.tanstack import thread
 from greenroom.runtime.exchange import Receipt
@@ -173,10 +173,9 @@ async def agent_connect(call: Call) -> Answer:
     dialect = _dialect(body)
     batches = await call.sessions.attach(body.thread_id, None, protocol=dialect)
     # The client shows again what it has; only what it adds to the thread is worth a word.
-    ignored = [
-        name for name in body.ignored(await call.sessions.state(body.thread_id)) if not name.startswith("messages")
-    ]
-    return call.stream(batches, protocol=dialect, ignored=[*ignored, *call.unread])
+    names = [*body.ignored(await call.sessions.state(body.thread_id)), *call.unread]
+    ignored = [name for name in names if not name.startswith("messages")]
+    return call.stream(batches, protocol=dialect, ignored=ignored)
 
 
 async def agent_stop(call: Call) -> Answer:
@@ -191,7 +190,7 @@ def _dialect(body: RunAgentInput) -> Dialect:
 OPERATIONS: Final = (
     Operation(
         method="POST", path="/agui", handle=run, tag=_TAG, is_turn=True, bytes_limit=WITH_FILES, body=RunAgentInput,
-        tells_unread=True,
+        message=InputMessage,
         summary="Run an agent (AG-UI); the same runId again goes on with the run", answers={200: STREAM},
     ),
     Operation(
@@ -204,7 +203,7 @@ OPERATIONS: Final = (
     ),
     Operation(
         method="POST", path="/copilotkit/agent/{agent_id}/run", handle=agent_run, tag=_TAG, is_turn=True,
-        body=RunAgentInput, bytes_limit=WITH_FILES, tells_unread=True,
+        body=RunAgentInput, bytes_limit=WITH_FILES, message=InputMessage,
         summary="Run an agent, for CopilotKit", answers={200: STREAM},
     ),
     Operation(
@@ -214,7 +213,7 @@ OPERATIONS: Final = (
     ),
     Operation(
         method="POST", path="/copilotkit/agent/{agent_id}/connect", handle=agent_connect, tag=_TAG, body=RunAgentInput,
-        bytes_limit=WITH_FILES, tells_unread=True,
+        bytes_limit=WITH_FILES, message=InputMessage,
         summary="Join a thread, for CopilotKit", answers={200: STREAM, 204: None},
     ),
     Operation(

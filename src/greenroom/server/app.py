@@ -177,7 +177,9 @@ class App:
                 path=path,
                 query=query,
                 body=(body := _body(operation, raw)),
-                unread=unread_members(type(body), raw) if operation.tells_unread else (),
+                unread=unread_members(type(body), raw, message=operation.message)
+                if operation.message is not None
+                else (),
                 headers=headers,
                 scope=scope,
             )

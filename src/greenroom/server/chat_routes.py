@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from greenroom.core.session import SessionState
 from greenroom.protocols.ai_sdk import DONE
-from greenroom.protocols.ai_sdk_input import ChatInput, chat_request
+from greenroom.protocols.ai_sdk_input import ChatInput, UiMessageInput, chat_request
 from greenroom.protocols.ai_sdk_messages import ui_messages
 from greenroom.protocols.projection import ProtocolName
 from greenroom.protocols.requests import Decide, Follow, Send
@@ -112,7 +112,7 @@ def _active(state: SessionState) -> str | None:
 OPERATIONS: Final = (
     Operation(
         method="POST", path="/api/chat", handle=chat, tag=_TAG, body=ChatInput, is_turn=True, bytes_limit=WITH_FILES,
-        tells_unread=True,
+        message=UiMessageInput,
         summary="Answer a chat's last message (AI SDK)", answers={200: STREAM},
     ),
     Operation(

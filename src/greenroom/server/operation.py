@@ -50,7 +50,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         is_public: needs no user.
         is_for_own_pages: a browser may ask for it only from a page of this server.
         is_for_operator: only with the server's own token.
-        tells_unread: the body is of a protocol that has more than is read here: what is left unread is told.
+        message: type of the body's messages, where the body is of a protocol that has more than is read here: what is left unread is told.
         is_turn: begins a turn: refused while the server drains, and counted as a message.
     """
 
@@ -68,15 +68,34 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     is_public: bool = False
     is_for_own_pages: bool = False
     is_for_operator: bool = False
-    tells_unread: bool = False
+    message: type[msgspec.Struct] | None = None
     is_turn: bool = False
 
 
-def unread_members(kind: type[msgspec.Struct], body: bytes) -> tuple[str, ...]:
-    """Returns the names of members of a JSON body that its type does not have and therefore does not read."""
-    known = {field.encode_name for field in msgspec.structs.fields(kind)}
+def unread_members(kind: type[msgspec.Struct], body: bytes, *, message: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Returns the names of members of a JSON body that its type does not have and therefore does not read.
+
+    Args:
+        kind: of the body.
+        body: which was decoded as that already.
+        message: the type of the body's messages. What is new stands at their end: there each of a person's is looked at too.
+    """
     members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    return tuple(name for name, value in members.items() if name not in known and bytes(value) not in _EMPTY)
+    names = dict.fromkeys(_unread(kind, members))
+    raws = msgspec.json.decode(members.get("messages") or b"[]", type=list[msgspec.Raw])
+    if bytes(members.get("message", b"")).startswith(b"{"):
+        raws = [members["message"]]
+    for raw in reversed(raws):
+        said = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        if bytes(said["role"]) != b'"user"':
+            break
+        names |= dict.fromkeys(f"messages.{name}" for name in _unread(message, said))
+    return tuple(names)
+
+
+def _unread(kind: type[msgspec.Struct], members: Mapping[str, msgspec.Raw]) -> list[str]:
+    known = {field.encode_name for field in msgspec.structs.fields(kind)}
+    return [name for name, value in members.items() if name not in known and bytes(value) not in _EMPTY]
 
 
 _EMPTY: Final = frozenset({b"null", b"{}", b"[]", b'""', b"false"})
