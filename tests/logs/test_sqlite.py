@@ -20,6 +20,7 @@ from contract.stage import becomes
 from greenroom.errors import Conflict, Corrupted, EventLogError, LogUnavailable, NewerFormat
 from greenroom.limits import Limits
 from greenroom.logs.sqlite import SqliteStore
+from greenroom.logs.sqlite.word_eraser import TABLES, WordEraser
 from greenroom.testing.log_conformance.samples import START_MS, Author, found, note, sessions_of, text
 
 
@@ -142,6 +143,100 @@ async def test_what_is_deleted_is_soon_not_in_the_write_ahead_log_either(path: P
         another = Author(store, "b")
         await another.create()
         assert wal.stat().st_size > 0, "it is used again"
+
+
+WORD = b"xyzzyplugh"
+"""A word that nobody else says; FTS5 cuts off what it has in common with its neighbour: its last letters are looked for."""
+
+
+def has_word(path: Path) -> bool:
+    """Whether a rare word is anywhere in the files of the database."""
+    files = [path, path.with_name(path.name + "-wal")]
+    return any(WORD[4:] in file.read_bytes() for file in files if file.exists())
+
+
+async def many(store: SqliteStore, count: int) -> None:
+    """Sessions with words around the rare one, so that the index has several segments and pages."""
+    for number in range(count):
+        author = Author(store, f"s{number}")
+        await author.create()
+        said = " ".join(f"x{number * 31 + word:05d}y" for word in range(200))
+        await author.say(text(said), texts=[said])
+
+
+async def is_erased(path: Path) -> None:
+    await becomes(lambda: not path.with_name(path.name + "-wal").stat().st_size and not has_word(path))
+
+
+async def test_the_words_of_what_is_deleted_leave_the_index_too(path: Path) -> None:
+    """S17: FTS5 keeps the words of a deleted session in its segments until they happen to be merged."""
+    said = f"the {WORD.decode()} is secret"
+    async with opened(path) as store:
+        await many(store, 30)
+        for name in ("first", "second"):
+            author = Author(store, name)
+            await author.create()
+            await author.say(text(said), texts=[said])
+            await many(store, 5)
+        assert await store.log.delete("first")
+        assert [hit.session_id for hit in await store.index.search(WORD.decode(), limit=9)] == ["second"]
+        assert await store.log.delete("second")
+        await is_erased(path)
+        # Again, as the index is now: one segment; and a note, which has an index of its own.
+        author = Author(store, "third")
+        await author.create()
+        await author.say(text(said), texts=[said])
+        await store.notes.put("ann", note("k", said), count_max=9)
+        await store.notes.delete("ann", "memory", "k")
+        await store.log.delete("third")
+        await is_erased(path)
+        found_by = await store.index.search("x00031y", limit=9)
+        assert [hit.session_id for hit in found_by] == ["s1", "s0"], "what others say is found as before"
+
+
+async def test_the_words_are_gone_when_the_process_that_deleted_ends_at_once(path: Path) -> None:
+    """S17's sibling: a command deletes and ends."""
+    said = f"the {WORD.decode()} is secret"
+    async with opened(path) as store:
+        await many(store, 20)
+        author = Author(store, "a")
+        await author.create()
+        await author.say(text(said), texts=[said])
+        await many(store, 5)
+    async with opened(path) as store:
+        assert await store.log.delete("a")
+    assert not has_word(path)
+
+
+def test_taking_words_out_has_a_share_of_the_time_and_survives_failures() -> None:
+    """A merge rewrites the index: deletions one after the other must not mean that nothing else is done."""
+    now_s, tick_s = 0.0, 1.0
+
+    def clock() -> float:
+        nonlocal now_s
+        now_s += tick_s
+        return now_s
+
+    eraser = WordEraser(clock)
+    assert eraser.wait_s is None
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        eraser.want()
+        assert not eraser.step(connection), "there are no such tables yet: a failure"
+        assert eraser.wait_s is not None
+        assert 50 < eraser.wait_s < 61
+        for table in TABLES:
+            connection.execute(f"CREATE VIRTUAL TABLE {table} USING fts5 (owner, words, content = '')")
+        now_s += 60
+        assert eraser.step(connection)
+        assert eraser.step(connection)
+        assert eraser.wait_s is None
+        eraser.want()
+        assert eraser.wait_s is not None
+        assert 10 < eraser.wait_s <= 20, "two seconds of work are followed by twenty without"
+        assert not eraser.step(connection)
+        tick_s = 0.1
+        eraser.finish(connection)
+        assert eraser.wait_s is None, "at the end it is done at once"
 
 
 async def test_a_row_can_be_had_from_a_store_that_is_not_open(path: Path) -> None:

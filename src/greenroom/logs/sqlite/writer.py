@@ -7,7 +7,8 @@ disk) fails all.
 
 SQLite copies the write-ahead log into the file when it is told to. We do it between commits: when nobody writes for a moment,
 at the latest when the log has some thousand pages, so that it begins again from its start and stays small. Its file keeps the pages
-that it had; after a deletion it is cut to nothing as soon as no connection writes.
+that it had; after a deletion the deleted words leave the index (`word_eraser`), and the log is cut to nothing as soon as no connection
+writes.
 
 Rule: an answer is given after the commit, never before.
 """
@@ -26,6 +27,7 @@ from greenroom.logs.sqlite.append import Append, append_all
 from greenroom.logs.sqlite.database import Database, is_weather, transaction
 from greenroom.logs.sqlite.presence import Presence
 from greenroom.logs.sqlite.schema import check, migrate, migrations
+from greenroom.logs.sqlite.word_eraser import WordEraser
 from greenroom.logs.sqlite.worker import Ticket
 
 BATCH_MAX: Final = 512
@@ -79,6 +81,7 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._pages = 0
         self._has_erased = False
+        self._words = WordEraser()
 
     def serve(self, tickets: list[Ticket]) -> None:
         """Commits what the tickets ask for."""
@@ -95,16 +98,22 @@ class Writer:
                 self._glance(connection, ticket)
 
     def rest(self, *, is_idle: bool) -> float | None:
-        """Moves the write-ahead log into the file when that disturbs nobody, or must be."""
-        if self._connection is not None and (
-            self._pages > _PAGES_MAX or (is_idle and (self._pages or self._has_erased))
-        ):
-            self._checkpoint(self._connection, empties=is_idle and self._has_erased)
-        return _IDLE_S if self._pages or self._has_erased else None
+        """Takes deleted words out of the index, and moves the write-ahead log into the file, when that disturbs nobody or must be."""
+        if self._connection is None:
+            return None
+        has_merged = is_idle and self._words.step(self._connection)
+        if has_merged:
+            self._pages += _PAGES_PER_COMMIT
+            self._has_erased = True  # the write-ahead log has the pages with the words
+        if self._pages > _PAGES_MAX or (is_idle and not has_merged and (self._pages or self._has_erased)):
+            self._checkpoint(self._connection, empties=is_idle and not has_merged and self._has_erased)
+        waits = (self._words.wait_s, _IDLE_S if self._pages or self._has_erased else None)
+        return min((wait_s for wait_s in waits if wait_s is not None), default=None)
 
     def close(self) -> None:
         """Closes the database; as the last one of all processes SQLite empties the write-ahead log."""
         if self._connection is not None:
+            self._words.finish(self._connection)
             self._connection.close()
             self._connection = None
         if self.presence is not None:
@@ -165,7 +174,9 @@ class Writer:
                 self._append(connection, members)
                 continue
             for ticket in members:
-                self._has_erased |= isinstance(ticket.operation, Erasing)
+                if isinstance(ticket.operation, Erasing):
+                    self._has_erased = True
+                    self._words.want()
                 try:
                     ticket.result = ticket.operation(connection)
                 except GreenroomError as error:
