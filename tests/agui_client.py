@@ -45,7 +45,11 @@ class Client:
                 self.open.clear()
                 self.ends.append(event["code"])
             case "MESSAGES_SNAPSHOT":
-                self.messages = {message["id"]: dict(message) for message in event["messages"]}
+                told = {message["id"]: dict(message) for message in event["messages"]}
+                if not any(message["role"] == "activity" for message in told.values()):
+                    # The reference client keeps its own then: it takes the agent for one that does not send them in snapshots.
+                    told |= {own: m for own, m in self.messages.items() if m["role"] == "activity"}
+                self.messages = told
             case "STEP_STARTED" | "STEP_FINISHED":
                 self._toggle("step", event["stepName"], opens=kind == "STEP_STARTED")
             case "TEXT_MESSAGE_START" | "REASONING_MESSAGE_START":
@@ -70,6 +74,9 @@ class Client:
             case "TOOL_CALL_RESULT":
                 new = {"id": event["messageId"], "role": "tool", "content": event["content"]}
                 self.messages[event["messageId"]] = new | {"toolCallId": event["toolCallId"]}
+            case "ACTIVITY_SNAPSHOT":
+                new = {"id": event["messageId"], "role": "activity", "activityType": event["activityType"]}
+                self.messages[event["messageId"]] = new | {"content": event["content"]}
             case "CUSTOM":
                 pass
             case _:

@@ -60,6 +60,10 @@ class NativeReader:
                 self._answer()["parts"].append(part)
             case "part_delta":
                 self._attempt[frame["part"]]["text"] += frame["delta"]
+            case "part_given":
+                assert frame["part"] not in self._attempt
+                self._attempt[frame["part"]] = frame["content"]
+                self._answer()["parts"].append(frame["content"])
             case "part_ended":
                 assert frame["part"] in self._attempt
             case "turn_ended":

@@ -34,6 +34,9 @@ REQUIRED: dict[str, set[str]] = {
     "tool-approval-request": {"approvalId", "toolCallId"},
     "message-metadata": {"messageMetadata"},
     "data-notice": {"data", "id", "transient"},
+    "source-url": {"sourceId", "url"},
+    "source-document": {"sourceId", "mediaType", "title"},
+    "file": {"url", "mediaType"},
     "error": {"errorText"},
     "abort": set(),
     "finish": {"finishReason"},
@@ -43,6 +46,8 @@ OPTIONAL: dict[str, set[str]] = {
     "start": {"messageId", "messageMetadata"},
     "abort": {"reason"},
     "finish": {"messageMetadata"},
+    "source-url": {"title", "providerMetadata"},
+    "source-document": {"providerMetadata"},
     "tool-approval-request": {"reason"},
 }
 FINISH_REASONS = {"stop", "length", "content-filter", "tool-calls", "error", "other"}
@@ -203,6 +208,21 @@ class UiMessage:
 
     def _tool_approval_request(self, chunk: Json) -> None:
         self._tool(chunk["toolCallId"]).update(state="approval-requested", approval={"id": chunk["approvalId"]})
+
+    def _source_url(self, chunk: Json) -> None:
+        assert chunk["url"].startswith(("http://", "https://")), "a link that leads somewhere else"
+        self._given("source-url", chunk)
+
+    def _source_document(self, chunk: Json) -> None:
+        self._given("source-document", chunk)
+
+    def _file(self, chunk: Json) -> None:
+        assert chunk["url"].startswith("data:image/")
+        self._given("file", chunk)
+
+    def _given(self, kind: str, chunk: Json) -> None:
+        assert self._is_step_open
+        self.parts.append({"type": kind, **chunk})
 
     def _data_notice(self, chunk: Json) -> None:
         assert chunk["transient"] is True

@@ -19,8 +19,8 @@ CALL_ID_PATTERN: Final = r"[a-zA-Z0-9_-]{1,64}"
 NAME_PATTERN: Final = r"[a-zA-Z0-9_-]{1,64}"
 """What every provider accepts as the name of a tool."""
 
-SSE_LINE_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Longest line of a provider's stream, and longest answer that is not streamed: an image in base64 fits, an endless line does not fill memory."""
+SSE_LINE_BYTES_MAX: Final = 48 * 1024 * 1024
+"""Longest line of a provider's stream, and longest answer that is not streamed: a response that is said again as a whole fits with its pictures, an endless line does not fill memory."""
 
 PATH_BYTES_MAX: Final = 1024
 """A path in a workspace, in UTF-8. The shortest that a system of today must take as a whole (macOS: PATH_MAX)."""
@@ -52,6 +52,15 @@ BUNDLE_RATIO_MAX: Final = 100
 LOG_LINE_CHARACTERS_MAX: Final = 8 * 1024
 """A message, or a traceback, in the server's log; longer ones are cut."""
 
+SOURCE_URL_CHARACTERS_MAX: Final = 2048
+"""The address of a source that an answer names; a longer one is shown as text, cut, and not as a link."""
+
+SOURCE_TITLE_CHARACTERS_MAX: Final = 300
+"""The title of a source; a longer one is cut."""
+
+SOURCE_QUOTE_CHARACTERS_MAX: Final = 1000
+"""What is quoted of a source; more is cut."""
+
 RANDOM_COUNT_MAX: Final = 1000
 """Random values, or dice, of one call."""
 
@@ -65,9 +74,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     message_bytes_max: int = 1024 * 1024
     """Text of one message from a person, in UTF-8."""
     attachment_bytes_max: int = 10 * 1024 * 1024
-    """One attachment."""
+    """One attachment, or one picture that a model made."""
     attachments_max: int = 16
-    """Attachments of one message."""
+    """Attachments of one message, or pictures that a model made in one step."""
     prompt_bytes_max: int = 256 * 1024
     """A persona's text or a custom prompt, in UTF-8."""
     reason_bytes_max: int = 16 * 1024
@@ -81,9 +90,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How much text may wait before it is written to the log."""
 
     step_bytes_max: int = 16 * 1024 * 1024
-    """Everything that one step of a model may produce."""
+    """Everything that one step of a model may produce: its texts; and, by themselves, its pictures."""
     step_parts_max: int = 512
     """Parts (texts, reasonings, tool calls) of one step."""
+    sources_max: int = 100
+    """Sources that one step may name; more are left out, and the user is told."""
     tool_arguments_bytes_max: int = 1024 * 1024
     """Arguments of one tool call."""
     tool_output_bytes_max: int = 256 * 1024

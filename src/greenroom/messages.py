@@ -151,13 +151,6 @@ class StreamEnded(
     response_id: str = ""
 
 
-PartItem = PartStarted | PartDelta | PartEnded
-"""What a step consists of, and what the log keeps of it."""
-
-StreamItem = PartStarted | PartDelta | PartEnded | UsageCounted | StreamEnded
-"""What a backend yields."""
-
-
 # --- parts of complete messages -----------------------------------------------------------------------------------------
 
 
@@ -204,16 +197,32 @@ class OpaquePart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="opaqu
 
 
 class FilePart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="file", tag_field=TYPE, omit_defaults=True):
-    """An attachment: an image, a PDF or another file.
+    """An attachment (an image, a PDF or another file), or a picture that a model made.
 
     Attributes:
         media_type: for example `image/png`.
         data: the bytes (base64 in JSON).
+        sidecar: of a picture: the provider's item without the picture itself.
     """
 
     media_type: str
     data: bytes
     name: str = ""
+    sidecar: Sidecar | None = None
+
+
+class SourcePart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="source", tag_field=TYPE, omit_defaults=True):
+    """Something that an answer rests on: a page, or a document. Shown to people, never sent to a model.
+
+    Attributes:
+        url: where it is: http or https, and nothing else; empty for a document, and for an address that must not become a link.
+        title: what it is called. Never empty where there is no `url`.
+        quote: what of it the answer rests on, or how it begins; empty if the provider did not say.
+    """
+
+    url: str = ""
+    title: str = ""
+    quote: str = ""
 
 
 class ContextPart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="context", tag_field=TYPE):
@@ -229,7 +238,38 @@ class ContextPart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="cont
 
 
 UserPart = TextPart | FilePart
-AssistantPart = TextPart | ReasoningPart | RefusalPart | ToolCallPart | OpaquePart
+AssistantPart = TextPart | ReasoningPart | RefusalPart | ToolCallPart | OpaquePart | FilePart
+"""What a model is told that it has said."""
+
+AnswerPart = AssistantPart | SourcePart
+"""What a model says."""
+
+
+# --- stream items that hold whole parts --------------------------------------------------------------------------------
+
+
+class PartGiven(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="part_given", tag_field=TYPE, omit_defaults=True
+):
+    """A part that is there all at once: a source that the answer names, or a picture that the model made. Others may be open.
+
+    Attributes:
+        content: the part. From a backend: as the provider said it, possibly again; in the log: within bounds, each source once.
+        part: number of the part. From a backend: 0; in the log: unique in its step, from `GIVEN_PARTS_FROM`.
+    """
+
+    content: SourcePart | FilePart
+    part: int = 0
+
+
+GIVEN_PARTS_FROM: Final = 1_000_000
+"""Number of the first part that is given: beyond those of all parts that are started."""
+
+PartItem = PartStarted | PartDelta | PartEnded | PartGiven
+"""What a step consists of, and what the log keeps of it."""
+
+StreamItem = PartStarted | PartDelta | PartEnded | PartGiven | UsageCounted | StreamEnded
+"""What a backend yields."""
 
 
 # --- the transcript: what a backend is sent -----------------------------------------------------------------------------

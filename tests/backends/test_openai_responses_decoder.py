@@ -827,7 +827,7 @@ def test_an_answer_has_a_size() -> None:
         items, error = decode([delta("x" * 60, of=kind), delta("é" * 30, of=kind)] * 2, Limits(step_bytes_max=200))
         assert isinstance(error, LimitExceeded)
         assert sum(len(part.text.encode()) for part in put_together(items)[0]) <= 240
-    kept = [done(index, id=f"i{index}", type="image_generation_call", result="x" * 90) for index in range(9)]
+    kept = [done(index, id=f"i{index}", type="code_interpreter_call", code="x" * 90) for index in range(9)]
     assert isinstance(decode(kept, Limits(step_bytes_max=500))[1], LimitExceeded)
     noted = event("response.output_text.annotation.added", output_index=0, annotation={"url": "x" * 90})
     assert isinstance(decode([noted] * 9, Limits(step_bytes_max=500))[1], LimitExceeded)

@@ -2,7 +2,7 @@
 
 A message is a list of words: `think:4` and `say:9` stream so many numbered words, `call` calls a tool (what follows is the next
 step), `cut` breaks the attempt off (what follows is the next attempt), `fail` fails the turn, `hang` says nothing for ever, and
-`pause:20` waits so many milliseconds before each further word.
+`pause:20` waits so many milliseconds before each further word. `source` names a page, `document` a document, and `picture` gives one.
 
 Rule: the words are numbered by their place in the message, so that a test knows the whole text, and that of each attempt.
 """
@@ -14,9 +14,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from greenroom import BackendRejected
-from greenroom.backends.scripted import Call, Cut, Fail, Pause, Say, Think
+from greenroom.backends.scripted import Call, Cut, Fail, Give, Pause, Say, Think
 from greenroom.interfaces import BackendRequest
-from greenroom.messages import AssistantMessage, TextPart, UserMessage
+from greenroom.messages import AssistantMessage, FilePart, SourcePart, TextPart, UserMessage
+
+GIVEN: dict[str, SourcePart | FilePart] = {
+    "source": SourcePart(url="https://a.example/ö", title="A page", quote="so it is"),
+    "document": SourcePart(title="report.pdf"),
+    "picture": FilePart(media_type="image/png", data=b"\x89PNG\r\n\x1a\n"),
+}
 
 
 def texts(message: str, kind: str = "say") -> str:
@@ -94,6 +100,8 @@ def _cues(attempt: str) -> Iterator[Any]:
             pause = int(rest) / 1000
         elif kind == "hang":
             yield Pause(3600)
+        elif kind in GIVEN:
+            yield Give(GIVEN[kind])
         elif kind in {"say", "think"}:
             ((_, words),) = _worded(token)
             for word in words:

@@ -47,6 +47,26 @@ async def test_a_conversation(served: Served, session_id: str, client: str) -> N
 
 
 @every_client
+@pytest.mark.parametrize("cut", [None, 12])
+async def test_sources_and_pictures(served: Served, session_id: str, client: str, cut: int | None) -> None:
+    """P21: they are activity messages, live and in a snapshot; what a void attempt gave is taken back."""
+    message = "say:3 source cut say:3 source document say:3 picture"
+    async with proxy(served.port, lambda number: cut if number == 1 else None) as way:
+        steps: list[Json] = [{"do": "send", "text": message}, *([{"do": "rerun"}] if cut else [])]
+        result = await drive("ag_ui", spec_of(served, session_id, client, *steps, port=way.port))
+    check_whole(result, message)
+    given = [message for message in result["messages"] if message["role"] == "activity"]
+    shown = [message for message in given if not message["content"].get("isVoid")]
+    assert [message["activityType"] for message in shown] == [
+        "greenroom.source",
+        "greenroom.source",
+        "greenroom.picture",
+    ]
+    assert shown[0]["content"] == {"url": "https://a.example/ö", "title": "A page", "quote": "so it is"}
+    assert shown[2]["content"] == {"mediaType": "image/png", "bytes": 8, "data": "iVBORw0KGgo="}
+
+
+@every_client
 @pytest.mark.parametrize("cut", [2, 7, 15, 40, 52])
 async def test_a_run_that_breaks_is_sent_again(served: Served, session_id: str, client: str, cut: int) -> None:
     async with proxy(served.port, lambda number: cut + 4 * number if number <= 3 else None) as way:

@@ -62,6 +62,24 @@ async def test_an_answer_with_reasoning_and_tools(served: Served, session_id: st
 
 
 @every_version
+@pytest.mark.parametrize("cut", [None, 9])
+async def test_sources_and_pictures(served: Served, session_id: str, sdk: int, cut: int | None) -> None:
+    """P21: what the SDK makes of the chunks is what it is given when the page is loaded."""
+    message = "say:3 source document say:3 picture call source say:4"
+    async with proxy(served.port, lambda number: cut if number == 1 else None) as way:
+        spec = {"sdk": sdk, "api": f"http://127.0.0.1:{way.port}/api/chat", "chat": session_id, "fetch": True}
+        steps = [{"do": "send", "text": message}, *([{"do": "reload"}] if cut else [])]
+        result = await drive("ai_sdk", {**spec, "steps": steps})
+    check_whole(result, message)
+    kinds = ["source-url", "source-document", "file", "source-url"]
+    given = [part for part in only_answer(result)["parts"] if part["type"] in kinds]
+    assert [part["type"] for part in given] == kinds
+    assert given[0]["url"] == "https://a.example/ö"
+    assert given[2]["url"].startswith("data:image/png;base64,")
+    assert [part for part in result["fetched"][-1]["parts"] if part["type"] in kinds] == given
+
+
+@every_version
 @pytest.mark.parametrize("cut", [1, 6, 20, 46])
 async def test_a_connection_that_breaks_is_resumed(served: Served, session_id: str, sdk: int, cut: int) -> None:
     async with proxy(served.port, lambda number: cut + 10 * number if number <= 3 else None) as way:

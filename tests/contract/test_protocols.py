@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -16,8 +17,9 @@ from contract.conftest import OpenStage, in_memory
 from contract.reading import all_of
 from contract.stage import CheckedBackend, Stage, let_others_run
 from greenroom import AgentManager, BackendRejected
-from greenroom.backends.scripted import Call, Cut, Fail, Gate, Say, Think
+from greenroom.backends.scripted import Call, Cut, Fail, Gate, Give, Say, Think
 from greenroom.events import Event
+from greenroom.messages import FilePart, SourcePart
 from greenroom.protocols.native import HIDDEN, SHOWN
 from greenroom.protocols.projection import PROTOCOLS
 from native_client import NativeReader
@@ -52,6 +54,42 @@ def said(protocol: str, *streams: Frames) -> str:
             for stream in chunks:
                 reader.apply_all(stream)
             return reader.text()
+
+
+def given_in(protocol: str, *streams: Frames) -> list[tuple[str, str]]:
+    """What the answer has given beside its words, after these streams one behind the other, in order: address or title, or bytes."""
+    chunks = [[data for _, data in frames] for frames in streams]
+    match protocol:
+        case "ag-ui" | "ag-ui-0":
+            client = Client()
+            for stream in chunks:
+                for number, data in enumerate(stream):
+                    if number == 0 and json.loads(data)["type"] == "RUN_STARTED":
+                        client.is_running = False
+                        client.open.clear()
+                    client.apply(data)
+            contents = [m["content"] for m in client.messages.values() if m["role"] == "activity"]
+            contents = [content for content in contents if "isVoid" not in content]
+        case "ai-sdk" | "ai-sdk-7":
+            message = UiMessage(knows_reset=protocol == "ai-sdk-7")
+            for stream in chunks:
+                if stream and json.loads(stream[0])["type"] == "start":
+                    message = UiMessage(knows_reset=protocol == "ai-sdk-7")
+                message.apply_all(stream)
+            contents = [part for part in message.kept if part["type"] in {"source-url", "source-document", "file"}]
+            contents = [
+                {"data": part["url"].partition(",")[2]} if part["type"] == "file" else part for part in contents
+            ]
+        case _:
+            reader = NativeReader()
+            for stream in chunks:
+                reader.apply_all(stream)
+            answer = [m for m in reader.messages if m["role"] == "assistant"][-1]
+            contents = [part for part in answer["parts"] if part["type"] in {"source", "file"}]
+    return [
+        ("file", content["data"]) if "data" in content else ("source", content.get("url") or content["title"])
+        for content in contents
+    ]
 
 
 async def followed(stage: Stage, session_id: str, protocol: Any, text: str = "Go") -> list[tuple[str, str]]:
@@ -174,7 +212,15 @@ def test_it_was_decided_of_each_event_whether_clients_see_it() -> None:
 # --- any answer, cut anywhere -------------------------------------------------------------------------------------------
 
 pieces = st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=5)
+PNG = b"\x89PNG\r\n\x1a\n"
+sources = st.builds(
+    SourcePart, url=st.sampled_from(["https://a.example", "http://b.example/?q=ö"]), title=st.sampled_from(["", "A"])
+)
+documents = st.builds(SourcePart, title=st.sampled_from(["a.pdf", "b.pdf"]), quote=st.sampled_from(["", "so it is"]))
+pictures = st.builds(FilePart, media_type=st.just("image/png"), data=st.binary(max_size=3).map(PNG.__add__))
+gifts = st.builds(Give, st.one_of(sources, documents, pictures))
 cues = st.one_of(
+    gifts,
     st.builds(Say, pieces),
     st.builds(Think, pieces),
     st.builds(lambda n: Call("roll_dice", [f'{{"notation": "{n}d', '1"}']), st.integers(1, 3)),
@@ -191,7 +237,7 @@ def scripts(draw: st.DrawFn) -> list[list[Any]]:
             steps.append([*draw(attempts), Cut()])
         steps.append([*draw(attempts), Call("roll_dice", {"notation": "1d1"})])
     steps.append(
-        [*draw(st.lists(st.one_of(st.builds(Say, pieces), st.builds(Think, pieces)), max_size=3)), Say("End.")]
+        [*draw(st.lists(st.one_of(gifts, st.builds(Say, pieces), st.builds(Think, pieces)), max_size=3)), Say("End.")]
     )
     return steps
 
@@ -219,12 +265,24 @@ async def _cut_everywhere(script: list[list[Any]], data: st.DataObject) -> None:
             for part in (await manager.history(session_id))[-1].parts
             if part.__struct_config__.tag == "text"  # type: ignore[attr-defined]
         )
+        answer = (await manager.history(session_id))[-1]
+        beside = [
+            ("file", base64.b64encode(part.data).decode())
+            if isinstance(part, FilePart)
+            else ("source", part.url or part.title)
+            for part in answer.parts
+            if isinstance(part, FilePart | SourcePart)
+        ]
         sleeps = data.draw(st.booleans())
         for protocol, frames in streams.items():
-            assert said(protocol, frames) == expected
-            assert said(protocol, await all_of(manager.attach(session_id, protocol=protocol))) == expected
+            joined = await all_of(manager.attach(session_id, protocol=protocol))
+            assert said(protocol, frames) == said(protocol, joined) == expected
+            assert given_in(protocol, frames) == given_in(protocol, joined) == beside
             if sleeps:
                 await manager.hibernate(session_id)
             for number, (cursor, _) in enumerate(frames, start=1):
                 rest = await all_of(manager.attach(session_id, cursor, protocol=protocol))
                 assert said(protocol, frames[:number], rest) == expected, f"{protocol}: after {number}, at {cursor}"
+                assert sorted(given_in(protocol, frames[:number], rest)) == sorted(beside), (
+                    f"{protocol}: after {number}"
+                )

@@ -53,8 +53,10 @@ from greenroom.messages import (
     FilePart,
     PartDelta,
     PartEnded,
+    PartGiven,
     PartStarted,
     Sidecar,
+    SourcePart,
     StreamEnded,
     StreamItem,
     TextPart,
@@ -79,6 +81,21 @@ items: st.SearchStrategy[StreamItem] = st.one_of(
     ),
     st.builds(PartDelta, part=parts, delta=texts),
     st.builds(PartEnded, part=parts, sidecar=sidecars),
+    st.builds(
+        PartGiven,
+        content=st.builds(
+            SourcePart,
+            url=st.sampled_from(["", "https://a.example", "javascript:alert(1)", "x" * 5000]),
+            title=texts,
+            quote=texts,
+        )
+        | st.builds(
+            FilePart,
+            media_type=st.just("image/png"),
+            data=st.sampled_from([b"", b"<html>", b"\x89PNG\r\n\x1a\n"]),
+            sidecar=sidecars,
+        ),
+    ),
     st.builds(StreamEnded, reason=st.sampled_from(["stop", "tool_calls", "pause", "length"])),
 )
 usage = st.sampled_from([Usage(), Usage(input_tokens=1), Usage(output_tokens=2, cost_usd=0.5)])

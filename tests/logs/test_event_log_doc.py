@@ -19,7 +19,17 @@ from greenroom.limits import DEFAULT_LIMITS
 from greenroom.logs.appending import SEQ_MAX
 from greenroom.logs.ranking import RANKED_MAX
 from greenroom.logs.sqlite.schema import APPLICATION_ID, migrate, migrations
-from greenroom.messages import FilePart, PartDelta, PartEnded, PartStarted, Sidecar, TextPart, Usage
+from greenroom.messages import (
+    FilePart,
+    PartDelta,
+    PartEnded,
+    PartGiven,
+    PartStarted,
+    Sidecar,
+    SourcePart,
+    TextPart,
+    Usage,
+)
 
 DOC = (Path(__file__).parents[2] / "docs" / "event-log.md").read_text(encoding="utf-8")
 EVENTS = {event.__struct_config__.tag: event for event in get_args(Event)}
@@ -35,6 +45,8 @@ VALUES = {
     "**part_started**": PartStarted,
     "**part_delta**": PartDelta,
     "**part_ended**": PartEnded,
+    "**part_given**": PartGiven,
+    "**source**": SourcePart,
 }
 IN_WORDS = {"essential_tools": "all of them"}
 

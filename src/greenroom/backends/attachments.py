@@ -15,12 +15,9 @@ from typing import Final
 import msgspec
 
 from greenroom.interfaces import Notice
+from greenroom.media_types import IMAGE_TYPES, image_type_of
 from greenroom.messages import FilePart
 
-IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-"""What all three dialects take (Anthropic: *Vision*; OpenAI: *Images and vision*)."""
-
-_MAGIC: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 _BINARY: Final = (
     # As `core.prompt` has it: in these nothing is looked for that could pass for our own words, so they are never sent as text.
     *("image/", "audio/", "video/", "application/pdf"),
@@ -86,9 +83,7 @@ def media_type_of(part: FilePart) -> str:
     declared = part.media_type.partition(";")[0].strip().lower().replace("image/jpg", "image/jpeg")
     if not declared.startswith("image/"):
         return declared
-    if part.data[:4] == b"RIFF" and part.data[8:12] == b"WEBP":
-        return "image/webp"
-    return next((found for magic, found in _MAGIC if part.data.startswith(magic)), declared)
+    return image_type_of(part.data) or declared
 
 
 def text_of(part: FilePart) -> str | None:
@@ -111,6 +106,11 @@ def text_of(part: FilePart) -> str | None:
 def told(part: FilePart, why: str) -> str:
     """Returns the line that stands for a file which is not sent."""
     return f"[{label(part)}: {len(part.data)} bytes that cannot be shown here: {why}]"
+
+
+def told_picture(part: FilePart) -> str:
+    """Returns the line that stands for a picture that a model made, where a dialect does not take it back from the assistant."""
+    return f"[A picture was made and shown to the user here: {part.media_type}, {len(part.data)} bytes.]"
 
 
 def label(part: FilePart) -> str:

@@ -22,6 +22,7 @@ import msgspec
 from greenroom.backends.claude_blocks import Block, kind_of, raw_begun_by
 from greenroom.backends.claude_request import DIALECT, encode, notices
 from greenroom.backends.faults import Fault
+from greenroom.backends.given import FOUND_BY, found, quoted
 from greenroom.backends.parts_writer import StreamDecoder, json_of
 from greenroom.backends.sse import DONE
 from greenroom.backends.token_counts import claude_usage_of, is_count
@@ -118,7 +119,10 @@ class MessagesDecoder(StreamDecoder):
             piece = delta.thinking
         else:
             self._parts.spend(len(payload))
-            block.extend(self._whole(payload)["delta"])
+            whole = self._whole(payload)["delta"]
+            block.extend(whole)
+            if kind == "citations_delta":
+                self._parts.give_all(quoted(whole.get("citation")))
             return
         if kind == block.grows_by and piece:
             self._append(block, piece)
@@ -155,6 +159,10 @@ class MessagesDecoder(StreamDecoder):
         block = self._blocks[index] = Block(index, raw, self._parts.begun(kind, **call))
         if kind in {"text", "reasoning"} and (begun := raw.get(raw["type"])):
             self._append(block, begun)
+            self._parts.give_all(quoted(raw.get("citations")))
+        elif raw["type"] in FOUND_BY:
+            for source in found(raw.get("content")):
+                self._parts.give_later(source)
         elif raw["type"] == "fallback" and isinstance(raw.get("to"), dict):
             # Another model took over: from here on it is the one that answers.
             self._answered_by = _text(raw["to"].get("model")) or self._answered_by

@@ -21,10 +21,20 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from greenroom.backends.attachments import CLAUDE, IMAGE_TYPES, Room, label, media_type_of, not_shown, text_of, told
+from greenroom.backends.attachments import (
+    CLAUDE,
+    Room,
+    label,
+    media_type_of,
+    not_shown,
+    text_of,
+    told,
+    told_picture,
+)
 from greenroom.backends.claude_settings import settings_of
 from greenroom.backends.model_facts import ClaudeModel
 from greenroom.interfaces import BackendRequest, Notice
+from greenroom.media_types import IMAGE_TYPES
 from greenroom.messages import (
     AssistantMessage,
     AssistantPart,
@@ -213,6 +223,8 @@ def _assistant_block(part: AssistantPart, model: str) -> Block | None:
             return _text(part.text)
         case ReasoningPart() | OpaquePart():
             return _own(part.sidecar, model)
+        case FilePart():
+            return _text(told_picture(part))  # an assistant shows no images in this dialect
         case ToolCallPart():
             return {
                 **(_own(part.sidecar, model) or {}),

@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from greenroom.backends.attachments import IMAGE_TYPES, OPENAI, Room, media_type_of, not_shown, text_of, told
+from greenroom.backends.attachments import OPENAI, Room, media_type_of, not_shown, text_of, told, told_picture
 from greenroom.backends.model_facts import nearest_effort
 from greenroom.backends.openai_chat_decoder import ChatDecoder
 from greenroom.backends.openai_extras import (
@@ -29,6 +29,7 @@ from greenroom.backends.openai_extras import (
 )
 from greenroom.backends.openai_models import ModelTraits, effort_notice, traits_of
 from greenroom.interfaces import BackendRequest, Notice
+from greenroom.media_types import IMAGE_TYPES
 from greenroom.messages import (
     AssistantMessage,
     ContextPart,
@@ -218,6 +219,8 @@ def _assistant(
                     texts.append(text)
             case ToolCallPart():
                 calls.append(_call(part, model, traits, is_first=not calls))
+            case FilePart():
+                texts.append(told_picture(part))  # few servers take an image from the assistant
             case ReasoningPart():
                 if fields_of(part.sidecar, model, traits).get("field") == REASONING_FIELD:
                     reasonings.append(part.text)

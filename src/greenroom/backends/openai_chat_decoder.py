@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.backends.faults import fault_of
+from greenroom.backends.given import annotated, cited_of, pictures_of
 from greenroom.backends.openai_extras import REASONING_FIELD, MessageExtras, sidecar_of
 from greenroom.backends.openai_tool_calls import ToolCalls
 from greenroom.backends.parts_writer import SHOWN_MAX, Part, StreamDecoder, entries_of, json_of
@@ -41,6 +42,8 @@ class _Delta(msgspec.Struct, gc=False):
     function_call: Any = None
     reasoning_details: Any = None
     extra_content: Any = None
+    annotations: Any = None
+    images: Any = None
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -61,6 +64,8 @@ class _Chunk(msgspec.Struct, gc=False):
     usage: Any = None
     error: Any = None
     x_groq: Any = None
+    citations: Any = None
+    search_results: Any = None
     object: Any = None
 
 
@@ -87,6 +92,7 @@ class ChatDecoder(StreamDecoder):
         self._calls = ToolCalls(self._parts, model=self._asked_model)
         self._message: dict[str, Any] | None = None
         self._said: dict[str, str] = {}
+        self._cited: tuple[Any, Any] = (None, None)
 
     # --- one event ------------------------------------------------------------------------------------------------------
 
@@ -116,10 +122,8 @@ class ChatDecoder(StreamDecoder):
         if not self._answered_by or not self._response_id:
             self._response_id = self._response_id or _name(chunk.id)
             self._answered_by = self._answered_by or _name(chunk.model)
-        if chunk.usage:
-            self._account(chunk.usage)
-        if chunk.x_groq and isinstance(chunk.x_groq, dict):
-            self._account(chunk.x_groq.get("usage"))
+        if chunk.usage or chunk.x_groq or chunk.search_results or chunk.citations:
+            self._take_beside(chunk)
 
     def _take_choice(self, choice: _Choice, answered_as: Any, size: int) -> None:
         if (delta := choice.delta) is not None:
@@ -166,6 +170,22 @@ class ChatDecoder(StreamDecoder):
         if delta.function_call and isinstance(delta.function_call, dict):
             self._end_speech()
             self._calls.take_function(delta.function_call, "function_call", "")
+        if delta.annotations or delta.images:
+            self._parts.give_all(annotated(delta.annotations))
+            for picture in pictures_of(delta.images):
+                self._parts.give(picture)
+
+    def _take_beside(self, chunk: _Chunk) -> None:
+        """Takes what stands beside the choices: figures, and what the answer rests on."""
+        if chunk.usage:
+            self._account(chunk.usage)
+        if isinstance(chunk.x_groq, dict):
+            self._account(chunk.x_groq.get("usage"))
+        cited = (chunk.search_results, chunk.citations)
+        if any(cited) and cited != self._cited:  # Perplexity says all of it in every chunk
+            self._cited = cited
+            for citations in cited:
+                self._parts.give_all(cited_of(citations))
 
     def _take_message(self, message: dict[str, Any], *, is_only: bool) -> None:
         """Takes a whole message: instead of deltas, or at the end, for what they did not say."""
@@ -225,7 +245,10 @@ class ChatDecoder(StreamDecoder):
                 self._say("text", part)
             elif isinstance(part, dict):
                 text = part.get("text")
-                if thinking := part.get("thinking"):
+                if part.get("type") == "image_url":
+                    for picture in pictures_of(part):
+                        self._parts.give(picture)
+                elif thinking := part.get("thinking"):
                     self._reason(thinking, "")
                 elif part.get("type") == "reasoning":
                     self._reason(part, "")

@@ -21,6 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.backends.faults import Fault, fault_of
+from greenroom.backends.given import annotated, decoded, source_of
 from greenroom.backends.openai_responses_events import (
     ARGUMENTS,
     DELTAS,
@@ -35,12 +36,12 @@ from greenroom.backends.openai_responses_events import (
     read_whole,
 )
 from greenroom.backends.openai_responses_items import UNCLAIMED, Item, TextKey, texts_of
-from greenroom.backends.parts_writer import SHOWN_MAX, Part, StreamDecoder, json_of
+from greenroom.backends.parts_writer import SHOWN_MAX, Part, StreamDecoder, entries_of, json_of
 from greenroom.backends.sse import DONE
 from greenroom.backends.token_counts import usage_of
 from greenroom.backends.unicode_text import valid_unicode
 from greenroom.errors import BackendError
-from greenroom.messages import PartKind, Sidecar
+from greenroom.messages import FilePart, PartKind, Sidecar
 from greenroom.tool_arguments import whole_object
 
 DIALECT: Final = "openai-responses"
@@ -163,6 +164,7 @@ class ResponsesDecoder(StreamDecoder):
         if not item.is_ended:
             self._parts.spend(len(msgspec.json.encode(event.annotation)))
             item.annotations.setdefault(number_of(event, TEXT), []).append(event.annotation)
+            self._parts.give_all(annotated(event.annotation))
 
     def _grow(self, text: Part, piece: Any) -> None:
         if piece.__class__ is not str:
@@ -298,8 +300,27 @@ class ResponsesDecoder(StreamDecoder):
         item.is_ended = True
         item.is_orphan = self._is_orphan(item)
         self._end_texts(item, is_last=is_whole)
+        self._give(item, is_whole=is_whole)
         item.is_said = item.is_said and is_whole
         item.raw = {}
+
+    def _give(self, item: Item, *, is_whole: bool) -> None:
+        """Gives the picture of an item, and the sources that it names as a whole, again or for the first time."""
+        match item.type:
+            case "message":
+                for content in entries_of(item.raw.get("content")):
+                    self._parts.give_all(annotated(content.get("annotations")))
+            case "web_search_call":
+                action = item.raw.get("action")
+                for source in entries_of(action.get("sources") if isinstance(action, dict) else None):
+                    self._parts.give_later(source_of(source.get("url"), source.get("title")))
+            case _ if item.is_picture and is_whole and isinstance(image := item.raw.get("result"), str) and image:
+                data = item.to_send_back(UNCLAIMED)
+                item.goes_back = data is not None
+                picture = FilePart(media_type="", data=decoded(image), sidecar=self._sidecar(data) if data else None)
+                self._parts.give(picture)
+            case _:
+                pass
 
     def _is_orphan(self, item: Item) -> bool:
         """Whether a reasoning that cannot go back led to the item."""

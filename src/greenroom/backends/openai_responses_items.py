@@ -2,7 +2,7 @@
 
 An item is a message, a reasoning, a call of one of our tools, or something that only the provider understands. It consists of
 texts (`Part`), each of which becomes a part: the content parts of a message, the summaries and the raw text of a reasoning, the
-arguments of a call. An item without texts of its own is one `opaque` part.
+arguments of a call. An item without texts of its own is one `opaque` part; a picture is given as a whole.
 
 Rule: what goes back is what came, without the texts that the neutral part holds; half an item never goes back.
 """
@@ -17,6 +17,9 @@ from greenroom.messages import PartKind
 
 TextKey = tuple[str, int]
 """Which text of an item: the name of its kind on the wire, and its number."""
+
+IMAGE_CALL: Final = "image_generation_call"
+"""Type of an item that holds a picture."""
 
 UNCLAIMED: Final[TextKey] = ("", 0)
 """Stands for the text of a part that has none."""
@@ -78,7 +81,12 @@ class Item:
     @property
     def is_opaque(self) -> bool:
         """Whether only its provider understands it."""
-        return self.type not in _MEANT
+        return self.type not in _MEANT and not self.is_picture
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it holds a picture that the model made, which is a part of its own."""
+        return self.type == IMAGE_CALL
 
     @property
     def is_finished(self) -> bool:
@@ -96,7 +104,7 @@ class Item:
         """
         if not self.is_said or not self.is_finished or key[0] == "refusal":
             return None
-        if self.is_orphan and self.is_opaque:
+        if self.is_orphan and (self.is_opaque or self.is_picture):
             return None
         kept = {name: value for name, value in self.raw.items() if value is not None}
         if self.is_orphan and self.type != "reasoning":
@@ -110,6 +118,9 @@ class Item:
                 return kept if kept.keys() - {"type", "status"} else None
             case "reasoning":
                 return _reasoning(kept)
+            case _ if self.is_picture:
+                kept.pop("result", None)
+                return kept
             case _:
                 return kept
 

@@ -19,11 +19,13 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.backends.attachments import IMAGE_TYPES, OPENAI, Room, media_type_of, not_shown, text_of, told
+from greenroom.backends.attachments import OPENAI, Room, media_type_of, not_shown, text_of, told, told_picture
 from greenroom.backends.model_facts import nearest_effort
 from greenroom.backends.openai_models import ModelTraits, effort_notice, traits_of
 from greenroom.backends.openai_responses_decoder import DIALECT
+from greenroom.backends.openai_responses_items import IMAGE_CALL
 from greenroom.interfaces import BackendRequest, Notice
+from greenroom.media_types import IMAGE_TYPES
 from greenroom.messages import (
     AssistantMessage,
     AssistantPart,
@@ -290,6 +292,8 @@ def _assistant_items(
                     _add_text(rendered, text, None if is_reasoning_lost else own)
             case ToolCallPart():
                 rendered.append(_call(part, None if is_reasoning_lost else own))
+            case FilePart():
+                _add_picture(rendered, part, None if is_reasoning_lost else own)
             case OpaquePart():
                 if own is not None:
                     rendered.append(_Rendered(own, is_own=True, is_kept=not is_reasoning_lost))
@@ -330,6 +334,14 @@ def _add_text(rendered: list[_Rendered], text: str, own: Item | None) -> None:
     else:
         item = {"role": "assistant", **_with_fitting_id(own), "content": [content]}
         rendered.append(_Rendered(item, is_own=True))
+
+
+def _add_picture(rendered: list[_Rendered], part: FilePart, own: Item | None) -> None:
+    """Adds a picture that the model made: as the item that it was, where that goes back."""
+    if own is None or own["type"] != IMAGE_CALL:
+        _add_text(rendered, told_picture(part), None)
+    else:
+        rendered.append(_Rendered({**own, "result": base64.b64encode(part.data).decode()}, is_own=True))
 
 
 def _call(part: ToolCallPart, own: Item | None) -> _Rendered:

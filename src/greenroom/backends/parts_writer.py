@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Final
 
 from greenroom.backends.faults import Endpoint, Fault, classified, fault_of, fault_of_body, is_error
@@ -31,12 +31,15 @@ from greenroom.finish_reasons import RAW_REASON_MAX, ending_of, is_given, is_nor
 from greenroom.interfaces import BackendRequest
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import (
+    FilePart,
     FinishReason,
     PartDelta,
     PartEnded,
+    PartGiven,
     PartKind,
     PartStarted,
     Sidecar,
+    SourcePart,
     StreamEnded,
     StreamItem,
     Usage,
@@ -90,6 +93,7 @@ class PartsWriter:
         count: how many parts have begun.
         kinds: of these.
         has_text: one of them has said something.
+        has_picture: a picture was given.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -98,9 +102,11 @@ class PartsWriter:
         self.count = 0
         self.kinds: set[PartKind] = set()
         self.has_text = False
+        self.has_picture = False
         self._limits = limits
         self._bytes = 0
         self._bare: list[tuple[Part, Sidecar | None]] = []
+        self._later: dict[str, SourcePart] = {}
 
     def begun(self, kind: PartKind, *, call_id: str = "", name: str = "") -> Part:
         """Begins a part and returns it.
@@ -181,6 +187,46 @@ class PartsWriter:
         if text:
             self.grow(part, text)
         self.end(part, sidecar)
+
+    def give(self, content: SourcePart | FilePart) -> None:
+        """Gives a part that is there all at once. It may have been given before: `core.given` keeps it once, and within bounds.
+
+        Raises:
+            LimitExceeded: as `flush`.
+        """
+        self.flush()
+        self.has_picture = self.has_picture or isinstance(content, FilePart)
+        self.items.append(PartGiven(content=content))
+
+    def give_all(self, sources: Iterable[SourcePart]) -> None:
+        """Gives sources; those without a title at the end of the answer, when it may be known.
+
+        Raises:
+            LimitExceeded: as `flush`.
+        """
+        for source in sources:
+            if source.title:
+                self.give(source)
+            else:
+                self.give_later(source)
+
+    def give_later(self, source: SourcePart) -> None:
+        """Gives a source at the end of the answer, if nothing better is known of it: it was found, but not cited."""
+        known = self._later.get(source.url)
+        if (known is None and len(self._later) <= self._limits.sources_max) or (
+            known is not None and not known.title
+        ):  # one more than are kept: that is told
+            self._later[source.url] = source
+
+    def give_the_rest(self) -> None:
+        """Gives the sources that waited for the end of the answer.
+
+        Raises:
+            LimitExceeded: as `flush`.
+        """
+        for source in self._later.values():
+            self.give(source)
+        self._later.clear()
 
     def end_bare_calls(self, arguments: str) -> None:
         """Ends the calls that have no arguments, with these.
@@ -423,7 +469,7 @@ class StreamDecoder:
             reason: where the provider's word alone does not tell it.
         """
         kinds, word = self._parts.kinds, self._finish_word
-        is_empty = not self._parts.has_text and not kinds & {"tool_call", "opaque"}
+        is_empty = not self._parts.has_text and not self._parts.has_picture and not kinds & {"tool_call", "opaque"}
         if self._must_speak and is_empty and ending_of(word) in {"whole", "unknown"}:
             # After results of tools, or a pause, a model may have nothing to add; after a message something was lost.
             raise BackendGarbled(
@@ -434,6 +480,7 @@ class StreamDecoder:
             reason = reason_of(word, has_calls="tool_call" in kinds)
             if reason == "stop" and "refusal" in kinds:
                 reason = "refusal"
+        self._parts.give_the_rest()
         self._parts.end_bare_calls(self._no_arguments if is_normal(reason, word) else "")
         self._is_ended = True
         self._parts.items.append(

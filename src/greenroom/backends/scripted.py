@@ -40,11 +40,13 @@ from greenroom.messages import (
     FinishReason,
     PartDelta,
     PartEnded,
+    PartGiven,
     PartKind,
     PartStarted,
     ReasoningPart,
     RefusalPart,
     Sidecar,
+    SourcePart,
     StreamEnded,
     StreamItem,
     TextPart,
@@ -108,6 +110,12 @@ class Opaque(msgspec.Struct, frozen=True):
     """A part that only its provider understands."""
 
     sidecar: Sidecar
+
+
+class Give(msgspec.Struct, frozen=True):
+    """A source that the answer names, or a picture that the model made; what is being said goes on after it."""
+
+    content: SourcePart | FilePart
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -180,7 +188,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     response_id: str = ""
 
 
-Cue = Say | Think | Refuse | Call | Opaque | Count | Pause | Gate | Fail | Cut | Finish
+Cue = Say | Think | Refuse | Call | Opaque | Give | Count | Pause | Gate | Fail | Cut | Finish
 Step = str | Cue | Sequence[Cue]
 """What is played for one request: a plain text, one cue or several."""
 Script = Sequence[Step] | Callable[[BackendRequest], Step]
@@ -289,6 +297,9 @@ class ScriptedBackend:
                     await asyncio.sleep(cue.seconds)
                 case Gate():
                     await cue.pass_through()
+                case Give():
+                    await asyncio.sleep(self._pace_s)
+                    yield [PartGiven(content=cue.content)]
                 case Count():
                     yield [UsageCounted(usage=cue.usage, model=request.model)]
                 case Fail():

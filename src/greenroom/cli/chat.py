@@ -185,6 +185,7 @@ def _document(opened: Opened, conversation: Conversation) -> dict[str, Any]:
         "text": conversation.text,
         "reasoning": conversation.reasoning,
         "tool_calls": conversation.calls,
+        "sources": [{"title": source.title, "url": source.url} for source in conversation.sources],
         "notices": [{"code": notice.code, "text": notice.text} for notice in conversation.notices],
         "usage": list(ended.usage),
     }

@@ -66,6 +66,20 @@ class Noticed(msgspec.Struct, frozen=True):
     text: str
 
 
+class Named(msgspec.Struct, frozen=True):
+    """A source of the answer; `url` is empty for a document, and for an address that must not become a link."""
+
+    title: str
+    url: str
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A picture that the model made."""
+
+    media_type: str
+    size: int
+
+
 class Withdrawn(msgspec.Struct, frozen=True):
     """What was shown of this answer is void: it begins anew."""
 
@@ -87,7 +101,10 @@ class TurnEnded(msgspec.Struct, frozen=True, kw_only=True):
     usage: Sequence[Mapping[str, Any]] = ()
 
 
-Shown = TurnBegan | PersonSaid | Said | Thought | CallMade | CallReturned | Noticed | Withdrawn | TurnEnded
+Shown = (
+    TurnBegan | PersonSaid | Said | Thought | CallMade | CallReturned | Named | Made | Noticed | Withdrawn | TurnEnded
+)
+"""Sources and pictures come after the answer, before its end: they are named in the middle of sentences."""
 
 
 class _Call:
@@ -146,6 +163,7 @@ class Conversation:
         self._thoughts: defaultdict[str, _Text] = defaultdict(_Text)
         self._calls: dict[str, _Call] = {}
         self._of_people: set[str] = set()
+        self._given: dict[str, Named | Made] = {}
 
     @property
     def text(self) -> str:
@@ -156,6 +174,20 @@ class Conversation:
     def reasoning(self) -> str:
         """What the model thought before it answered."""
         return "\n".join(filter(None, map(str, self._thoughts.values())))
+
+    @property
+    def sources(self) -> list[Named]:
+        """What the answer of the last run rests on, each once."""
+        first: dict[str, Named] = {}
+        for given in self._given.values():
+            if isinstance(given, Named):
+                first.setdefault(given.url or given.title, given)
+        return list(first.values())
+
+    @property
+    def pictures(self) -> list[Made]:
+        """The pictures of the answer of the last run."""
+        return [given for given in self._given.values() if isinstance(given, Made)]
 
     @property
     def calls(self) -> list[dict[str, str | None]]:
@@ -176,11 +208,13 @@ class Conversation:
                     yield TurnBegan(turn_id)
                 self.ended = None  # a turn that waited goes on
             case {"type": "RUN_FINISHED"}:
+                yield from self._beside()
                 outcome = _OUTCOMES.get(event.get("outcome", {}).get("type"), "completed")
                 finish_reason = (event.get("result") or {}).get("finishReason", "stop")
                 yield self._end(TurnEnded(outcome=outcome, finish_reason=finish_reason, usage=_usage(event)))
             case {"type": "RUN_ERROR", "message": message}:
                 code = event.get("code", "")
+                yield from self._beside()
                 yield self._end(TurnEnded(outcome="failed", code=code, message=message, usage=_usage(event)))
             case {"type": "MESSAGES_SNAPSHOT", "messages": messages}:
                 yield from self._compared(messages)
@@ -207,6 +241,8 @@ class Conversation:
             case {"type": "REASONING_MESSAGE_CONTENT", "delta": delta}:
                 self._thoughts[message_id].add(delta)
                 yield Thought(message_id, delta)
+            case {"type": "ACTIVITY_SNAPSHOT", "activityType": kind, "content": content}:
+                self._give(message_id, kind, content)
             case {"type": "TOOL_CALL_RESULT", "toolCallId": call_id, "content": content}:
                 yield from self._call_returned(call_id, content)
             case _:
@@ -230,6 +266,22 @@ class Conversation:
         self._thoughts.clear()
         self._calls.clear()
         self._of_people.clear()
+        self._given.clear()
+
+    def _give(self, message_id: str, kind: str, content: Mapping[str, Any]) -> None:
+        match kind, content:
+            case _, {"isVoid": True}:
+                self._given.pop(message_id, None)
+            case "greenroom.source", _:
+                self._given[message_id] = Named(content.get("title", ""), content.get("url", ""))
+            case "greenroom.picture", {"mediaType": media_type, "bytes": size}:
+                self._given[message_id] = Made(media_type, size)
+            case _:
+                pass  # of another kind, which is yet to be invented
+
+    def _beside(self) -> Iterator[Shown]:
+        yield from self.pictures
+        yield from self.sources
 
     def _end(self, ended: TurnEnded) -> TurnEnded:
         self.ended = ended
@@ -258,8 +310,11 @@ class Conversation:
         if self._has_lost(own):
             self._begin(self.turn_id)
             yield Withdrawn()
+        self._given.clear()
         for message in own:
             match message:
+                case {"role": "activity", "id": message_id, "activityType": kind, "content": content}:
+                    self._give(message_id, kind, content)
                 case {"role": "assistant", "id": message_id, "content": str(content)}:
                     if more := self._texts[message_id].beyond(content):
                         self._texts[message_id].add(more)

@@ -48,6 +48,7 @@ _NOT_THE_CALL: Final = (SessionNotFound, TurnInProgress, InvalidStream, ManagerC
 """Errors of the caller, in Python, that on a command line are not about how the command was written."""
 
 _GAP: Final = 2
+_TITLE_MAX: Final = 120
 _WIDE_MIN: Final = 8
 _AGES: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _HINTS: Final = {
@@ -195,6 +196,12 @@ def shortened(text: str, characters_max: int) -> str:
     line = on_one_line(text[: characters_max * 8])
     is_whole = len(line) <= characters_max and len(text) <= characters_max * 8
     return line if is_whole else line[: characters_max - 1].rstrip() + "…"
+
+
+def source_line(title: str, url: str) -> str:
+    """Returns a source of an answer in one line; the address is never cut, or it would lead nowhere."""
+    shown = shortened(title, _TITLE_MAX)
+    return f"{shown}: {url}" if shown and url else shown or url
 
 
 def age(at_ms: int, now_ms: int) -> str:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO
 from greenroom.cli.conversation import (
     CallMade,
     CallReturned,
+    Made,
+    Named,
     Noticed,
     PersonSaid,
     Said,
@@ -21,7 +23,7 @@ from greenroom.cli.conversation import (
     TurnEnded,
     Withdrawn,
 )
-from greenroom.cli.output import is_terminal, print_error, print_note, shortened, terminal, visible
+from greenroom.cli.output import is_terminal, print_error, print_note, shortened, source_line, terminal, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,6 +74,10 @@ class PipePainter:
                     print_note(f"* {item.name} {shortened(item.arguments, _ARGUMENTS_MAX)}")
                 case CallReturned():
                     print_note(f"* {item.name}: {shortened(item.content, _RESULT_MAX)}")
+                case Named():
+                    print_note(f"source: {source_line(item.title, item.url)}")
+                case Made():
+                    print_note(f"picture: {item.media_type}, {item.size} bytes")
                 case Noticed():
                     if item.code not in self._known_notices:
                         print_note(f"note: {item.text}")
@@ -146,6 +152,10 @@ class TerminalPainter:
             case CallReturned():
                 content = shortened(item.content, _RESULT_MAX)
                 self._line(f"  {self._return_symbol} {item.name}: {content}", style="dim")
+            case Named():
+                self._line(f"[source: {source_line(item.title, item.url)}]", style="cyan")
+            case Made():
+                self._line(f"[picture: {item.media_type}, {item.size} bytes]", style="cyan")
             case Noticed():
                 if item.code not in self._known_notices:
                     self._line(f"{self._notice_symbol} {item.text}", style="yellow")

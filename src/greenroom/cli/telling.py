@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
-from greenroom.cli.output import shortened, visible
+from greenroom.cli.output import shortened, source_line, visible
 from greenroom.core.view import Message, ToolCallView, ViewPart
-from greenroom.messages import FilePart, ReasoningPart, RefusalPart, TextPart
+from greenroom.messages import FilePart, ReasoningPart, RefusalPart, SourcePart, TextPart
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,6 +55,8 @@ def _part_lines(part: ViewPart, *, is_user: bool) -> Iterator[Line]:
             yield Line(part.text)
         case FilePart():
             yield Line(f"[{part.name or 'file'}: {part.media_type}, {len(part.data)} bytes]", "cyan")
+        case SourcePart():
+            yield Line(f"[source: {source_line(part.title, part.url)}]", "cyan")
         case ToolCallView():
             yield Line(f"* {part.name} {shortened(part.arguments, _ARGUMENTS_MAX)}", "cyan")
             if part.outcome is not None:

@@ -24,11 +24,22 @@ class Answer:
         self.error: Mapping[str, Any] | None = None
         self.finish_reason = ""
         self._texts: dict[str, str] = {}
+        self._given: dict[str, tuple[str, Mapping[str, Any]]] = {}
 
     @property
     def text(self) -> str:
         """All texts of the answer."""
         return "".join(self._texts.values())
+
+    @property
+    def sources(self) -> list[Mapping[str, Any]]:
+        """What the answer rests on: objects with `url`, `title` and `quote`, as far as they are known."""
+        return [content for kind, content in self._given.values() if kind == "greenroom.source"]
+
+    @property
+    def pictures(self) -> list[Mapping[str, Any]]:
+        """The pictures of the answer: objects with `mediaType`, `bytes` (their number) and, where it fits an event, `data` (base64)."""
+        return [content for kind, content in self._given.values() if kind == "greenroom.picture"]
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Takes in the next event."""
@@ -39,8 +50,15 @@ class Answer:
                 self._texts.setdefault(event["messageId"], "")
             case "TEXT_MESSAGE_CONTENT" if event["messageId"] in self._texts:
                 self._texts[event["messageId"]] += event["delta"]
+            case "ACTIVITY_SNAPSHOT":
+                self._given[event["messageId"]] = (event["activityType"], event["content"])
             case "MESSAGES_SNAPSHOT":
                 own = f"{self.turn_id}-"
+                self._given = {
+                    message["id"]: (message["activityType"], message["content"])
+                    for message in event["messages"]
+                    if message["role"] == "activity" and message["id"].startswith(own)
+                }
                 self._texts = {
                     message["id"]: message["content"]
                     for message in event["messages"]

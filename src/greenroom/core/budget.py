@@ -16,12 +16,13 @@ import msgspec
 from greenroom.config import SessionConfig, UserBudget
 from greenroom.core.turn import FinishTurn
 from greenroom.messages import (
+    AnswerPart,
     AssistantMessage,
-    AssistantPart,
     FilePart,
     OpaquePart,
     ReasoningPart,
     RefusalPart,
+    SourcePart,
     TextPart,
     ToolCallPart,
     ToolMessage,
@@ -158,14 +159,16 @@ def characters_sent(*, system: str, messages: Iterable[TranscriptMessage], tools
     return count
 
 
-def characters_of(part: AssistantPart) -> int:
+def characters_of(part: AnswerPart) -> int:
     """Returns how long a part of an answer is, for an estimate of its tokens."""
     match part:
         case TextPart() | ReasoningPart() | RefusalPart():
             return len(part.text)
         case ToolCallPart():
             return len(part.name) + len(part.arguments)
-        case OpaquePart():
+        case FilePart():
+            return _file_characters(part)
+        case OpaquePart() | SourcePart():
             return 0
 
 

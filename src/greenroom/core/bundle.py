@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from greenroom.config import SessionConfig
+from greenroom.core.given import safe_part
 from greenroom.core.recovery import ending
 from greenroom.core.session import SessionState
 from greenroom.errors import InvalidArgument
@@ -22,10 +23,12 @@ from greenroom.events import (
     SessionClaimed,
     SessionCreated,
     SessionUpdated,
+    StepProgress,
     TurnEnded,
     TurnStarted,
 )
 from greenroom.interfaces import Notice
+from greenroom.messages import PartGiven
 
 _NAMES_MAX: Final = 10
 _NAME_CHARACTERS_MAX: Final = 64
@@ -92,7 +95,8 @@ def imported(records: Sequence[Record]) -> Imported:
 
     Rules that let tools run unasked are left out of every configuration, also of former ones, to which a session can be rolled
     back. Without such a rule a tool runs as it would without any, so leaving one out never loosens anything. Toolsets and a persona's
-    text are kept: both do nothing that the owner could not have chosen, but they are the stranger's words.
+    text are kept: both do nothing that the owner could not have chosen, but they are the stranger's words. Sources and pictures go
+    through the same rule as when a provider gives them.
 
     Args:
         records: checked, from the first on.
@@ -100,8 +104,12 @@ def imported(records: Sequence[Record]) -> Imported:
     kept: list[Record] = []
     loosened: dict[str, None] = {}
     config: SessionConfig | None = None
+    is_unsafe = False
     for record in records:
         event = record.event
+        if isinstance(event, StepProgress) and (safe := _safe(event)) != event:
+            is_unsafe = True
+            record = msgspec.structs.replace(record, event=safe)  # noqa: PLW2901 - as below
         if isinstance(event, SessionCreated | SessionUpdated):
             config = event.config
             loosening = [pattern for pattern, rule in config.approval.items() if rule == "allow"]
@@ -116,6 +124,9 @@ def imported(records: Sequence[Record]) -> Imported:
         notices.append(
             Notice(code="import_approval", text=f"Left out: rules that let tools run unasked ({_listed(loosened)}).")
         )
+    if is_unsafe:
+        text = "Changed: sources with addresses that are no links, or pictures that are none."
+        notices.append(Notice(code="import_given", text=text))
     if config is not None and config.additional_tools:
         notices.append(
             Notice(code="import_tools", text=f"The session comes with toolsets: {_listed(config.additional_tools)}.")
@@ -126,6 +137,15 @@ def imported(records: Sequence[Record]) -> Imported:
             Notice(code="import_persona", text=f"The session comes with a persona text of its own ({size} characters).")
         )
     return Imported(records=tuple(kept), notices=tuple(notices))
+
+
+def _safe(event: StepProgress) -> StepProgress:
+    """Returns what a step has given as it may be shown; the number of its items stays, since positions count them."""
+    items = tuple(
+        msgspec.structs.replace(item, content=safe_part(item.content)) if isinstance(item, PartGiven) else item
+        for item in event.items
+    )
+    return msgspec.structs.replace(event, items=items)
 
 
 def _listed(names: Iterable[str]) -> str:

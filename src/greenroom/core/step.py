@@ -13,15 +13,18 @@ import re
 from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
+from greenroom.core.given import GivenParts
 from greenroom.errors import BackendGarbled, LimitExceeded
 from greenroom.events import NoticeGiven
 from greenroom.finish_reasons import UNKNOWN_END, ending_of
 from greenroom.limits import CALL_ID_PATTERN, Limits
 from greenroom.messages import (
-    AssistantPart,
+    GIVEN_PARTS_FROM,
+    AnswerPart,
     OpaquePart,
     PartDelta,
     PartEnded,
+    PartGiven,
     PartItem,
     PartKind,
     PartStarted,
@@ -66,6 +69,7 @@ class Intake:
         ended: how the stream ended, once it has.
         usage: what the attempt has used so far, as the provider told; `None` as long as it told nothing.
         model: who answers, as the provider told.
+        notices: what a person is to be told of what was left out; whoever tells it takes it out.
 
     Args:
         seq: of the attempt's `StepStarted`.
@@ -85,11 +89,14 @@ class Intake:
         self._argument_bytes: dict[int, int] = {}
         self._closed: set[int] = set()
         self._bytes = 0
+        self._given = GivenParts(limits)
+        self._given_count = 0
+        self.notices = self._given.notices
 
     @property
     def has_begun(self) -> bool:
         """Whether anything of the answer was taken."""
-        return bool(self._open or self._closed)
+        return bool(self._open or self._closed or self._given_count)
 
     @property
     def size(self) -> int:
@@ -104,7 +111,7 @@ class Intake:
     @property
     def has_answered(self) -> bool:
         """Whether anything has come from the provider: it has taken the request, and bills it."""
-        return self.ended is not None or self.usage is not None or bool(self._open or self._closed)
+        return self.ended is not None or self.usage is not None or self.has_begun
 
     def take(self, items: Iterable[StreamItem]) -> list[PartItem]:
         """Returns the items that may be shown and logged.
@@ -128,6 +135,8 @@ class Intake:
                         raise BackendGarbled(f"the backend ended part {item.part}, which is not open")
                     self._closed.add(item.part)
                     taken.append(item)
+                case PartGiven():
+                    taken.extend(self._kept(item))
                 case UsageCounted():
                     self._count(item.usage)
                     self.model = item.model or self.model
@@ -141,6 +150,13 @@ class Intake:
                         self._count(item.usage)
                     self.model = item.model or self.model
         return taken
+
+    def _kept(self, item: PartGiven) -> Sequence[PartItem]:
+        content = self._given.taken(item.content)
+        if content is None:
+            return ()
+        self._given_count += 1
+        return (PartGiven(part=GIVEN_PARTS_FROM + self._given_count - 1, content=content),)
 
     def _count(self, usage: Usage) -> None:
         if usage == Usage():
@@ -197,7 +213,7 @@ class _Part:
     __slots__ = ("by_provider", "call_id", "deltas", "ended", "kind", "name", "sidecar")
 
     def __init__(self, started: PartStarted) -> None:
-        self.kind = started.kind
+        self.kind: PartKind = started.kind
         self.call_id = started.call_id
         self.name = started.name
         self.by_provider = started.by_provider
@@ -216,17 +232,36 @@ class _Part:
         return self.deltas[0] if self.deltas else ""
 
 
+class _Given:
+    """A part that is there all at once; it never changes."""
+
+    __slots__ = ("item",)
+
+    kind: Final = "given"
+    ended: Final = True
+    call_id: Final = ""
+
+    def __init__(self, item: PartGiven) -> None:
+        self.item = item
+
+    def copied(self) -> _Given:
+        return self
+
+    def text(self) -> str:
+        return ""
+
+
 class Assembly:
     """The parts of one attempt, as they grow. Numbers of parts are kept as the backend gave them."""
 
     def __init__(self) -> None:
-        self._parts: dict[int, _Part] = {}
+        self._parts: dict[int, _Part | _Given] = {}
 
     def add(self, items: Iterable[PartItem]) -> None:
         """Folds items that passed an `Intake`.
 
         Raises:
-            KeyError: an item of a part that is not open, or a second start of one: the log is damaged.
+            KeyError: an item of a part that is not open, or the second beginning of one: the log is damaged.
         """
         for item in items:
             match item:
@@ -240,10 +275,14 @@ class Assembly:
                     part = self._open(item.part)
                     part.ended = True
                     part.sidecar = item.sidecar
+                case PartGiven():
+                    if item.part in self._parts:
+                        raise KeyError(item.part)
+                    self._parts[item.part] = _Given(item)
 
     def _open(self, number: int) -> _Part:
         part = self._parts[number]
-        if part.ended:
+        if isinstance(part, _Given) or part.ended:
             raise KeyError(number)
         return part
 
@@ -254,7 +293,7 @@ class Assembly:
         copied.add(items)
         return copied
 
-    def numbered(self) -> Sequence[tuple[int, AssistantPart]]:
+    def numbered(self) -> Sequence[tuple[int, AnswerPart]]:
         """Returns all parts with their numbers, complete or not, for people to see."""
         return [(number, made) for number, part in self._parts.items() if (made := _made(part)) is not None]
 
@@ -262,6 +301,9 @@ class Assembly:
         """Returns the fewest items that make the same parts."""
         items: list[PartItem] = []
         for number, part in self._parts.items():
+            if isinstance(part, _Given):
+                items.append(part.item)
+                continue
             items.append(
                 PartStarted(
                     part=number,
@@ -286,11 +328,11 @@ class Assembly:
             sealed._parts[number] = part
         return sealed, [item for item in self.items() if item.part not in sealed._parts]
 
-    def complete(self) -> tuple[AssistantPart, ...]:
+    def complete(self) -> tuple[AnswerPart, ...]:
         """Returns the parts of a finished step."""
         return tuple(made for part in self._parts.values() if (made := _made(part)) is not None)
 
-    def kept(self) -> tuple[AssistantPart, ...]:
+    def kept(self) -> tuple[AnswerPart, ...]:
         """Returns what an attempt that was cut off leaves in the transcript: the texts, and what was complete.
 
         A half-written call was never made, and half of a reasoning has no signature: both would be refused by a provider.
@@ -309,7 +351,7 @@ class Assembly:
 
     def last_call_id(self) -> str:
         """Returns the id of the call that is the last part that can be seen; empty if that is something else."""
-        seen = (part for part in reversed(self._parts.values()) if part.kind != "opaque")
+        seen = (part for part in reversed(self._parts.values()) if part.kind not in {"opaque", "given"})
         return next((part.call_id for part in seen), "")
 
     def text(self) -> str:
@@ -323,7 +365,9 @@ class Assembly:
         return not self._parts
 
 
-def _made(part: _Part) -> AssistantPart | None:
+def _made(part: _Part | _Given) -> AnswerPart | None:
+    if isinstance(part, _Given):
+        return part.item.content
     match part.kind:
         case "text":
             return TextPart(text=part.text(), sidecar=part.sidecar)

@@ -23,6 +23,7 @@ from greenroom.core.session import SessionState, StepState, TurnHistory
 from greenroom.events import FileRef, MessageAccepted, StepRef
 from greenroom.limits import NAME_PATTERN
 from greenroom.messages import (
+    AnswerPart,
     AssistantMessage,
     AssistantPart,
     ContextPart,
@@ -30,6 +31,7 @@ from greenroom.messages import (
     OpaquePart,
     ReasoningPart,
     RefusalPart,
+    SourcePart,
     TextPart,
     ToolCallPart,
     ToolMessage,
@@ -200,8 +202,10 @@ def _step(step: StepState) -> Sequence[TranscriptMessage]:
     return assistant, ToolMessage(results=tuple(_result(step, call) for call in calls))
 
 
-def _part(part: AssistantPart) -> AssistantPart | None:
+def _part(part: AnswerPart) -> AssistantPart | None:
     match part:
+        case SourcePart():
+            return None  # for people; what of it the provider wants to see again is in the sidecar of its text
         case RefusalPart(by_provider=True):
             return None  # the provider's words about the model, not the model's own
         case TextPart() | RefusalPart():
@@ -213,7 +217,7 @@ def _part(part: AssistantPart) -> AssistantPart | None:
             if name == part.name:
                 return part
             return ToolCallPart(call_id=part.call_id, name=name, arguments=part.arguments, sidecar=None)
-        case OpaquePart():
+        case OpaquePart() | FilePart():
             return part
 
 

@@ -21,6 +21,7 @@ from greenroom.messages import (
     Outcome,
     ReasoningPart,
     RefusalPart,
+    SourcePart,
     TextPart,
     ToolCallPart,
 )
@@ -55,7 +56,7 @@ class ToolCallView(msgspec.Struct, frozen=True, kw_only=True, tag="tool_call", t
     approval: ApprovalView | None = None
 
 
-ViewPart = TextPart | ReasoningPart | RefusalPart | FilePart | ToolCallView
+ViewPart = TextPart | ReasoningPart | RefusalPart | FilePart | SourcePart | ToolCallView
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +86,20 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """All that was said in words."""
         return "\n".join(part.text for part in self.parts if isinstance(part, TextPart | RefusalPart))
+
+    @property
+    def sources(self) -> tuple[SourcePart, ...]:
+        """What an answer rests on, in the order in which it was named, each once."""
+        first: dict[str, SourcePart] = {}
+        for part in self.parts:
+            if isinstance(part, SourcePart):
+                first.setdefault(part.url or part.title, part)
+        return tuple(first.values())
+
+    @property
+    def files(self) -> tuple[FilePart, ...]:
+        """Attachments of a person's message, or the pictures of an answer."""
+        return tuple(part for part in self.parts if isinstance(part, FilePart))
 
 
 def history(state: SessionState, *, without: StepState | None = None) -> list[Message]:
@@ -156,6 +171,8 @@ def _parts(step: StepState) -> list[ViewPart]:
                         approval=_approval(step, part.call_id),
                     )
                 )
+            case SourcePart() | FilePart():
+                parts.append(part)
             case OpaquePart():
                 pass
     return parts

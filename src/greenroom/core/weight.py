@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from greenroom.core.given import given_size
 from greenroom.events import Event, MessageAccepted, MessageEdited, StepProgress, ToolReturned, TurnStarted
-from greenroom.messages import FilePart, PartDelta, UserPart
+from greenroom.messages import FilePart, PartDelta, PartGiven, PartItem, UserPart
 
 
 def weight_of(event: Event) -> int:
@@ -17,11 +18,21 @@ def weight_of(event: Event) -> int:
         case MessageAccepted() | MessageEdited():
             return _of_parts(event.parts)
         case StepProgress():
-            return sum([len(item.delta) for item in event.items if isinstance(item, PartDelta)])
+            return sum([_of_item(item) for item in event.items])
         case ToolReturned():
             return len(event.content)
         case TurnStarted():
             return len(event.context)
+        case _:
+            return 0
+
+
+def _of_item(item: PartItem) -> int:
+    match item:
+        case PartDelta():
+            return len(item.delta)
+        case PartGiven():
+            return given_size(item.content)
         case _:
             return 0
 

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.core.session import SessionState, TurnHistory
+from greenroom.core.session import SessionState, StepState, TurnHistory
+from greenroom.core.step import Assembly
 from greenroom.core.transcript import tool_name
 from greenroom.errors import GreenroomError
 from greenroom.events import (
@@ -38,9 +39,25 @@ from greenroom.events import (
     TurnSuspended,
 )
 from greenroom.finish_reasons import UNKNOWN_END, finish_of, finish_text
-from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted, TextPart, Usage
+from greenroom.messages import (
+    FilePart,
+    PartDelta,
+    PartEnded,
+    PartGiven,
+    PartItem,
+    PartStarted,
+    SourcePart,
+    TextPart,
+    Usage,
+)
 from greenroom.protocols.agui_interrupts import interrupt
-from greenroom.protocols.agui_messages import all_messages, messages_before, messages_until
+from greenroom.protocols.agui_messages import (
+    activity_type,
+    all_messages,
+    given_content,
+    messages_before,
+    messages_until,
+)
 from greenroom.protocols.closing import closing
 from greenroom.protocols.ids import call_parent_id, part_id, result_id
 
@@ -101,6 +118,7 @@ class AguiProjection:
         self._is_void = False
         self._has_shown = self._is_end_told = False
         self._open: dict[int, _Open] = {}
+        self._given: list[dict[str, Any]] = []
         self._usage: list[dict[str, Any]] = []
         self._asked: dict[str, ApprovalRequested] = {}
         self._is_suspended = False
@@ -125,10 +143,8 @@ class AguiProjection:
         match payload:
             case PartDelta():
                 return self._open[payload.part].more(payload.delta)
-            case PartStarted():
-                return self._part_started(payload)
-            case PartEnded():
-                return self._open.pop(payload.part).end()
+            case PartStarted() | PartEnded() | PartGiven():
+                return self._part(payload)
             case TurnStarted():
                 return self._turn_started(payload)
             case SessionRewound():
@@ -195,12 +211,14 @@ class AguiProjection:
         self._is_void = step is not None and step.failed is not None and not step.assembly.is_empty()
         if step is None or step.finished is not None or step.failed is not None:
             events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": all_messages(state)}))
+            self._note_given(step)
         else:
             sealed, rest = step.assembly.extended(items).split_at_open()
             events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": all_messages(state, sealed)}))
             started = StepStarted(step=step.number, attempt=step.attempt, backend=step.backend, model=step.model)
             events.extend(self._step_started(started))
             self._has_shown = not sealed.is_empty()
+            self._note_given(step, sealed)
             for item in rest:
                 events.extend(self.events(item, seq=state.seq))
         self._asked = {asked.call_id: asked for asked in state.turn.calls.asked} if state.turn is not None else {}
@@ -212,6 +230,15 @@ class AguiProjection:
         return events
 
     # --- parts ----------------------------------------------------------------------------------------------------------
+
+    def _part(self, item: PartStarted | PartEnded | PartGiven) -> Sequence[str]:
+        match item:
+            case PartStarted():
+                return self._part_started(item)
+            case PartEnded():
+                return self._open.pop(item.part).end()
+            case PartGiven():
+                return self._part_given(item)
 
     def _part_started(self, part: PartStarted) -> Sequence[str]:
         assert self._step is not None, "a part outside of a step"
@@ -240,6 +267,27 @@ class AguiProjection:
             case "opaque":
                 self._open[part.part] = _Open("", "", "", ())
                 return ()
+
+    def _part_given(self, part: PartGiven) -> Sequence[str]:
+        assert self._step is not None, "a part outside of a step"
+        self._has_shown = True
+        activity = self._activity(self._step, part.part, part.content)
+        self._given.append(activity)
+        return (encoded({**activity, "content": given_content(part.content)}),)
+
+    def _note_given(self, step: StepState | None, shown: Assembly | None = None) -> None:
+        """Notes what a snapshot has shown of a step that may turn out to be void: all of it, if `shown` is `None`."""
+        parts = (shown or step.assembly).numbered() if step is not None else ()
+        self._given = [
+            self._activity(step, number, part)
+            for number, part in parts
+            if step is not None and isinstance(part, SourcePart | FilePart)
+        ]
+
+    def _activity(self, step: StepStarted | StepState, number: int, content: SourcePart | FilePart) -> dict[str, Any]:
+        place = step.step if isinstance(step, StepStarted) else step.number
+        own_id = part_id(self._turn_id, place, step.attempt, number)
+        return {"type": "ACTIVITY_SNAPSHOT", "messageId": own_id, "activityType": activity_type(content)}
 
     # --- steps and runs -------------------------------------------------------------------------------------------------
 
@@ -349,9 +397,12 @@ class AguiProjection:
         self._has_shown = self._is_end_told = False
         events = [encoded({"type": "STEP_STARTED", "stepName": _step_name(step)})]
         if self._is_void:
-            # What was shown of the attempt before does not count any more: the client forgets it.
+            # What was shown of the attempt before does not count any more: the client forgets it. A snapshot without any activity
+            # leaves those that the client has, so they are emptied first.
+            events.extend(encoded({**activity, "content": {"isVoid": True}}) for activity in self._given)
             events.append(self._snapshot_before(step.step))
             self._is_void = False
+        self._given = []
         return events
 
     def _step_ended(self) -> Sequence[str]:

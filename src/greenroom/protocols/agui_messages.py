@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from greenroom.core.session import SessionState, StepState, TurnHistory
 from greenroom.core.step import Assembly
@@ -20,11 +20,35 @@ from greenroom.messages import (
     OpaquePart,
     ReasoningPart,
     RefusalPart,
+    SourcePart,
     TextPart,
     ToolCallPart,
 )
 from greenroom.protocols.closing import closing
 from greenroom.protocols.ids import call_parent_id, part_id, result_id
+
+SOURCE: Final = "greenroom.source"
+"""Activity type of a source that an answer names."""
+PICTURE: Final = "greenroom.picture"
+"""Activity type of a picture that a model made."""
+
+PICTURES_CHARACTERS_MAX: Final = 7 * 1024 * 1024
+"""Base64 of pictures in one event: the client of AG-UI 1.0 breaks at a frame of more than 10 MB, and texts need room beside them."""
+
+
+def given_content(part: SourcePart | FilePart) -> dict[str, Any]:
+    """Returns what the activity message of a source or a picture holds."""
+    if isinstance(part, SourcePart):
+        told = {"url": part.url, "title": part.title, "quote": part.quote}
+        return {name: value for name, value in told.items() if value}
+    data = base64.b64encode(part.data).decode()
+    picture: dict[str, Any] = {"mediaType": part.media_type, "bytes": len(part.data)}
+    return picture | ({"data": data} if len(data) <= PICTURES_CHARACTERS_MAX else {})
+
+
+def activity_type(part: SourcePart | FilePart) -> str:
+    """Returns what kind of activity message a source or a picture is."""
+    return SOURCE if isinstance(part, SourcePart) else PICTURE
 
 
 def messages_before(state: SessionState, turn_id: str, step: int) -> list[dict[str, Any]]:
@@ -35,7 +59,7 @@ def messages_before(state: SessionState, turn_id: str, step: int) -> list[dict[s
         messages.extend(_turn(turn, before_step=step if is_last else None))
         if is_last:
             break
-    return messages
+    return _fitted(messages)
 
 
 def messages_until(state: SessionState, seq: int) -> list[dict[str, Any]]:
@@ -44,7 +68,7 @@ def messages_until(state: SessionState, seq: int) -> list[dict[str, Any]]:
     for turn in state.turns:
         if turn.seq < seq:
             messages.extend(_turn(turn))
-    return messages
+    return _fitted(messages)
 
 
 def all_messages(state: SessionState, running: Assembly | None = None) -> list[dict[str, Any]]:
@@ -57,6 +81,17 @@ def all_messages(state: SessionState, running: Assembly | None = None) -> list[d
     messages: list[dict[str, Any]] = []
     for turn in state.turns:
         messages.extend(_turn(turn, running=running if turn is state.turns[-1] else None))
+    return _fitted(messages)
+
+
+def _fitted(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the messages with the data of the latest pictures only, as many as fit into an event."""
+    left = PICTURES_CHARACTERS_MAX
+    for message in reversed(messages):
+        if message.get("activityType") == PICTURE:
+            left -= len(message["content"].get("data", ""))
+            if left < 0:
+                message["content"].pop("data", None)
     return messages
 
 
@@ -90,10 +125,15 @@ def content_of(parts: Sequence[TextPart | FilePart]) -> str | list[dict[str, Any
         if isinstance(part, TextPart):
             content.append({"type": "text", "text": part.text})
         else:
-            kind = "image" if part.media_type.startswith("image/") else "document"
-            data = base64.b64encode(part.data).decode()
-            content.append({"type": kind, "source": {"type": "data", "value": data, "mimeType": part.media_type}})
+            content.append(medium_of(part))
     return content
+
+
+def medium_of(part: FilePart) -> dict[str, Any]:
+    """Returns a file as a content part."""
+    kind = "image" if part.media_type.startswith("image/") else "document"
+    data = base64.b64encode(part.data).decode()
+    return {"type": kind, "source": {"type": "data", "value": data, "mimeType": part.media_type}}
 
 
 def _step(turn: TurnHistory, step: StepState, running: Assembly | None = None) -> list[dict[str, Any]]:
@@ -113,6 +153,9 @@ def _step(turn: TurnHistory, step: StepState, running: Assembly | None = None) -
                     messages.append(parent)
                 function = {"name": tool_name(part.name), "arguments": part.arguments + closing(part.arguments)}
                 parent["toolCalls"].append({"id": part.call_id, "type": "function", "function": function})
+            case SourcePart() | FilePart():
+                activity = {"role": "activity", "activityType": activity_type(part), "content": given_content(part)}
+                messages.append({"id": own_id, **activity})
             case OpaquePart():
                 pass
     for returned in step.results.values():

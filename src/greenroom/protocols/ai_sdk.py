@@ -35,12 +35,13 @@ from greenroom.events import (
     TurnStarted,
     TurnSuspended,
 )
-from greenroom.messages import FinishReason, PartDelta, PartEnded, PartItem, PartStarted, Usage
+from greenroom.messages import FinishReason, PartDelta, PartEnded, PartGiven, PartItem, PartStarted, Usage
 from greenroom.protocols.ai_sdk_messages import (
     BROKEN_OFF,
     NEVER_RUN,
     ended_metadata,
     finish_reason,
+    given_part,
     last_finished,
     started_metadata,
     tool_input,
@@ -116,8 +117,8 @@ class AiSdkProjection:
                 return self._open[payload.part].more(payload.delta)
             case PartStarted():
                 return self._part_started(payload)
-            case PartEnded():
-                return self._part_ended(payload.part)
+            case PartEnded() | PartGiven():
+                return self._part_whole(payload)
             case TurnStarted():
                 return self._turn_started(payload)
             case StepStarted():
@@ -248,8 +249,12 @@ class AiSdkProjection:
                 self._open[part.part] = _Open()
                 return ()
 
-    def _part_ended(self, part: int) -> Sequence[str]:
-        return self._open.pop(part).end()
+    def _part_whole(self, part: PartEnded | PartGiven) -> Sequence[str]:
+        if isinstance(part, PartEnded):
+            return self._open.pop(part.part).end()
+        self._has_shown = True
+        own_id = part_id(self._turn_id, self._step.step, self._step.attempt, part.part)
+        return (_encoded(given_part(own_id, part.content)),)
 
     def _about_people(self, event: ApprovalRequested | ApprovalDecided | TurnSuspended) -> Sequence[str]:
         match event:

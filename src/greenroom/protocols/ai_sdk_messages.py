@@ -21,12 +21,13 @@ from greenroom.messages import (
     OpaquePart,
     ReasoningPart,
     RefusalPart,
+    SourcePart,
     TextPart,
     ToolCallPart,
     Usage,
     UserPart,
 )
-from greenroom.protocols.ids import answer_id
+from greenroom.protocols.ids import answer_id, part_id
 from greenroom.tool_arguments import UnreadableArguments, read_arguments
 
 _FINISH_REASONS: Final[dict[FinishReason, str]] = {
@@ -37,6 +38,9 @@ _FINISH_REASONS: Final[dict[FinishReason, str]] = {
     "pause": "other",
     "other": "other",
 }
+
+_DOCUMENT_TYPE: Final = "text/plain"
+"""What the SDK wants to know of a document, and no provider says."""
 
 NEVER_RUN = "The call was not run: the answer ended before."
 BROKEN_OFF = "The call was not completed: the answer broke off."
@@ -129,6 +133,20 @@ def _user_part(part: UserPart) -> dict[str, Any]:
     return _file_part(part)
 
 
+def given_part(own_id: str, part: SourcePart | FilePart) -> dict[str, Any]:
+    """Returns a source or a picture: the chunk of a stream and the part of a message are the same.
+
+    Only an address that may become a link is a `source-url`. The versions of the SDK know no quotes; it stands in the metadata.
+    """
+    if isinstance(part, FilePart):
+        return _file_part(part)
+    told: dict[str, Any] = {"type": "source-url", "sourceId": own_id, "url": part.url}
+    told |= {"title": part.title} if part.title else {}
+    if not part.url:
+        told = {"type": "source-document", "sourceId": own_id, "mediaType": _DOCUMENT_TYPE, "title": part.title}
+    return told | ({"providerMetadata": {"greenroom": {"quote": part.quote}}} if part.quote else {})
+
+
 def _file_part(part: FilePart) -> dict[str, Any]:
     url = f"data:{part.media_type};base64,{base64.b64encode(part.data).decode()}"
     return {"type": "file", "mediaType": part.media_type, "url": url} | ({"filename": part.name} if part.name else {})
@@ -140,14 +158,14 @@ def _answer(turn: TurnHistory) -> dict[str, Any]:
         metadata |= {"backend": turn.steps[-1].backend, "model": turn.steps[-1].model}
     if turn.ended is not None:
         metadata |= ended_metadata(turn.ended, seq=turn.ended_seq, usage=turn.usage, finished=last_finished(turn))
-    parts = [part for step in turn.steps for part in _step_parts(step)]
+    parts = [part for step in turn.steps for part in _step_parts(turn, step)]
     return {"id": answer_id(turn.turn_id), "role": "assistant", "metadata": metadata, "parts": parts}
 
 
-def _step_parts(step: StepState) -> list[dict[str, Any]]:
+def _step_parts(turn: TurnHistory, step: StepState) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [{"type": "step-start"}]
     complete = {call.call_id for call in step.assembly.calls()}
-    for _, part in step.assembly.numbered():
+    for number, part in step.assembly.numbered():
         match part:
             case TextPart() | RefusalPart():
                 parts.append({"type": "text", "text": part.text, "state": "done"})
@@ -155,6 +173,8 @@ def _step_parts(step: StepState) -> list[dict[str, Any]]:
                 parts.append({"type": "reasoning", "text": part.text, "state": "done"})
             case ToolCallPart():
                 parts.append(_tool_part(step, part, is_complete=part.call_id in complete))
+            case SourcePart() | FilePart():
+                parts.append(given_part(part_id(turn.turn_id, step.number, step.attempt, number), part))
             case OpaquePart():
                 pass
     return parts

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.core.session import SessionState
-from greenroom.core.view import Message, history
+from greenroom.core.view import Message, ViewPart, history
 from greenroom.errors import GreenroomError
 from greenroom.events import (
     ApprovalDecided,
@@ -45,7 +45,7 @@ from greenroom.events import (
     TurnStarted,
     TurnSuspended,
 )
-from greenroom.messages import PartDelta, PartEnded, PartItem, PartStarted
+from greenroom.messages import PartDelta, PartEnded, PartGiven, PartItem, PartStarted
 
 SHOWN: Final[dict[type, tuple[str, ...]]] = {
     SessionUpdated: ("config_version", "restores"),
@@ -91,12 +91,14 @@ _encoder: Final = msgspec.json.Encoder()
 
 def message_json(message: Message) -> dict[str, Any]:
     """Returns a message as clients see it: without what only a provider understands."""
-    parts = tuple(
-        msgspec.structs.replace(part, sidecar=None) if getattr(part, "sidecar", None) is not None else part
-        for part in message.parts
-    )
+    parts = tuple(shown_part(part) for part in message.parts)
     shown: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(message, parts=parts))
     return shown
+
+
+def shown_part(part: ViewPart) -> ViewPart:
+    """Returns a part without what only a provider understands."""
+    return msgspec.structs.replace(part, sidecar=None) if getattr(part, "sidecar", None) is not None else part
 
 
 class NativeProjection:
@@ -130,6 +132,12 @@ class NativeProjection:
                 return (f'{{"type":"part_delta","seq":{seq},"part":{payload.part},"delta":{delta}}}',)
             case PartStarted():
                 return self._part_started(payload, seq)
+            case PartGiven():
+                return (
+                    _encoded(
+                        {"type": "part_given", "seq": seq, "part": payload.part, "content": shown_part(payload.content)}
+                    ),
+                )
             case PartEnded():
                 hidden = payload.part in self._hidden
                 return () if hidden else (_encoded({"type": "part_ended", "seq": seq, "part": payload.part}),)

@@ -12,9 +12,9 @@ from typing import Any
 
 from greenroom.core.session import SessionState, StepState, TurnHistory
 from greenroom.core.transcript import tool_name
-from greenroom.messages import OpaquePart, ReasoningPart, RefusalPart, TextPart, ToolCallPart
+from greenroom.messages import FilePart, OpaquePart, ReasoningPart, RefusalPart, SourcePart, TextPart, ToolCallPart
 from greenroom.protocols.agui_interrupts import interrupt
-from greenroom.protocols.agui_messages import content_of
+from greenroom.protocols.agui_messages import content_of, medium_of
 from greenroom.protocols.closing import closing
 from greenroom.protocols.ids import answer_id, result_id
 
@@ -62,8 +62,10 @@ def _parts(step: StepState) -> list[dict[str, Any]]:
                 call = {"type": "tool-call", "id": part.call_id, "name": tool_name(part.name)}
                 call |= {"arguments": part.arguments + closing(part.arguments)}
                 parts.append(call | _approval(step, part.call_id))
-            case OpaquePart():
-                pass
+            case FilePart():
+                parts.append(medium_of(part))
+            case OpaquePart() | SourcePart():
+                pass  # the client has no part for a source
     for returned in step.results.values():
         is_ok = returned.outcome == "ok"
         result = {"type": "tool-result", "id": result_id(returned.call_id), "toolCallId": returned.call_id}

@@ -344,6 +344,8 @@ class Runner:
                     if is_awaited and intake.has_begun:
                         patience.reschedule(None)
                         is_awaited = False
+                    if intake.notices:
+                        await self._tell(intake)
                     if meter is not None and intake.ended is None:  # what is complete is not cut off any more
                         meter.check()
                     if intake.usage is not counted and intake.usage is not None:
@@ -352,6 +354,13 @@ class Runner:
             if not is_awaited:
                 raise
             raise BackendUnavailable(f"the provider was silent for {patience_s:g} s, and in the turn before") from error
+
+    async def _tell(self, intake: Intake) -> None:
+        """Writes what a person is to be told of what was left out of the answer."""
+        notices = [notice for notice in intake.notices if notice.text not in self._live.state.notices]
+        intake.notices.clear()
+        if notices:
+            await self._live.write(*notices)
 
     async def _metered(self, request: BackendRequest, backend_name: str, account: Account) -> Meter | None:
         """Returns what watches the step, if a budget bounds it.

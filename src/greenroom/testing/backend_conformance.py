@@ -36,9 +36,12 @@ from greenroom.errors import (
 )
 from greenroom.interfaces import Backend, BackendRequest
 from greenroom.messages import (
+    FilePart,
     PartDelta,
     PartEnded,
+    PartGiven,
     PartStarted,
+    SourcePart,
     StreamEnded,
     StreamItem,
     TextPart,
@@ -133,6 +136,10 @@ def put_together(items: Iterable[StreamItem]) -> tuple[list[Heard], StreamEnded 
                 assert item.part in parts, f"{item} ends a part that never began"
                 assert parts[item.part].ended is None, f"{item} ends a part a second time"
                 parts[item.part].ended = item
+            case PartGiven(content=content):
+                assert isinstance(content, SourcePart | FilePart), (
+                    f"{item} gives something that is no part of an answer"
+                )
             case UsageCounted():
                 assert item.usage != Usage(), f"{item} counts nothing"
             case StreamEnded():

@@ -45,7 +45,17 @@ from greenroom.events import (
     TurnSuspended,
 )
 from greenroom.interfaces import IndexUpdate, Note, SearchText, SessionSummary, Store
-from greenroom.messages import FilePart, PartDelta, PartEnded, PartStarted, Sidecar, TextPart, Usage
+from greenroom.messages import (
+    FilePart,
+    PartDelta,
+    PartEnded,
+    PartGiven,
+    PartStarted,
+    Sidecar,
+    SourcePart,
+    TextPart,
+    Usage,
+)
 
 E = TypeVar("E", bound=BaseException)
 
@@ -122,6 +132,13 @@ def every_event() -> tuple[Event, ...]:
                 PartEnded(part=0, sidecar=sidecar),
                 PartStarted(part=1, kind="tool_call", call_id="call-1", name="roll_dice"),
                 PartDelta(part=1, delta='{"sides": '),
+                PartGiven(
+                    part=1_000_000,
+                    content=SourcePart(url="https://example.com/ö", title="Ein Beispiel", quote="so it is"),
+                ),
+                PartGiven(
+                    part=1_000_001, content=FilePart(media_type="image/png", data=b"\x89PNG\r\n\x1a\n", sidecar=sidecar)
+                ),
             ),
             usage=usage,
         ),
