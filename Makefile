@@ -6,10 +6,14 @@ PYTHON ?=
 # Where the tests keep the embedded model; apart from the home folder, so that `clean` and clones share it.
 export GREENROOM_TEST_MODELS ?= $(HOME)/.cache/greenroom-test
 JOBS ?= 2
+# The tests start hundreds of processes, each of which would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 bin := $(VENV)/bin
 installed := $(VENV)/.installed
 pytest := $(bin)/python -m pytest
+# Neighbours stay in one process, so that what they share (a server, a browser) is started once.
+several := $(pytest) -n $(JOBS) --dist worksteal
 code := src tests benchmarks
 
 .DEFAULT_GOAL := help
@@ -56,14 +60,16 @@ types: $(installed)
 	$(bin)/mypy -p benchmarks
 
 # Not `-x`: one run shows all that is broken. Closes with pytest's own summary.
-test: lint types model node browser ## everything but the long tests: what CI runs
-	$(pytest) -n $(JOBS) -m 'not long'
+test: $(installed) ## everything but the long tests: what CI runs
+	@$(MAKE) --no-print-directory -j $(JOBS) lint types model node browser
+	$(several) -m 'not long'
 
-check: lint types node browser ## lint, types and the quick tests: before each commit
-	$(pytest) -n $(JOBS) -m 'not long and not local_model' -q
+check: $(installed) ## lint, types and the quick tests: before each commit
+	@$(MAKE) --no-print-directory -j $(JOBS) lint types node browser
+	$(several) -m 'not long and not local_model' -q
 
 test-long: model node browser ## the tests that take minutes: kill -9, soak, simulation
-	$(pytest) -n $(JOBS) -m long --timeout 3600
+	$(several) -m long --timeout 3600
 
 # All of it goes into docs/; a part or a quick look is only printed.
 bench: $(installed) ## measure beside the floor, the SDKs and peers, into docs/ (ONLY="burst paced" and QUICK=1 only print)

@@ -14,7 +14,7 @@ SETTINGS = """
 [pytest]
 asyncio_mode = auto
 asyncio_default_fixture_loop_scope = function
-addopts = -p no:cacheprovider -p no:randomly
+addopts = -p no:cacheprovider --disable-plugin-autoload -p pytest_asyncio.plugin
 markers =
   local_model
   virtual_time
