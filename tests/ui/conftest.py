@@ -87,14 +87,18 @@ class Pages:
 
     def open(self, server: Server, path: str = "/", **options: Any) -> Page:
         """Opens a page in a profile of its own, logged in."""
+        page = self.strange(**options)
+        log_in(page.context, server.url)
+        page.goto(server.url.rstrip("/") + path)
+        return page
+
+    def strange(self, **options: Any) -> Page:
+        """Opens an empty page in a profile that is logged in nowhere."""
         options.setdefault("viewport", {"width": 1280, "height": 800})
         context = self._browser.new_context(**options)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         self._contexts.append(context)
-        log_in(context, server.url)
-        page = self.tab(context)
-        page.goto(server.url.rstrip("/") + path)
-        return page
+        return self.tab(context)
 
     def tab(self, context: BrowserContext) -> Page:
         """Opens one more page of a profile."""
@@ -129,7 +133,7 @@ class Server:
     """The stage, as a process that can be killed and started again at the same address."""
 
     def __init__(self, home: Path, *, sessions: int = 0) -> None:
-        self._home = home
+        self.home = home
         self._sessions = sessions
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -139,7 +143,7 @@ class Server:
 
     def start(self) -> None:
         """Starts it; returns when it listens."""
-        command = [sys.executable, str(STAGE), str(self._home), str(self._port), str(self._sessions)]
+        command = [sys.executable, str(STAGE), str(self.home), str(self._port), str(self._sessions)]
         path = [str(STAGE.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(path)}

@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -18,14 +17,10 @@ from ui.conftest import Pages, Server, until
 from ui.stage import TOKEN
 
 
-@pytest.fixture
-def own_home(tmp_path: Path) -> Path:
-    return tmp_path / "stage"
-
-
-def link_of(home: Path, url: str, user_id: str = "default") -> str:
+def link_of(server: Server, user_id: str = "default") -> str:
     """A link as `greenroom login-link` prints it."""
-    command = [sys.executable, "-m", "greenroom", "login-link", "--home", str(home), "--url", url, "--user", user_id]
+    command = [sys.executable, "-m", "greenroom", "login-link", "--home", str(server.home), "--url", server.url]
+    command += ["--user", user_id]
     environment = {**os.environ, "GREENROOM_TOKEN": TOKEN}
     return subprocess.run(
         command, env=environment, capture_output=True, text=True, check=True, timeout=60
@@ -33,12 +28,10 @@ def link_of(home: Path, url: str, user_id: str = "default") -> str:
 
 
 @pytest.fixture
-def strange(pages: Pages, own_server: Server) -> Page:
-    """A page in a profile that is not logged in."""
-    page = pages.open(own_server)
-    page.context.clear_cookies()
+def strange(pages: Pages) -> Page:
+    """An empty page in a profile that is not logged in: one of ours would go to the login page while a test leads it elsewhere."""
     pages.expected += ("401",)
-    return page
+    return pages.strange()
 
 
 def is_in(page: Page) -> None:
@@ -53,10 +46,9 @@ def cookies(context: BrowserContext) -> list[str]:
     return [cookie["name"] for cookie in context.cookies()]
 
 
-def test_the_printed_link_is_enough(strange: Page, own_server: Server, own_home: Path) -> None:
+def test_the_printed_link_is_enough(strange: Page, server: Server) -> None:
     """S10: the link logs the browser in, and neither a code nor a token stays in the address or the history."""
-    link = link_of(own_home, own_server.url)
-    strange.goto("about:blank")
+    link = link_of(server)
     strange.goto(link)
     strange.wait_for_load_state("networkidle")
     assert cookies(strange.context) == [], "opened by a mail program, a scanner or a chat's preview, it stays good"
@@ -65,7 +57,7 @@ def test_the_printed_link_is_enough(strange: Page, own_server: Server, own_home:
     expect(strange.get_by_role("button", name="Log in")).to_be_focused()
     strange.keyboard.press("Enter")
     is_in(strange)
-    expect(strange).to_have_url(own_server.url)
+    expect(strange).to_have_url(server.url)
     assert "code" not in strange.evaluate("location.href + document.referrer")
     (cookie,) = strange.context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
@@ -83,18 +75,18 @@ def test_the_printed_link_is_enough(strange: Page, own_server: Server, own_home:
 
 @pytest.mark.parametrize("what", ["token", "link", "code", "old link"])
 def test_what_a_person_pastes_logs_in_at_the_address_that_was_asked_for(
-    strange: Page, own_server: Server, own_home: Path, what: str
+    strange: Page, server: Server, what: str
 ) -> None:
-    session_id = own_server.session(title="Here it is")
-    own_server.tell(session_id, "Hello there")
-    link = link_of(own_home, own_server.url)
+    session_id = server.session(title="Here it is")
+    server.tell(session_id, "Hello there")
+    link = link_of(server)
     given = {
         "token": f"  {TOKEN}\n",
         "link": link,
         "code": link.partition("code=")[2],
-        "old link": f"{own_server.url}?token={TOKEN}",
+        "old link": f"{server.url}?token={TOKEN}",
     }[what]
-    strange.goto(f"{own_server.url}s/{session_id}")
+    strange.goto(f"{server.url}s/{session_id}")
     is_out(strange)
     field = strange.get_by_label("Token, API key or one-time link")
     expect(field).to_be_focused()
@@ -105,21 +97,21 @@ def test_what_a_person_pastes_logs_in_at_the_address_that_was_asked_for(
     field.fill(given)
     strange.keyboard.press("Enter")
     expect(strange.locator(".message-assistant")).to_contain_text("You said: Hello there")
-    expect(strange).to_have_url(f"{own_server.url}s/{session_id}")
+    expect(strange).to_have_url(f"{server.url}s/{session_id}")
 
 
-def test_an_old_link_is_told_what_happened(strange: Page, own_server: Server) -> None:
+def test_an_old_link_is_told_what_happened(strange: Page, server: Server) -> None:
     """S10: links with a token in the query are not taken any more."""
-    strange.goto(f"{own_server.url}?token={TOKEN}")
+    strange.goto(f"{server.url}?token={TOKEN}")
     is_out(strange)
     expect(strange.get_by_text("no longer log you in")).to_be_visible()
-    expect(strange).to_have_url(own_server.url)  # the token has left the address
+    expect(strange).to_have_url(server.url)  # the token has left the address
     assert cookies(strange.context) == []
 
 
-def test_a_page_of_another_site_logs_nobody_in(strange: Page, own_server: Server, own_home: Path) -> None:
+def test_a_page_of_another_site_logs_nobody_in(strange: Page, server: Server) -> None:
     """S9: it led its visitor to a link of the attacker's, and the visitor worked in the attacker's account."""
-    link = link_of(own_home, own_server.url, "mallory")
+    link = link_of(server, "mallory")
     evil = f"<a id=go href='{link}'>go</a>"
     strange.route("http://evil.example/", lambda route: route.fulfill(content_type="text/html", body=evil))
     strange.goto("http://evil.example/")
@@ -134,13 +126,11 @@ def test_a_page_of_another_site_logs_nobody_in(strange: Page, own_server: Server
     assert cookies(strange.context)
 
 
-def test_a_link_over_the_address_of_an_open_page_waits_for_a_person(
-    strange: Page, own_server: Server, own_home: Path
-) -> None:
+def test_a_link_over_the_address_of_an_open_page_waits_for_a_person(strange: Page, server: Server) -> None:
     """S9's sibling: a page that opened this one may change its fragment later."""
-    strange.goto(f"{own_server.url}login")
+    strange.goto(f"{server.url}login")
     is_out(strange)
-    link = link_of(own_home, own_server.url)
+    link = link_of(server)
     strange.evaluate("fragment => { location.hash = fragment }", link.partition("#")[2])
     expect(strange.get_by_text("Continue only if you have just asked for it yourself")).to_be_visible()
     strange.wait_for_load_state("networkidle")
@@ -150,12 +140,12 @@ def test_a_link_over_the_address_of_an_open_page_waits_for_a_person(
     is_in(strange)
 
 
-def test_a_link_of_another_site_to_a_session_needs_no_new_login(pages: Pages, own_server: Server) -> None:
+def test_a_link_of_another_site_to_a_session_needs_no_new_login(pages: Pages, server: Server) -> None:
     """The cookie does not come along from another site; the person is in all the same."""
-    page = pages.open(own_server)
-    session_id = own_server.session(title="Linked")
-    own_server.tell(session_id, "Hello there")
-    wiki = f"<a id=go href='{own_server.url}s/{session_id}'>go</a>"
+    page = pages.open(server)
+    session_id = server.session(title="Linked")
+    server.tell(session_id, "Hello there")
+    wiki = f"<a id=go href='{server.url}s/{session_id}'>go</a>"
     page.route("http://wiki.example/", lambda route: route.fulfill(content_type="text/html", body=wiki))
     page.goto("http://wiki.example/")
     page.locator("#go").click()
@@ -163,11 +153,9 @@ def test_a_link_of_another_site_to_a_session_needs_no_new_login(pages: Pages, ow
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_login_page_is_for_everybody(pages: Pages, own_server: Server, scheme: str) -> None:
-    page = pages.open(own_server, color_scheme=scheme, viewport={"width": 320, "height": 500})
-    page.goto("about:blank")  # a page that runs would notice that it is logged out, and go there by itself
-    page.context.clear_cookies()
-    page.goto(f"{own_server.url}login")
+def test_the_login_page_is_for_everybody(pages: Pages, server: Server, scheme: str) -> None:
+    page = pages.strange(color_scheme=scheme, viewport={"width": 320, "height": 500})
+    page.goto(f"{server.url}login")
     is_out(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut on a small phone"
     box = page.get_by_role("button", name="Log in").bounding_box()
@@ -180,19 +168,19 @@ def test_the_login_page_is_for_everybody(pages: Pages, own_server: Server, schem
     )
 
 
-def test_a_page_logs_out_and_one_whose_login_has_ended_says_so(pages: Pages, own_server: Server) -> None:
+def test_a_page_logs_out_and_one_whose_login_has_ended_says_so(pages: Pages, server: Server) -> None:
     """Logging out forgets what was being written; other tabs find that they are out."""
-    page = pages.open(own_server, f"/s/{own_server.session()}")
+    page = pages.open(server, f"/s/{server.session()}")
     is_in(page)
     other = pages.tab(page.context)
     other.goto(page.url)
     is_in(other)
     page.get_by_label("Message", exact=True).fill("a secret draft")
     until(lambda: "a secret draft" in page.evaluate("Object.values(localStorage)"), "kept")
+    pages.expected += ("401",)  # the other tab may ask for something first
     page.get_by_label("Log out").click()
     is_out(page)
     assert "a secret draft" not in page.evaluate("Object.values(localStorage)"), "the next person may be another user"
-    pages.expected += ("401",)
     is_out_or_asked = other.get_by_role("heading", name=re.compile("Log in to Greenroom|You are logged out"))
     other.reload()
     expect(is_out_or_asked).to_be_visible()
