@@ -472,3 +472,44 @@ def test_a_key_that_is_no_secret_is_left_in_words(key: str, shown: str) -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("34.07s", 34.07), ("1h2m3s", 3723.0), ("820ms", 0.82), ("2 minutes", 120.0), ("1 day", 86400.0), ("soon", None), ("", None), ("9999999 days", None), ("1s; rm", None)])  # fmt: skip
 def test_durations(text: str, seconds: float | None) -> None:
     assert duration_s(text) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "setting"),
+    [
+        # OpenAI: `param` and words; decolua/9router#560, koosoli/ESPHomeDesigner#379.
+        (400, {"error": {"message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", "type": "invalid_request_error", "param": "max_tokens", "code": "unsupported_parameter"}}, "max_tokens"),
+        (400, {"error": {"message": "Unsupported value: 'temperature' does not support 0.16 with this model. Only the default (1) value is supported.", "type": "invalid_request_error", "param": "temperature", "code": "unsupported_value"}}, "temperature"),
+        (400, {"error": {"message": "Unsupported value: 'reasoning.effort' does not support 'minimal' with this model.", "type": "invalid_request_error", "param": "reasoning.effort", "code": "unsupported_value"}}, "reasoning_effort"),
+        (400, {"error": {"message": "max_tokens is too large: 100000. This model supports at most 16384 completion tokens, whereas you provided 100000.", "type": "invalid_request_error", "param": "max_tokens", "code": None}}, "max_tokens"),
+        (400, {"error": {"message": "Invalid 'stop': array too long.", "type": "invalid_request_error", "param": "stop", "code": "array_above_max_length"}}, "stop"),
+        (400, {"error": {"message": "The requested model 'gpt-9' does not exist.", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}}, "model"),
+        # Anthropic: words alone.
+        (400, claude("`temperature` and `top_p` cannot both be specified for this model. Please use only one."), "temperature"),
+        (400, claude("`top_p` is deprecated for this model."), "top_p"),
+        (400, claude("max_tokens: 99999 > 64000, which is the maximum allowed number of output tokens for claude-sonnet-4-5"), "max_tokens"),
+        (400, claude("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024"), "thinking_budget_tokens"),
+        (400, claude("stop_sequences: each stop sequence must contain non-whitespace"), "stop"),
+        # Mistral, vLLM: `loc` of a validation.
+        (422, {"detail": [{"type": "less_than_equal", "loc": ["body", "temperature"], "msg": "Input should be less than or equal to 1.5"}]}, "temperature"),
+        (422, {"object": "error", "message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "reasoning_effort"], "msg": "Extra inputs are not permitted"}]}, "type": "invalid_request_error"}, "reasoning_effort"),
+        # xAI, Gemini, Groq, Ollama.
+        (400, {"code": "Client specified an invalid argument", "error": "Model grok-4 does not support parameter reasoningEffort."}, "reasoning_effort"),
+        (400, {"error": {"code": 400, "message": "Unable to submit request because it has a maxOutputTokens value of 100000 but the supported range is from 1 (inclusive) to 65537 (exclusive).", "status": "INVALID_ARGUMENT"}}, "max_tokens"),
+        (400, {"error": {"message": "`reasoning_effort` must be one of `none` or `default`", "type": "invalid_request_error"}}, "reasoning_effort"),
+        (400, {"error": {"message": '"gemma3" does not support thinking', "type": "api_error"}}, "reasoning_effort"),
+    ],
+)  # fmt: skip
+def test_a_refused_setting_is_named_as_we_call_it(status: int, body: Any, setting: str) -> None:
+    """Whatever the provider calls it: who set `max_tokens` does not know `maxOutputTokens`."""
+    error = refused(status, body)
+    assert type(error) is BackendRejected
+    assert error.hint is not None
+    assert (f"`{setting}`" in error.hint) or setting == "model"
+    assert error.hint.startswith(("set ", "check the model's name"))
+
+
+@pytest.mark.parametrize("words", ["Something is wrong with your request.", "The top private models stop here", "messages: at least one message is required"])  # fmt: skip
+def test_a_refusal_that_is_about_no_setting_names_none(words: str) -> None:
+    error = refused(400, claude(words))
+    assert error.hint is None

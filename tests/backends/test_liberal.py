@@ -789,6 +789,46 @@ def test_reasoning_among_the_content_is_shown_and_goes_back() -> None:
     assert sent_back(items)["content"] == [part("hm", signature="SIG"), {"type": "text", "text": "Hello"}]
 
 
+def test_thinking_of_mistral_is_shown_and_goes_back_where_it_wants_it() -> None:
+    """Case P20, Mistral (vercel/ai#17930): `thinking` parts in the content; any field beside it is refused (OpenMinis/OpenMinis#87).
+
+    The form is that of Mistral's client, `examples/mistral/chat/reasoning_with_streaming.py` (mistralai/client-python, Apache-2.0).
+    """
+
+    def part(*texts: str, **fields: Any) -> Json:
+        return {"type": "thinking", "thinking": [{"type": "text", "text": text} for text in texts], **fields}
+
+    reference = {"type": "reference", "reference_ids": [1]}
+    text = {"type": "text", "text": "Hello"}
+    streamed = [chunk({"content": [part("h")]}), chunk({"content": [part("m", closed=True), text]}), STOP]
+    for answer in (
+        streamed,
+        [chunk({"content": [part("h", closed=True)]}), *streamed[1:]],  # its clients take it for closed all the time
+        [of_choice("stop", message={"role": "assistant", "content": [part("hm", closed=True), text]})],
+    ):
+        items = chat(*answer)
+        assert kinds(items) == ["reasoning", "text", "opaque"]
+        assert (texts(items, "reasoning"), texts(items, "text")) == ("hm", "Hello")
+        back = sent_back(items)
+        assert back == {"role": "assistant", "content": [part("hm", closed=True), text]}
+    # With calls, with references, signed twice, and without any text.
+    call = {"tool_calls": [{"index": 0, "id": "t", "function": {"name": "f", "arguments": "{}"}}]}
+    items = chat(chunk({"content": [part("hm")]}), chunk(call), chunk(finish="tool_calls"))
+    back = sent_back(items)
+    assert (back["content"], [called["function"]["name"] for called in back["tool_calls"]]) == ([part("hm")], ["f"])
+    cited = {"type": "thinking", "thinking": [{"type": "text", "text": "a"}, reference, {"type": "text", "text": "b"}]}
+    items = chat(chunk({"content": [cited]}), chunk({"content": [part("c")]}), HELLO, STOP)
+    assert sent_back(items)["content"][0]["thinking"] == [
+        {"type": "text", "text": "a"},
+        reference,
+        {"type": "text", "text": "bc"},
+    ]
+    items = chat(*[chunk({"content": [part(name, signature=name)]}) for name in "ab"], HELLO, STOP)
+    assert sent_back(items)["content"][:2] == [part("a", signature="a"), part("b", signature="b")]
+    # Another model's thinking is none of ours.
+    assert sent_back(items, model="n")["content"] == "Hello"
+
+
 @pytest.mark.parametrize(
     "reasoning", [{"text": "hm"}, [{"text": "h"}, {"text": "m"}], ["h", "m"], {"content": "hm"}, [{"type": "x", "summary": [{"text": "hm"}]}]]
 )  # fmt: skip

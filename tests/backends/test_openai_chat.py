@@ -276,7 +276,11 @@ def test_content_as_a_list_of_parts() -> None:
         delta(content={"type": "text", "text": "!"}),
         STOP,
     )
-    assert [(part[0], part[3]) for part in said.parts.values()] == [("reasoning", "hm"), ("text", "Yes!")]
+    assert [(part[0], part[3]) for part in said.parts.values()] == [
+        ("reasoning", "hm"),
+        ("text", "Yes!"),
+        ("opaque", ""),
+    ]
 
 
 def test_a_refusal() -> None:

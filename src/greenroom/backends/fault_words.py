@@ -180,6 +180,43 @@ SETTING_FIELDS: Final = frozenset(
 )
 """Fields that hold nothing of a conversation."""
 
+_SAMPLING: Final = "set no `{name}`, or `sampling = false` for the model in greenroom.toml"
+_MOST_TOKENS: Final = (
+    "set a smaller `max_tokens`, or none; `max_tokens_field` in greenroom.toml says under which name the model takes it"
+)
+_EFFORT: Final = "set another `reasoning_effort`, or none; `efforts` in greenroom.toml says which ones the model takes"
+_THINKING: Final = "set another `thinking_budget_tokens`, or none: newer models take only `reasoning_effort`"
+_STOP: Final = "set no `stop`, or fewer texts; `stop = false` in greenroom.toml says that the model takes none"
+
+SETTING_HINTS: Final = {
+    "temperature": _SAMPLING.format(name="temperature"),
+    "topp": _SAMPLING.format(name="top_p"),
+    "maxtokens": _MOST_TOKENS,
+    "maxcompletiontokens": _MOST_TOKENS,
+    "maxoutputtokens": _MOST_TOKENS,  # OpenAI's Responses, Gemini
+    "stop": _STOP,
+    "stopsequences": _STOP,  # Anthropic
+    "reasoning": _EFFORT,  # OpenAI's Responses
+    "reasoningeffort": _EFFORT,
+    "outputconfig": _EFFORT,  # Anthropic
+    "thinking": _THINKING,  # Anthropic
+    "budgettokens": _THINKING,
+    "paralleltoolcalls": "set no `parallel_tool_calls`, or `parallel_tool_calls = false` for the model in greenroom.toml",
+    "disableparalleltooluse": "set no `parallel_tool_calls`",  # Anthropic
+    "model": "check the model's name: GET /v1/models lists what the provider says it has",
+}
+"""What to do about a field of the request that is refused, by its name without case and underscores: in the names of our settings."""
+
+SETTING_WORDS: Final = re.compile(
+    r"\b(temperature|top_?p|max_?(?:completion_?|output_?)?tokens|stop_?sequences|reasoning[_.]?effort|budget_?tokens"
+    r"|parallel_?tool_?calls)\b|(?:does not|doesn'?t) support (thinking)"
+)
+"""The setting that a refusal is about, where no field and no whole sentence names it.
+
+Anthropic: "`temperature` and `top_p` cannot both be specified"; xAI: "does not support parameter reasoningEffort"; Gemini: "it has a
+maxOutputTokens value of 100000 but the supported range is ..."; Groq: "`reasoning_effort` must be one of ..."; Ollama: "does not support thinking".
+"""
+
 FILE_WORDS: Final = _any_of(
     {
         "OpenRouter": r"endpoints found that support (?:image|file|audio|pdf)",

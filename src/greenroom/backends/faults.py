@@ -34,6 +34,8 @@ from greenroom.backends.fault_words import (
     MONEY_WORDS,
     SETTING_CODES,
     SETTING_FIELDS,
+    SETTING_HINTS,
+    SETTING_WORDS,
     TOO_MUCH,
     TOOL_FIELDS,
     TOOL_WORDS,
@@ -199,7 +201,7 @@ def classified(fault: Fault, endpoint: Endpoint, headers: Mapping[str, str] | No
     if _is_weather(fault, marks, headers):
         delay_s = _delay_s(fault, headers, words, is_limit=is_limit)
         return BackendUnavailable(message, retry_after_s=delay_s, refused=None if is_limit else "unexplained")
-    return BackendRejected(message, hint=_rejection_hint(fault, endpoint), refused=_unnamed(fault, marks, words))
+    return BackendRejected(message, hint=_rejection_hint(fault, endpoint, words), refused=_unnamed(fault, marks, words))
 
 
 def is_error(body: bytes) -> bool:
@@ -355,10 +357,19 @@ def _unnamed(fault: Fault, marks: set[str], words: str) -> Refused | None:
     return "attachment" if FILE_WORDS_OF_400.search(words) else "request"
 
 
-def _rejection_hint(fault: Fault, endpoint: Endpoint) -> str | None:
+def _rejection_hint(fault: Fault, endpoint: Endpoint, words: str) -> str | None:
+    """Returns what to do about a refusal: which setting of ours it is about."""
     if fault.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
         return f"check the model's name, and that {endpoint.shown_url} is the address of the API ({endpoint.base_url_variable})"
-    return None
+    if (hint := _setting_hint(_refused_field(fault, words))) is not None:
+        return hint
+    found = SETTING_WORDS.search(words)
+    named = next((name for name in found.groups() if name), "") if found else ""
+    return _setting_hint("reasoning_effort" if named == "thinking" else named)
+
+
+def _setting_hint(field: str) -> str | None:
+    return SETTING_HINTS.get(field.replace("_", "").replace(".", "").lower())
 
 
 def _as_words(value: object) -> str:

@@ -245,12 +245,13 @@ class ChatDecoder(StreamDecoder):
                 self._say("text", part)
             elif isinstance(part, dict):
                 text = part.get("text")
+                thinking = part.get("thinking")
                 if part.get("type") == "image_url":
                     for picture in pictures_of(part):
                         self._parts.give(picture)
-                elif thinking := part.get("thinking"):
+                elif thinking and not isinstance(thinking, list):
                     self._reason(thinking, "")
-                elif part.get("type") == "reasoning":
+                elif part.get("type") == "reasoning" or isinstance(thinking, list):
                     self._reason(part, "")
                     self._parts.spend(len(json.dumps(part)))
                     self._extras.take_reasoning_item(part)

@@ -5,7 +5,8 @@
 * Gemini signs tool calls, in `extra_content.google.thought_signature` of the call; without it the next request of a tool loop is
   refused (Google: *Thought signatures*, section on OpenAI compatibility). It may sign a text too, beside the text in the delta.
 * LiteLLM streams Claude's `thinking_blocks` with their signatures; they go back beside the content. Copilot has `reasoning_text` with a
-  `reasoning_opaque`, which go back together. Databricks has entries of the type `reasoning` in the content; they go back there.
+  `reasoning_opaque`, which go back together. Databricks has entries of the type `reasoning` in the content, Mistral of the type `thinking`
+  (Mistral: *Reasoning*, multi-turn: without them its models answer worse, and any other field of a message is refused); they go back there.
 * `reasoning_content` is wanted back by name: DeepSeek and Moonshot, within a turn with tool calls.
 
 Rule: kept without being understood, sent back under the name it came with, to the model that made it and to no other.
@@ -13,6 +14,7 @@ Rule: kept without being understood, sent back under the name it came with, to t
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Final
 
 import msgspec
@@ -92,7 +94,10 @@ class MessageExtras:
                 last["signature"] = signature
 
     def take_reasoning_item(self, item: dict[str, Any]) -> None:
-        """Takes an entry of the content that is reasoning: its summaries grow until they have a signature."""
+        """Takes an entry of the content that is reasoning: its texts grow until they have a signature."""
+        if isinstance(item.get("thinking"), list):
+            self._take_thinking_item(item)
+            return
         summary = item.get("summary")
         last = self._items[-1] if self._items else None
         if last is None or not isinstance(summary, list) or not isinstance(last.get("summary"), list):
@@ -107,6 +112,15 @@ class MessageExtras:
                 _grow(known[number], part)
             else:
                 known.append(part)
+
+    def _take_thinking_item(self, item: dict[str, Any]) -> None:
+        """Takes Mistral's form: a list of texts and references, which comes in pieces. A signature ends it."""
+        last = self._items[-1] if self._items else None
+        if last is None or "thinking" not in last or (last.get("signature") and item["thinking"]):
+            last = {"type": "thinking", "thinking": []}
+            self._items.append(last)
+        last["thinking"] += item["thinking"]
+        last.update({name: value for name, value in item.items() if name != "thinking" and value is not None})
 
     def take_reasoning_text(self, text: str) -> None:
         """Takes a piece of the text that goes back with what is opaque."""
@@ -126,7 +140,7 @@ class MessageExtras:
             EXTRA_FIELD: self._extra,
             # Without its signature a block would be refused.
             THINKING_FIELD: [block for block in self._thinking if block.get("signature") or block.get("data")],
-            ITEMS_FIELD: self._items,
+            ITEMS_FIELD: [_joined(item) if "thinking" in item else item for item in self._items],
             REASONING_TEXT_FIELD: "".join(self._text) if self._opaque else "",
             REASONING_OPAQUE_FIELD: self._opaque,
         }
@@ -151,6 +165,19 @@ def fields_of(sidecar: Sidecar | None, model: str, traits: ModelTraits) -> dict[
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Sidecars also come with imported sessions; a broken one must not cost the conversation.
         return {}
+
+
+def _joined(item: dict[str, Any]) -> dict[str, Any]:
+    """Returns a thinking of Mistral with texts that follow each other as one."""
+    thinking: list[Any] = []
+    for are_texts, parts in itertools.groupby(item["thinking"], _is_text):
+        found = list(parts)
+        thinking += [{**found[0], "text": "".join(part["text"] for part in found)}] if are_texts else found
+    return {**item, "thinking": thinking}
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
 def _continues(former: dict[str, Any], entry: dict[str, Any]) -> bool:
