@@ -258,11 +258,13 @@ def load_settings(
     for name in _PATHS:
         if isinstance(values.get(name), str | Path):
             values[name] = str(Path(values[name]).expanduser().absolute())
+    _check_names(values)
     try:
         # Not strict: what comes from the environment is text, a port among it.
         settings = msgspec.convert(values, Settings, strict=False, dec_hook=_decoded)
     except msgspec.ValidationError as error:
-        raise InvalidConfig(f"configuration: {error}", hint=f"the keys are {', '.join(_keys(str(error)))}") from error
+        message = _with_entry(str(error), values)
+        raise InvalidConfig(f"configuration: {message}", hint=f"the keys are {', '.join(_keys(message))}") from error
     if file is None and path is not None and not environment.get("GREENROOM_CONFIG"):
         needs = needing_trust(in_file)
         if needs and not is_trusted(path, needs, users_home(environment)):
@@ -332,6 +334,45 @@ def _decoded(kind: type, value: Any) -> Any:
     if kind is Path:
         return Path(value)
     raise NotImplementedError(kind)
+
+
+def _check_names(values: Mapping[str, Any]) -> None:
+    """Accepts the names of the tables of models and of backends, which are a person's own.
+
+    Raises:
+        InvalidConfig: one of them cannot be one; says which, and what would be right.
+    """
+    for table, kind, right in (
+        ("models", ModelKey, 'write the backend, a colon and the model: [models."openai:{name}"]'),
+        (
+            "backends",
+            BackendName,
+            "a small letter, then up to 63 small letters, digits, `_` and `-`: [backends.my-server]",
+        ),
+    ):
+        entries = values.get(table)
+        for name in entries if isinstance(entries, Mapping) else ():
+            try:
+                msgspec.convert(name, kind)
+            except msgspec.ValidationError as error:
+                shown = str(name)[:80]
+                what = "`backend:model`" if table == "models" else "the name of a backend"
+                raise InvalidConfig(
+                    f'configuration: [{table}."{shown}"] is not {what}',
+                    hint=right.format(name=shown.strip().strip(":") or "gpt-6.1-sol"),
+                ) from error
+
+
+def _with_entry(message: str, values: Mapping[str, Any]) -> str:
+    """Returns a message with the name of the entry that it is about, which msgspec leaves out."""
+    for table, kind in (("models", ModelOverride), ("backends", NamedBackend)):
+        if f"`$.{table}[...]" in message:
+            for name, entry in values[table].items():
+                try:
+                    msgspec.convert(entry, kind, strict=False)
+                except msgspec.ValidationError:
+                    return message.replace("[...]", f'."{name[:80]}"', 1)
+    return message
 
 
 def _keys(message: str) -> list[str]:

@@ -19,10 +19,11 @@ from aiohttp import web
 from greenroom.backends.claude import ClaudeBackend
 from greenroom.backends.clouds import CloudOptions
 from greenroom.backends.faults import Endpoint
-from greenroom.backends.model_list import LIST_BYTES_MAX, models_in
+from greenroom.backends.model_list import LIST_BYTES_MAX, models_in, named_first
 from greenroom.backends.openai import OpenAIBackend
+from greenroom.backends.openai_responses import OpenAIResponsesBackend
 from greenroom.backends.scripted import ScriptedBackend
-from greenroom.errors import BackendGarbled
+from greenroom.errors import BackendGarbled, BackendRejected
 from greenroom.interfaces import BackendRequest, ListedModel
 from greenroom.messages import TextPart, UserMessage
 from greenroom.model_lists import (
@@ -59,9 +60,11 @@ Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def serving(serve: Serve, path: str = "/v1/models") -> AsyncIterator[Loopback]:
+async def serving(serve: Serve, path: str = "/v1/models", **answers: Serve) -> AsyncIterator[Loopback]:
     server = Loopback()
     server.route("GET", path, serve)
+    for asked_at, answer in answers.items():
+        server.route("POST", f"/v1/{asked_at}", answer)
     await server.start()
     try:
         yield server
@@ -357,3 +360,70 @@ def test_who_is_asked_for_a_list() -> None:
     assert not is_listed(candidate(listed=("a",)))
     assert not is_listed(msgspec.structs.replace(candidate(), is_usable=False))
     assert not is_listed(msgspec.structs.replace(candidate(), backend="openai-responses"))
+
+
+# --- a model that does not exist ----------------------------------------------------------------------------------------
+
+LISTED = '{"data": [{"id": "qwen3:8b"}, {"id": "llama3.2:3b"}, {"id": "gemma3:4b"}, {"id": "text-embedding-3-small"}]}'
+NEAR = "it has llama3.2:3b, qwen3:8b, gemma3:4b: set llm_model to one of them"
+BACKENDS: list[tuple[str, Callable[[str], Any]]] = [
+    ("chat/completions", lambda url: OpenAIBackend(api_key=KEY, base_url=f"{url}/v1")),
+    ("responses", lambda url: OpenAIResponsesBackend(api_key=KEY, base_url=f"{url}/v1")),
+    ("messages", lambda url: ClaudeBackend(api_key=KEY, base_url=url)),
+]
+REFUSALS: list[tuple[int, str]] = [
+    (404, '{"error": {"message": "model \'llama3\' not found", "type": "not_found_error"}}'),
+    (404, '{"error": {"message": "The model `llama3` does not exist", "code": "model_not_found"}}'),
+    (404, "404 page not found"),
+    (
+        400,
+        '{"error": {"message": "Invalid model name passed in model=llama3. Call `/v1/models`", "code": "400"}}',
+    ),  # LiteLLM
+    (400, '{"error": {"message": "llama3 is not a valid model ID", "code": 400}}'),  # OpenRouter
+]
+
+
+async def rejected(backend: Any) -> BackendRejected:
+    with pytest.raises(BackendRejected) as caught:
+        async with backend.stream(asked("llama3")):
+            pass
+    await backend.close()
+    return caught.value
+
+
+@pytest.mark.parametrize(("path", "make"), BACKENDS)
+@pytest.mark.parametrize(("status", "body"), REFUSALS)
+async def test_an_error_about_a_model_names_those_that_exist(
+    path: str, make: Callable[[str], Any], status: int, body: str
+) -> None:
+    """Case P26's sibling: the provider knows what it has, and the error left people to guess."""
+    async with serving(saying(LISTED), **{path: saying(body, status)}) as server:
+        error = await rejected(make(server.url))
+    assert f"answered {status}" in error.message
+    assert error.hint == NEAR
+    assert error.refused is None, "nothing of the conversation was the reason"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "listed"),
+    [
+        (404, REFUSALS[0][1], saying("nothing here", 404)),
+        (404, REFUSALS[0][1], saying('{"data": []}')),
+        (404, REFUSALS[0][1], saying('{"data": [{"id": "llama3"}]}')),
+        (400, '{"error": {"message": "temperature is too high"}}', saying(LISTED)),
+        (401, '{"error": {"message": "model llama3 not found for this key"}}', saying(LISTED)),
+    ],
+)
+async def test_an_error_stays_as_it_was_where_no_list_would_help(status: int, body: str, listed: Serve) -> None:
+    async with serving(listed, **{"chat/completions": saying(body, status)}) as server:
+        error = await rejected(OpenAIBackend(api_key=KEY, base_url=f"{server.url}/v1"))
+    assert "it has" not in (error.hint or ""), error.message
+    assert f"answered {status}" in error.message
+
+
+def test_the_names_in_an_error_are_few_and_those_alike_come_first() -> None:
+    many = [f"model-{number}" for number in range(50)] + ["gpt-6.1-sol", "x" * 300]
+    said = named_first("gpt-6-sol", many)
+    assert said.startswith("it has gpt-6.1-sol, ")
+    assert said.endswith(" and 44 more")
+    assert len(named_first("y", ["x" * 300] * 3)) < 300

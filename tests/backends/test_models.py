@@ -324,5 +324,18 @@ def test_unknown_keys_of_models_are_errors(key: str, trait: str, tmp_path: Path)
     file.write_text(f'[models."{key}"]\n{trait} = "gpt-5"\n')
     with pytest.raises(InvalidConfig) as caught:
         load_settings(file=file)
-    assert (trait if trait != "like" else "`key` in `$.models`") in caught.value.message
-    assert "efforts, like" in f"{caught.value.hint}"
+    if trait == "like":
+        assert caught.value.message == f'configuration: [models."{key}"] is not `backend:model`'
+        assert (caught.value.hint or "").startswith('write the backend, a colon and the model: [models."openai:')
+    else:
+        assert f'`{trait}` - at `$.models."{key}"`' in caught.value.message
+        assert "efforts, like" in f"{caught.value.hint}"
+
+
+@pytest.mark.parametrize("name", ["My Backend", "a:b", "", "9"])
+def test_a_name_that_no_backend_can_have_is_named(name: str, tmp_path: Path) -> None:
+    """P23's sibling: the error showed a regular expression, and not the name."""
+    with pytest.raises(InvalidConfig) as caught:
+        load_settings(file={"backends": {"fine": {"kind": "openai"}, name: {"kind": "openai"}}})
+    assert caught.value.message == f'configuration: [backends."{name}"] is not the name of a backend'
+    assert "[backends.my-server]" in (caught.value.hint or "")

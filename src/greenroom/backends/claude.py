@@ -24,7 +24,7 @@ from greenroom.backends.clouds import NO_OPTIONS, CloudOptions, bedrock_client, 
 from greenroom.backends.faults import Endpoint, missing_key
 from greenroom.backends.model_ends import end_notices, successor_named
 from greenroom.backends.model_facts import NO_OVERRIDES, ClaudeModel, current_model
-from greenroom.backends.model_list import fetch_models
+from greenroom.backends.model_list import existing_named, fetch_models
 from greenroom.backends.streamed_answer import StreamedAnswer
 from greenroom.backends.transport import ByteStream, open_stream
 from greenroom.config import ModelOverride
@@ -111,8 +111,9 @@ class ClaudeBackend:
         read = _bedrock_stream if self._cloud == "bedrock" else ByteStream
         async with AsyncExitStack() as opened:
             with successor_named(request.model) if self._is_anthropic() else nullcontext():
-                asking = open_stream(client, "/v1/messages", body, headers=headers, read=read)
-                chunks = await opened.enter_async_context(asking)
+                async with existing_named(request.model, self.list_models):
+                    asking = open_stream(client, "/v1/messages", body, headers=headers, read=read)
+                    chunks = await opened.enter_async_context(asking)
             decoder = MessagesDecoder(client.endpoint, model=request.model, limits=self._limits, request=request)
             yield StreamedAnswer(chunks, decoder)
             if decoder.is_ended:

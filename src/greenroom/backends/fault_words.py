@@ -157,6 +157,17 @@ SETTING_CODES: Final = frozenset(
     {"unsupported_parameter", "unknown_parameter", "unsupported_value", "model_not_found", "invalid_model"}
 )
 
+NO_SUCH_MODEL: Final = _any_of(
+    {
+        "ours, before the provider's words": r"answered (?:404|410)",
+        "OpenAI, Ollama, vLLM, Claude": r"model.{0,200}(?:does not exist|not[ _]found|deprecated|retired|shut ?down|sunset|no longer)",
+        "LiteLLM": r"invalid model name",
+        "OpenRouter": r"is not a valid model(?: id)?",
+        "others": r"(?:unknown|no such|unrecognized) model",
+    }
+)
+"""A model that the provider does not have, or has no more."""
+
 FIELD_WORDS: Final = _any_of(
     {
         "OpenAI": r"(?:unsupported|unknown) parameter: ['\"`]?([\w.]+)",

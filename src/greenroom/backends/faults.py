@@ -32,6 +32,7 @@ from greenroom.backends.fault_words import (
     FILTER_WORDS,
     MONEY_CODES,
     MONEY_WORDS,
+    NO_SUCH_MODEL,
     SETTING_CODES,
     SETTING_FIELDS,
     SETTING_HINTS,
@@ -352,6 +353,8 @@ def _refused_field(fault: Fault, words: str) -> str:
 def _unnamed(fault: Fault, marks: set[str], words: str) -> Refused | None:
     if marks & SETTING_CODES or fault.status in _OF_ADDRESS or _refused_field(fault, words) in SETTING_FIELDS:
         return None
+    if NO_SUCH_MODEL.search(words):
+        return None  # LiteLLM and OpenRouter answer 400
     if fault.status not in _OF_CONTENT:
         return "unexplained"
     return "attachment" if FILE_WORDS_OF_400.search(words) else "request"

@@ -8,23 +8,18 @@ Rule: nothing here stops a request. The table may be wrong, the provider is not.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
+from greenroom.backends.fault_words import NO_SUCH_MODEL
 from greenroom.backends.model_facts import end_of
 from greenroom.errors import BackendRejected, BackendUnauthorized
 from greenroom.interfaces import Notice
 
 TOLD_BEFORE: Final = timedelta(days=90)
 """How long before its end a model's users are told of it."""
-
-_GONE: Final = re.compile(
-    r"answered (404|410)|model.{0,200}(does not exist|not[ _]found|deprecated|retired|shut ?down|sunset|no longer)",
-    re.IGNORECASE,
-)
 
 
 def end_notices(model: str, *, told: date | None = None, today: date | None = None) -> list[Notice]:
@@ -56,7 +51,7 @@ def successor_named(model: str) -> Iterator[None]:
     except BackendUnauthorized:
         raise
     except BackendRejected as refused:
-        if (end := end_of(model)) is None or not _GONE.search(refused.message):
+        if (end := end_of(model)) is None or not NO_SUCH_MODEL.search(refused.message.lower()):
             raise
         hint = f"its provider ends {model} on {end.on} and recommends {end.successor}: set llm_model to it"
         raise BackendRejected(refused.message, hint=hint, refused=refused.refused) from refused

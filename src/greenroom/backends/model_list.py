@@ -9,16 +9,20 @@ Rule: an answer is data of strangers: bounded in bytes, decoded in a thread, and
 from __future__ import annotations
 
 import asyncio
+import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from greenroom.backends.fault_words import NO_SUCH_MODEL
 from greenroom.backends.faults import Endpoint, redacted
+from greenroom.backends.model_facts import is_for_chat
 from greenroom.backends.transport import map_exceptions
-from greenroom.errors import BackendGarbled
+from greenroom.errors import BackendError, BackendGarbled, BackendRejected, BackendUnauthorized
 from greenroom.interfaces import ListedModel
 
 if TYPE_CHECKING:
@@ -26,6 +30,12 @@ if TYPE_CHECKING:
 
 LIST_BYTES_MAX: Final = 4 * 1024 * 1024
 """Length of a list of models. The longest known, of a gateway to some hundred models, has half a megabyte."""
+
+_NAMING_S_MAX: Final = 5.0
+"""How long an error waits for the list of what there is instead."""
+_NAMED_MAX: Final = 8
+_LOOKED_AT_MAX: Final = 1_000
+_NAME_CHARACTERS_MAX: Final = 80
 
 
 async def fetch_models(
@@ -124,3 +134,44 @@ _OTHER_TYPES: Final = (
     "transcribe",
     "tts",
 )
+
+
+@asynccontextmanager
+async def existing_named(
+    model: str, list_models: Callable[[], Awaitable[Sequence[ListedModel] | None]]
+) -> AsyncIterator[None]:
+    """Adds the models that a provider has to the error with which it answers that it does not have this one.
+
+    Args:
+        model: that was asked for.
+        list_models: asks the provider; what it raises leaves the error as it was.
+
+    Raises:
+        BackendRejected: as it came, with the names in its hint: those that look like this one first.
+    """
+    try:
+        yield
+    except BackendUnauthorized:
+        raise
+    except BackendRejected as rejected:
+        if rejected.refused is not None or not NO_SUCH_MODEL.search(rejected.message.lower()):
+            raise
+        try:
+            async with asyncio.timeout(_NAMING_S_MAX):
+                listed = await list_models()
+        except (BackendError, TimeoutError):
+            raise rejected from None
+        names = [row.name for row in listed or () if is_for_chat(row.name) and row.name.isprintable()][:_LOOKED_AT_MAX]
+        if not names or model in names:
+            raise  # it has no list, or the trouble is another
+        raise BackendRejected(
+            rejected.message, hint=f"{named_first(model, names)}: set llm_model to one of them"
+        ) from rejected
+
+
+def named_first(model: str, names: Sequence[str]) -> str:
+    """Returns a sentence about which models exist, for people: those that look like `model` first, and not very many."""
+    near = difflib.get_close_matches(model, names, n=_NAMED_MAX, cutoff=0.5)
+    shown = [*near, *(name for name in names if name not in near)][:_NAMED_MAX]
+    rest = len(names) - len(shown)
+    return f"it has {', '.join(name[:_NAME_CHARACTERS_MAX] for name in shown)}" + (f" and {rest} more" if rest else "")

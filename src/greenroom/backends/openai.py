@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from greenroom.backends.clouds import CloudOptions
 from greenroom.backends.model_ends import successor_named
 from greenroom.backends.model_facts import NO_OVERRIDES
+from greenroom.backends.model_list import existing_named
 from greenroom.backends.openai_chat import DIALECT, ChatDecoder, encode, notices
 from greenroom.backends.openai_client import NO_KEY, OPENAI_URL, connection_to, is_openai_address
 from greenroom.backends.openai_models import ModelTraits, traits_of
@@ -83,7 +84,8 @@ class OpenAIBackend:
         body = encode(request, prompt_cache_key=cache_key, traits=self._traits(request))
         async with AsyncExitStack() as opened:
             with successor_named(request.model) if is_openai_address(endpoint.base_url) else nullcontext():
-                chunks = await opened.enter_async_context(open_stream(client, "/chat/completions", body))
+                async with existing_named(request.model, self.list_models):
+                    chunks = await opened.enter_async_context(open_stream(client, "/chat/completions", body))
             decoder = ChatDecoder(endpoint, model=request.model, limits=self._limits, request=request)
             yield StreamedAnswer(chunks, decoder)
             if decoder.is_ended:

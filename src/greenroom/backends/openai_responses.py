@@ -18,6 +18,7 @@ from typing import Final
 from greenroom.backends.clouds import CloudConnection, CloudOptions
 from greenroom.backends.model_ends import successor_named
 from greenroom.backends.model_facts import NO_OVERRIDES, current_model
+from greenroom.backends.model_list import existing_named
 from greenroom.backends.openai_client import OpenAIConnection, connection_to, is_openai_address
 from greenroom.backends.openai_models import traits_of
 from greenroom.backends.openai_responses_decoder import DIALECT, ResponsesDecoder
@@ -87,7 +88,8 @@ class OpenAIResponsesBackend:
         """
         async with AsyncExitStack() as opened:
             with successor_named(request.model) if self._connection.is_openai else nullcontext():
-                chunks = await self._opened(request, opened)
+                async with existing_named(request.model, self.list_models):
+                    chunks = await self._opened(request, opened)
             decoder = ResponsesDecoder(
                 self._connection.client().endpoint, model=request.model, limits=self._limits, request=request
             )
