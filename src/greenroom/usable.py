@@ -99,6 +99,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         models: names of the models that it has, or patterns of them (`gpt-*`); `None` where that cannot be told from here.
         listed: the models that it said itself just now; `None` where its list was not asked for.
         is_demo: its answers are for demonstrations only.
+        is_guess: nothing tells whether the server has this API: it is asked when somebody names it, and offered to nobody.
     """
 
     label: str
@@ -110,6 +111,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] | None = None
     listed: tuple[str, ...] | None = None
     is_demo: bool = False
+    is_guess: bool = False
 
     def has(self, model: str) -> bool:
         """Returns whether it may have the model: `False` only where that is certain."""
@@ -399,9 +401,14 @@ def openai(settings: Settings, environment: Mapping[str, str] = os.environ) -> C
 
 
 def openai_responses(settings: Settings, environment: Mapping[str, str] = os.environ) -> Candidate:
-    """Returns whether OpenAI can be asked by its Responses API: with the same key, at the same address."""
+    """Returns whether OpenAI can be asked by its Responses API: with the same key, at the same address.
+
+    Of another server at that address its list of models does not say whether it has this API too; most have not.
+    """
     candidate = openai(settings, environment)
-    return msgspec.structs.replace(candidate, label="OpenAI Responses", backend="openai-responses")
+    base_url = settings.openai.base_url or environment.get("OPENAI_BASE_URL", "")
+    is_guess = _host(base_url) not in {"", _OPENAI_HOST} and settings.default_backend != "openai-responses"
+    return msgspec.structs.replace(candidate, label="OpenAI Responses", backend="openai-responses", is_guess=is_guess)
 
 
 def claude(settings: Settings, environment: Mapping[str, str] = os.environ) -> Candidate:

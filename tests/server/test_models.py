@@ -48,6 +48,24 @@ async def test_all_models_of_a_server_are_offered(open_web: OpenWeb) -> None:
         assert sent == [f"Bearer {platform.key}"], "the server's own key, no user's token"
 
 
+@pytest.mark.parametrize("default_backend", ["openai", "openai-responses"])
+async def test_a_dialect_that_a_server_of_ones_own_may_not_have_is_not_offered(
+    open_web: OpenWeb, default_backend: str
+) -> None:
+    """P26's sibling: `openai-responses` was offered at every address, also of servers without that API; who names it, gets it."""
+    async with StrictPlatform(models=["a"]) as platform:
+        config = {
+            "openai": {"api_key": platform.key, "base_url": platform.base_url},
+            "default_backend": default_backend,
+        }
+        web = open_web(config=config)
+        assert bool(await rows(web, "openai-responses")) is (default_backend == "openai-responses")
+        assert await rows(web, "openai")
+    at_openai = open_web(config={"openai": {"api_key": "sk-x"}, "default_backend": "openai"})
+    assert await rows(at_openai, "openai-responses"), "OpenAI has both"
+    assert (await web.post("/v1/sessions", {"backend": "openai-responses", "llm_model": "a"})).status == 201
+
+
 async def test_a_named_backend_is_asked_too(open_web: OpenWeb) -> None:
     """P26: what the configuration names is its author's to know, and comes first."""
     async with StrictPlatform(models=["a", "b"]) as platform:

@@ -135,7 +135,11 @@ def list_offers(place: Place, name: str | None, *, as_json: bool) -> int:
 
 
 async def _offers(settings: Settings, catalog: Catalog, name: str | None) -> tuple[list[dict[str, Any]], list[str]]:
-    found = [candidate for candidate in await candidates(settings) if name in {None, candidate.backend}]
+    found = [
+        candidate
+        for candidate in await candidates(settings)
+        if name == candidate.backend or (name is None and not candidate.is_guess)
+    ]
     if name is not None and not found:
         catalog.backend(name)  # there may be none
         found = [Candidate(label=name, backend=name, is_usable=True, why="")]

@@ -87,7 +87,7 @@ class Place:
         # Clouds that are set up are among the candidates; the scripted backend is for tests and demonstrations, by its name.
         others = [name for name in self._manager.catalog.backend_names() if name not in listed | UNLISTED]
         found += [Candidate(label=name, backend=name, is_usable=True, why="") for name in others]
-        return [row for candidate in found for row in self._rows(candidate, default)]
+        return [row for candidate in found if not candidate.is_guess for row in self._rows(candidate, default)]
 
     def _rows(self, candidate: Candidate, default: Candidate) -> list[dict[str, Any]]:
         name = candidate.backend
