@@ -103,10 +103,16 @@ class BackendRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that a person should know before the answer: a setting that is not honoured, a demo-grade model."""
+    """Something that a person should know before the answer: a setting that is not honoured, a demo-grade model.
+
+    Attributes:
+        about: what of the request it is about, if there may be several of a code: for plans, which compare two models. Empty for the
+            text itself.
+    """
 
     code: str
     text: str
+    about: str = ""
 
 
 class Backend(Protocol):

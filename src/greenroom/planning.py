@@ -22,7 +22,7 @@ from greenroom.core.plan import (
 from greenroom.core.prompt import system_prompt
 from greenroom.core.session import SessionState
 from greenroom.core.transcript import render
-from greenroom.interfaces import BackendRequest
+from greenroom.interfaces import BackendRequest, Notice
 from greenroom.messages import TextPart, Usage, UserMessage
 
 
@@ -40,7 +40,9 @@ async def plan_of(catalog: Catalog, state: SessionState, patch: Patch) -> Update
     messages = render(state)
     backend = catalog.backend(after.backend)
     prompt = system_prompt(persona_text=persona.text, custom_persona_text=after.custom_persona_text, custom_prompt=None)
-    known = {note.text for note in catalog.backend(state.config.backend).notices(_request(state, state.config, prompt))}
+    known = {
+        _about(note) for note in catalog.backend(state.config.backend).notices(_request(state, state.config, prompt))
+    }
     asked = _request(state, after, prompt)
     dialect = backend.dialect(asked)
     notices = backend.notices(asked)
@@ -48,7 +50,7 @@ async def plan_of(catalog: Catalog, state: SessionState, patch: Patch) -> Update
         *lost_signatures(messages, dialect=dialect, model=after.llm_model),
         *lost_tools(messages, catalog.tools(after.tools)),
     ]
-    losses += [Loss(kind="notice", text=note.text) for note in notices if note.text not in known]
+    losses += [Loss(kind="notice", text=note.text) for note in notices if _about(note) not in known]
     tokens = history_tokens(state) if messages else 0
     window = await asyncio.to_thread(catalog.prices.context_window, backend=after.backend, model=after.llm_model)
     lost_tokens = 0 if keeps_prefix(changes) else tokens
@@ -70,6 +72,11 @@ def _label_changes(state: SessionState, title: str, metadata: object) -> list[Ch
     labels = state.tally.labels
     pairs = (("title", labels.title, title), ("metadata", labels.metadata, metadata))
     return [Change(name=name, before=before, after=after) for name, before, after in pairs if before != after]
+
+
+def _about(note: Notice) -> tuple[str, str]:
+    """Returns what a notice is about: a file that neither model is shown is not lost, although each has a reason of its own."""
+    return note.code, note.about or note.text
 
 
 def _request(state: SessionState, config: SessionConfig, prompt: str) -> BackendRequest:

@@ -295,7 +295,7 @@ def test_what_is_told_of_the_user_stands_beside_the_message() -> None:
 def test_attachments() -> None:
     files = (
         FilePart(media_type="image/png", data=b"png", name="a.png"),
-        FilePart(media_type="application/pdf", data=b"pdf"),
+        FilePart(media_type="application/pdf", data=b"%PDF"),
         FilePart(media_type="audio/mpeg", data=b"mp3"),
         FilePart(media_type="text/csv; charset=utf-8", data="a;ü".encode(), name="t.csv"),
         FilePart(media_type="application/json", data=b"{}"),
@@ -304,7 +304,7 @@ def test_attachments() -> None:
     assert message["content"] == [
         {"type": "text", "text": "Look:"},
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(b'png').decode()}"}},
-        {"type": "file", "file": {"filename": "file", "file_data": "data:application/pdf;base64,cGRm"}},
+        {"type": "file", "file": {"filename": "file", "file_data": "data:application/pdf;base64,JVBERg=="}},
         {"type": "input_audio", "input_audio": {"data": "bXAz", "format": "mp3"}},
         {"type": "text", "text": "File t.csv:\na;ü"},
         {"type": "text", "text": "File without a name:\n{}"},

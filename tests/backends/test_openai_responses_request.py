@@ -184,7 +184,7 @@ def test_the_cache_key_is_bounded() -> None:
     [
         (FilePart(media_type="image/png", data=b"png"), {"type": "input_image", "detail": "auto", "image_url": "data:image/png;base64,cG5n"}),
         (FilePart(media_type="Image/JPG; x=y", data=b"jpg"), {"type": "input_image", "detail": "auto", "image_url": "data:image/jpeg;base64,anBn"}),
-        (FilePart(media_type="application/pdf", data=b"pdf"), {"type": "input_file", "filename": "file", "file_data": "data:application/pdf;base64,cGRm"}),
+        (FilePart(media_type="application/pdf", data=b"%PDF"), {"type": "input_file", "filename": "file", "file_data": "data:application/pdf;base64,JVBERg=="}),
         (FilePart(media_type="text/csv", data=b"a,b\n\xff", name="a.csv"), {"type": "input_text", "text": "File a.csv:\na,b\n\ufffd"}),
         (FilePart(media_type="application/json", data=b"{}"), {"type": "input_text", "text": "File without a name:\n{}"}),
         (FilePart(media_type="image/tiff", data=b"tiff", name="a.tif"), {"type": "input_text", "text": "[a.tif (image/tiff): 4 bytes that cannot be shown here: not a PNG, JPEG, GIF or WebP image]"}),

@@ -35,7 +35,10 @@ def valid() -> Body:
                 "content": [
                     {"type": "text", "text": "Look."},
                     {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "eA=="}},
-                    {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "eA=="}},
+                    {
+                        "type": "document",
+                        "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="},
+                    },
                 ],
             },
             {

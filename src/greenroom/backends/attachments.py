@@ -23,6 +23,8 @@ _BINARY: Final = (
     *("image/", "audio/", "video/", "application/pdf"),
     *("font/", "application/zip", "application/msword", "application/rtf", "application/vnd.o", "application/vnd.ms-"),
 )
+_PDF_HEADER_WITHIN: Final = 1024
+"""Bytes in which readers look for the header. Without it Claude says "The PDF specified was not valid"."""
 _CONTROLS: Final = bytes(code for code in range(32) if code not in b"\t\n\r\f\x1b")
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -33,11 +35,13 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         image_bytes_max: of one image.
         image_side_max: pixels of its longer side; `None` where no limit is known.
+        images_bytes_max: of all images of a request.
         total_bytes_max: of all files of a request, images included.
     """
 
     image_bytes_max: int
     image_side_max: int | None = None
+    images_bytes_max: int
     total_bytes_max: int
 
 
@@ -46,11 +50,13 @@ CLAUDE: Final = Rules(
     # "image exceeds 5 MB maximum: 6405384 bytes > 5242880 bytes" was said of a file of 4804036 bytes (langchain-ai/langchain#21654).
     image_bytes_max=5 * 1024 * 1024 * 3 // 4,
     image_side_max=8000,
+    images_bytes_max=28 * 1024 * 1024 * 3 // 4,
     total_bytes_max=28 * 1024 * 1024 * 3 // 4,
 )
 OPENAI: Final = Rules(
-    # OpenAI, *Images and vision* and *File inputs*: 50 MB of images, and 50 MB of files, in a request.
-    image_bytes_max=50 * 1000 * 1000,
+    # OpenAI, *Images and vision*: a payload of 50 MB, which is what is sent, in base64; *File inputs*: 50 MB of files in a request.
+    image_bytes_max=49 * 1000 * 1000 * 3 // 4,
+    images_bytes_max=49 * 1000 * 1000 * 3 // 4,
     total_bytes_max=50 * 1000 * 1000,
 )
 
@@ -61,20 +67,25 @@ class Room:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._left = rules.total_bytes_max
+        self._left_for_images = rules.images_bytes_max
 
     def refused(self, part: FilePart) -> str:
         """Returns why a file that is not text cannot be sent; empty if it can, and takes its room."""
         media_type = media_type_of(part)
-        if media_type.startswith("image/"):
+        is_image, size = media_type.startswith("image/"), len(part.data)
+        if media_type == "application/pdf" and b"%PDF" not in part.data[:_PDF_HEADER_WITHIN]:
+            return "not a PDF"
+        if is_image:
             if media_type not in IMAGE_TYPES:
                 return "not a PNG, JPEG, GIF or WebP image"
-            if len(part.data) > self._rules.image_bytes_max:
+            if size > self._rules.image_bytes_max:
                 return f"more than {self._rules.image_bytes_max / 1_000_000:.1f} MB"
             if self._rules.image_side_max is not None and max(_sides(part.data)) > self._rules.image_side_max:
                 return f"more than {self._rules.image_side_max} pixels high or wide"
-        if len(part.data) > self._left:
+        if size > self._left or (is_image and size > self._left_for_images):
             return "more than fits into a request together with the files before it"
-        self._left -= len(part.data)
+        self._left -= size
+        self._left_for_images -= size if is_image else 0
         return ""
 
 
@@ -121,7 +132,7 @@ def label(part: FilePart) -> str:
 def not_shown(found: Iterable[tuple[FilePart, str]]) -> list[Notice]:
     """Returns what a person should know of files that are not sent, each with the reason."""
     notices = {label(part): f"{label(part)} is {why}: the model is told only its name" for part, why in found}
-    return [Notice(code="attachment_not_shown", text=text) for text in notices.values()]
+    return [Notice(code="attachment_not_shown", text=text, about=about) for about, text in notices.items()]
 
 
 def _sides(data: bytes) -> tuple[int, int]:

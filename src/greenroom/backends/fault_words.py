@@ -235,7 +235,9 @@ FILE_WORDS: Final = _any_of(
         r"|(?:does not|doesn'?t|do not|cannot) support (?:image|audio|video|vision|file|pdf|document|multimodal)",
         "Ollama": r"missing data required for image input",
         "Groq, Cerebras": r"content['`]? must be a string",
-        "vLLM": r"not a multimodal model|at most \d+ (?:image|audio|video)",
+        "vLLM": r"not a multimodal model|at most \d+ (?:image|audio|video)|(?:unknown|unsupported chat content) part type",
+        "llama.cpp": r"unsupported content(?: part type|\[\]\.type)",
+        "Ollama, of any other part than text and image_url": r"^invalid message format$",
     }
 )
 

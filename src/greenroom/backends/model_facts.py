@@ -203,7 +203,7 @@ def _bare(model: str) -> str:
     """Returns the name without what gateways put before it (`openai/o3`, `us.openai.gpt-6-luna-v1:0`, `ft:gpt-4o:...`)."""
     name = model.lower().rpartition("/")[2].removeprefix("ft:").rpartition("openai.")[2]
     for written, meant in _table().aliases.items():
-        if name == written or name.startswith(f"{written}-"):
+        if name == written or name.startswith((f"{written}-", f"{written}:")):
             return meant + name.removeprefix(written)
     return name
 

@@ -22,6 +22,8 @@ Body = Mapping[str, Any]
 Headers = Mapping[str, str]
 Block = Mapping[str, Any]
 
+# docs: models/overview, context windows.
+SMALL_WINDOWS: Final = frozenset({"claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-5"})
 OLD_VERSION: Final = "2023-06-01"
 BINDING_BETA: Final = "thinking-binding-controls-2026-08-01"
 BUDGET_MIN: Final = 1024
@@ -31,6 +33,11 @@ CALL_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 THINKING: Final = frozenset({"thinking", "redacted_thinking"})
 IMAGE_BYTES_MAX: Final = 5 * 1024 * 1024
 IMAGE_SIDE_MAX: Final = 8000
+REQUEST_BYTES_MAX: Final = 32 * 1024 * 1024
+PDF_PAGES_MAX: Final = 600
+PDF_PAGES_MAX_OF_OLD: Final = 100
+"""Of a model whose context window is smaller than a million tokens."""
+PDF_PAGE: Final = re.compile(rb"/Type\s*/Page(?![a-zA-Z])")
 IMAGES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
 
@@ -261,6 +268,26 @@ def _tools(body: Body, _: Headers) -> Iterator[str]:
 # --- messages -----------------------------------------------------------------------------------------------------------
 
 
+def _files(body: Body, _: Headers) -> Iterator[str]:
+    """docs: build-with-claude/pdf-support (32 MB and 600 pages a request, 100 if the context window is under 1M tokens); api/errors (413 request_too_large); api: "messages.0.content.1.pdf.source.base64.data: A maximum of 100 PDF pages may be provided."."""
+    if len(msgspec.json.encode(body)) > REQUEST_BYTES_MAX:
+        yield "Request exceeds the maximum size"
+    pages, most = 0, PDF_PAGES_MAX_OF_OLD if body.get("model") in SMALL_WINDOWS else PDF_PAGES_MAX
+    for place, message in enumerate(body.get("messages") or ()):
+        for number, block in enumerate(blocks_of(message)):
+            if block.get("type") != "document" or not isinstance(source := block.get("source"), Mapping):
+                continue
+            data = base64.b64decode(str(source.get("data", "")) + "==")
+            pages += len(PDF_PAGE.findall(data))
+            at = f"messages.{place}.content.{number}.pdf.source.base64.data"
+            if b"%PDF" not in data[:1024]:
+                yield f"{at}: The PDF specified was not valid."
+            elif b"/Encrypt" in data:
+                yield f"{at}: The PDF specified is password protected."
+            if pages > most:
+                yield f"{at}: A maximum of {most} PDF pages may be provided."
+
+
 def _roles(body: Body, _: Headers) -> Iterator[str]:
     """docs: build-with-claude/working-with-messages; api: "messages: first message must use the "user" role"."""
     messages = body.get("messages") or []
@@ -453,6 +480,7 @@ _RULES: Final[Sequence[Callable[[Body, Headers], Iterator[str]]]] = (
     _breakpoints,
     _system,
     _tools,
+    _files,
     _roles,
     _blocks,
     _pairs,

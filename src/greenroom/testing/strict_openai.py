@@ -99,7 +99,8 @@ class StrictOpenAI:
         key: the one key that it accepts.
         bodies: the requests that kept the rules, in the order of their arrival.
         headers: of all requests, with lower-case names.
-        refused: what was wrong with those that did not.
+        refused: what was wrong with those that did not; what `refuses` says of others is not there.
+        turned_away: the requests that `refuses` did not like.
         left: set each time a client leaves in the middle of an answer.
     """
 
@@ -112,6 +113,7 @@ class StrictOpenAI:
         loopback: Loopback | None = None,
         prefix: str = "/v1",
         deployments: Mapping[str, str] | None = None,
+        refuses: Callable[[dict[str, Any]], Refused | None] | None = None,
     ) -> None:
         """Takes the script.
 
@@ -122,11 +124,14 @@ class StrictOpenAI:
             loopback: the server that it is a part of; `None` for one of its own.
             prefix: what its paths begin with.
             deployments: models under names of their users' own.
+            refuses: how the server refuses what keeps OpenAI's rules but not its own; see `strict_servers`.
         """
         self.key = key
+        self._refuses = refuses
         self._cache = PromptCache() if counts_usage else None
         self.bodies: list[dict[str, Any]] = []
         self.refused: list[str] = []
+        self.turned_away: list[dict[str, Any]] = []
         self._loopback = Loopback() if loopback is None else loopback
         self._loopback.route("POST", f"{prefix}/chat/completions", self._complete)
         self._prefix = prefix
@@ -162,6 +167,9 @@ class StrictOpenAI:
             self.refused += broken
             status = HTTPStatus.NOT_FOUND if RESPONSES_ONLY in broken else HTTPStatus.BAD_REQUEST
             return refusal_of(Refused(status=status, message=" ".join(broken), kind="invalid_request_error"))
+        if self._refuses is not None and (refused := self._refuses(body)) is not None:
+            self.turned_away.append(body)
+            return refusal_of(refused)
         self.bodies.append(body)
         match self._next_step(body):
             case Refused() as refused:

@@ -13,10 +13,12 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+PAYLOAD_BYTES_MAX: Final = 50 * 1000 * 1000
+IMAGES_MAX: Final = 500
 MESSAGES_MAX: Final = 2048
 TOOLS_MAX: Final = 128
 DESCRIPTION_MAX: Final = 1024
@@ -94,6 +96,35 @@ def refusals(body: dict[str, Any]) -> list[str]:
     return [*_request(body), *_settings(body), *_tools(body), *_messages(body), *_pairing(body)]
 
 
+def parts_of(message: Any) -> Iterator[dict[str, Any]]:
+    """Returns the content parts of a message that are no texts."""
+    content = message.get("content") if isinstance(message, dict) else None
+    yield from (part for part in (content if isinstance(content, list) else ()) if isinstance(part, dict))
+
+
+def payloads(parts: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Holds the rules about all files of a request, in both dialects.
+
+    *Images and vision*: "Up to 50 MB total payload size per request", which is what is sent; "Up to 500 individual image inputs per
+    request". *File inputs*: each file at most 50 MB, and 50 MB across all files of a request, which is what they are.
+    """
+    images, image_bytes, file_bytes = 0, 0, 0
+    for part in parts:
+        inner = part.get(str(part.get("type")))
+        given = inner if isinstance(inner, dict) else part
+        image = given.get("url") or given.get("image_url") or ""
+        data = str(given.get("file_data") or "").partition(",")[2]
+        images += bool(image)
+        image_bytes += len(str(image))
+        file_bytes += len(data) // 4 * 3 - data[-2:].count("=")
+    if images > IMAGES_MAX:
+        yield f"Too many images in request: {images}. Maximum is {IMAGES_MAX}."
+    if image_bytes > PAYLOAD_BYTES_MAX:
+        yield "The total size of the images in a request must be at most 50 MB."
+    if file_bytes > PAYLOAD_BYTES_MAX:
+        yield "The total size of the files in a request must be at most 50 MB."
+
+
 class Reasoning(NamedTuple):
     """What OpenAI says of a reasoning model.
 
@@ -131,10 +162,13 @@ def reasoning_of(model: str) -> Reasoning | None:
         return Reasoning(_UP_TO_HIGH, _UP_TO_HIGH, "never" if is_pro else "any", is_responses_only=is_pro)
     if re.match(r"gpt-(oss|j|jt|neo|neox|neoxt|sw3|bigcode|image|audio|realtime|live)(-|:|$)", name):
         return None  # open models, and models that answer in other ways
-    if (found := re.match(r"gpt-(?:(\d)(?:[.](\d+))?(?=-|:|$)|[a-z]+-)", name)) is None or has("chat"):
+    # Some gateways write gpt-5-6-luna; what follows in gpt-4-1106-preview is a date. Azure's gpt-35-turbo is gpt-3.5.
+    found = re.match(r"gpt-(?:(\d{1,2})(?:[.-](\d)(?!\d))?(?=-|:|$)|[a-z]+-)", name)
+    if found is None or has("chat") or re.match(r"gpt-35(-|:|$)", name):
         return None
-    # Names without a version (gpt-daybreak-blue-latest, gpt-rosalind-research) are of today's.
-    version = (int(found[1]), int(found[2] or 0)) if found[1] else (9, 0)
+    # Names without a version (gpt-daybreak-blue-latest, gpt-rosalind-research) are of today's; a version that is not known yet is
+    # like the newest that is: OpenAI has taken nothing of this back so far.
+    version = (int(found[1]), int(found[2] or 0)) if found[1] else (99, 0)
     if version < (5, 0):
         return None
     if has("pro"):
@@ -144,9 +178,9 @@ def reasoning_of(model: str) -> Reasoning | None:
     if has("codex"):
         has_more = version >= (5, 2) or has("max")
         return Reasoning(_UP_TO_HIGH | ({"xhigh"} if has_more else set()), frozenset(), "never", is_responses_only=True)
-    if has("(cyber|daybreak|rosalind)"):
+    if has("(cyber|daybreak|rosalind)") and version >= (5, 6):
         return Reasoning(_ALL, frozenset(), "never", is_responses_only=True)
-    if has("astra"):
+    if has("astra") and version >= (6, 0):
         # genkit-ai/genkit#6303: tools are refused at every effort, and `none` is refused itself.
         return Reasoning(_UP_TO_HIGH | {"xhigh", "max"}, _UP_TO_HIGH | {"xhigh"}, "never")
     if version < (5, 1):
@@ -170,7 +204,7 @@ def is_openai_model(model: str) -> bool:
 
 def _bare(model: str) -> str:
     """Returns the name without a gateway's prefix and the mark of a fine-tuned model."""
-    return model.rsplit("/", 1)[-1].removeprefix("ft:")
+    return model.rsplit("/", 1)[-1].removeprefix("ft:").rpartition("openai.")[2]
 
 
 _UP_TO_HIGH: Final = frozenset({"low", "medium", "high"})
@@ -193,9 +227,10 @@ def _request(body: dict[str, Any]) -> Iterator[str]:
     # OpenAI says "The 'stream_options' parameter is only allowed when 'stream' is enabled."
     if "stream_options" in body and not body.get("stream"):
         yield "The 'stream_options' parameter is only allowed when 'stream' is enabled."
-    # A proxy's 413: API servers bound the body; the reference allows 50 MB of files in one request.
+    # A proxy's 413: API servers bound the body.
     if len(json.dumps(body)) > BODY_BYTES_MAX:
         yield "Request body too large"
+    yield from payloads(part for message in messages or () for part in parts_of(message))
 
 
 def _settings(body: dict[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ Rule: the two dialects are `StrictOpenAI` and `StrictResponses`; nothing is told
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
 import msgspec
@@ -51,6 +51,7 @@ class StrictPlatform:
         deployments: Mapping[str, str] | None = None,
         key: str = "sk-strict-test-key",
         counts_usage: bool = False,
+        refuses: Callable[[dict[str, Any]], Refused | None] | None = None,
     ) -> None:
         """Takes the scripts.
 
@@ -62,6 +63,7 @@ class StrictPlatform:
             deployments: models under names of their users' own.
             key: see above.
             counts_usage: see `StrictOpenAI`.
+            refuses: see `StrictOpenAI`; in both dialects.
         """
         self.key = key
         self._loopback = Loopback()
@@ -70,6 +72,7 @@ class StrictPlatform:
             "prefix": prefix,
             "deployments": deployments,
             "counts_usage": counts_usage,
+            "refuses": refuses,
         }
         self.chat = StrictOpenAI(chat, loopback=self._loopback, **common)
         self.responses = StrictResponses(responses, loopback=self._loopback, **common)

@@ -115,6 +115,7 @@ class StrictResponses:
         bodies: the requests that kept the rules, in the order of their arrival.
         headers: of all requests, with lower-case names.
         refused: what was wrong with those that did not.
+        turned_away: the requests that `refuses` did not like.
         left: set each time a client leaves in the middle of an answer.
     """
 
@@ -128,6 +129,7 @@ class StrictResponses:
         loopback: Loopback | None = None,
         prefix: str = "/v1",
         deployments: Mapping[str, str] | None = None,
+        refuses: Callable[[dict[str, Any]], Refused | None] | None = None,
     ) -> None:
         """Takes the script.
 
@@ -139,11 +141,14 @@ class StrictResponses:
             loopback: the server that it is a part of; `None` for one of its own.
             prefix: what its paths begin with.
             deployments: models under names of their users' own.
+            refuses: see `StrictOpenAI`.
         """
         self.key = key
+        self._refuses = refuses
         self.gives_summaries = gives_summaries
         self.bodies: list[dict[str, Any]] = []
         self.refused: list[str] = []
+        self.turned_away: list[dict[str, Any]] = []
         self._loopback = Loopback() if loopback is None else loopback
         self._loopback.route("POST", f"{prefix}/responses", self._serve)
         self._prefix = prefix
@@ -184,6 +189,9 @@ class StrictResponses:
         if broken := refusals(self._meant(body)) or list(self._stale(body)):
             self.refused += broken
             return refusal_of(Refused(status=400, message=" ".join(broken), kind="invalid_request_error"))
+        if self._refuses is not None and (refused := self._refuses(body)) is not None:
+            self.turned_away.append(body)
+            return refusal_of(refused)
         self.bodies.append(body)
         cues = self._next(body)
         if cues and isinstance(cues[0], Refused):

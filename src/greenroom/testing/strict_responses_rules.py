@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from greenroom.testing.strict_openai_rules import EFFORTS, Reasoning, is_openai_model, reasoning_of
+from greenroom.testing.strict_openai_rules import EFFORTS, Reasoning, is_openai_model, parts_of, payloads, reasoning_of
 
 TOOLS_MAX: Final = 128
 DESCRIPTION_MAX: Final = 1024
@@ -122,6 +122,26 @@ CONTENT: Final[dict[str, frozenset[str]]] = {
 ID_PREFIXES: Final = {"message": "msg", "function_call": "fc", "reasoning": "rs"}
 NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 DATA_URL: Final = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,([A-Za-z0-9+/]+={0,2})")
+FILE_TYPES: Final = frozenset(
+    {
+        "application/pdf",
+        "application/msword",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "application/rtf",
+        "application/vnd.oasis.opendocument.text",
+        "application/vnd.ms-powerpoint",
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+        "application/vnd.ms-excel",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "application/csv",
+        "application/json",
+        "application/xml",
+        "application/javascript",
+        "application/typescript",
+        "application/x-yaml",
+        "application/yaml",
+    }
+)
 IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 
@@ -154,6 +174,7 @@ def _request(body: dict[str, Any]) -> Iterator[str]:
     # Ours: what is stored at a provider is out of its user's hands; and the API's default is to store.
     if body.get("store") is not False:
         yield "This server stores nothing: 'store' must be false."
+    yield from payloads(part for item in items_of(body) for part in parts_of(item))
     if "instructions" in body and (not isinstance(body["instructions"], str) or not body["instructions"]):
         yield "Invalid type for 'instructions': expected a string that is not empty."
 
@@ -328,8 +349,11 @@ def _content(part: Any, role: str, at: str) -> Iterator[str]:
         if part.get("detail") not in {"auto", "low", "high", "original"}:
             yield f"Missing required parameter: '{at}.detail'."
     # OpenAI says "Missing required parameter: 'input[0].content[0].filename'."; "Expected a base64-encoded data URL"
-    elif not part.get("filename") or not _data_type(str(part.get("file_data", ""))):
+    elif not part.get("filename") or not (file_type := _data_type(str(part.get("file_data", "")))):
         yield f"{at}: Expected a file name and a base64-encoded data URL."
+    # *File inputs*, "Accepted file types". OpenAI says "Expected context stuffing file type to be a supported format: .pdf, ..."
+    elif file_type not in FILE_TYPES and not file_type.startswith("text/"):
+        yield f"Invalid input: '{at}'. Expected context stuffing file type to be a supported format, but got {file_type}."
 
 
 def _data_type(url: str) -> str:
