@@ -409,9 +409,35 @@ def test_calls_without_any_id_or_index() -> None:
     assert answer(*chunks, STOP).calls == [("", "f", '{"n": 0}'), ("", "f", '{"n": 1}'), ("", "g", "{}")]
 
 
-def test_the_same_id_twice_under_two_indices() -> None:
-    chunks = [call(entry("{}", name="f", index=0, id="x")), call(entry("{}", name="f", index=1, id="x"))]
-    assert answer(*chunks, STOP).calls == [("x", "f", "{}"), ("x", "f", "{}")]
+@pytest.mark.parametrize("places", [(0, 1), (0, 0), (1, 0), (None, None), (0, None), ("a", "b")])
+def test_a_whole_call_that_is_said_again_is_one(places: tuple[Any, Any]) -> None:
+    """An id is of one call. It ran twice under two indices, as a payment would."""
+    first, again = (call(entry('{"a": 1}', name="f", index=place, id="x")) for place in places)
+    assert answer(first, again, STOP).calls == [("x", "f", '{"a": 1}')]
+    other = call(entry("{}", name="g", index=2, id="y"))
+    assert answer(first, other, again, STOP).calls == [("x", "f", '{"a": 1}'), ("y", "g", "{}")]
+    # Nothing more of it comes under the new index.
+    rest = call(entry("", index=places[1], id="x"))
+    assert answer(first, again, rest, STOP).calls == [("x", "f", '{"a": 1}')]
+
+
+@pytest.mark.parametrize(("first_id", "second_id"), [("", ""), ("f", "f"), ("x", "y"), ("", "x")])
+def test_two_calls_that_look_the_same_are_two(first_id: str, second_id: str) -> None:
+    """Two dice: nothing tells them from a call that is said twice, and a call that is left out is an answer that is missing.
+
+    run-llama/llama_index#22464 dropped the second one by its name and arguments. Without ids (Ollama before 0.12.10), or with the name
+    for an id (tetsuo-ai/agenc-core#417), both run. A server that says a call twice without an id has it run twice: that cannot be told apart.
+    """
+    chunks = [call(entry("{}", name="f", index=index, id=own)) for index, own in enumerate((first_id, second_id))]
+    assert answer(*chunks, STOP).calls == [(first_id, "f", "{}"), (second_id, "f", "{}")]
+
+
+def test_the_same_id_with_other_arguments_is_another_call() -> None:
+    """Servers with one id for all calls; and what comes in pieces has begun to be shown before anybody can see that it is the same."""
+    chunks = [call(entry(f'{{"n": {n}}}', name="f", index=n, id="x")) for n in range(2)]
+    assert answer(*chunks, STOP).calls == [("x", "f", '{"n": 0}'), ("x", "f", '{"n": 1}')]
+    pieces = [call(entry("", name="f", index=1, id="x")), call(entry('{"n": 0}', index=1))]
+    assert answer(chunks[0], *pieces, STOP).calls == [("x", "f", '{"n": 0}')] * 2
 
 
 def test_arguments_as_an_object() -> None:

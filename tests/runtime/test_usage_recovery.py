@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.backends.scripted import Count, Finish, Gate, Say, ScriptedBackend
+from greenroom.backends.scripted import Call, Count, Cue, Finish, Gate, Say, ScriptedBackend, Think
 from greenroom.events import CancelRequested, Record, StepFailed, StepProgress, TurnEnded, TurnStarted
 from greenroom.messages import Usage
 from harness import HERE, Bench, stage, store_with
@@ -15,10 +15,10 @@ TOLD = Usage(input_tokens=900, output_tokens=3, cost_usd=0.5)
 WHOLE = Usage(input_tokens=900, output_tokens=40, cost_usd=0.75)
 
 
-async def left_behind(recovery: str) -> list[Record]:
+async def left_behind(recovery: str, *cues: Cue) -> list[Record]:
     """Returns the log of a process that dies when the provider has fallen silent."""
     gate = Gate()
-    async with stage([[Count(TOLD), gate]]) as first:
+    async with stage([[*(cues or [Count(TOLD)]), gate]]) as first:
         await first.create(recovery=recovery)
         await first.send("hello")
         await gate.reached()
@@ -49,6 +49,37 @@ async def test_recovery_counts_it(recovery: str, cost_usd: float) -> None:
         assert told((await second.events())[len(records) + 1]) == TOLD
         async with second.registry.using(HERE) as live:
             assert live.state.tally.usage.cost_usd == cost_usd
+
+
+HALF = "Half an answer, "
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    ("cues", "input_tokens", "output_tokens", "estimated"),
+    [
+        ([Say(HALF)], None, len(HALF) // 4, True),
+        ([Count(Usage(input_tokens=900)), Say(HALF)], 900, len(HALF) // 4, True),  # Claude tells the input first
+        ([Say(HALF), Count(TOLD)], 900, 3, False),
+        ([Think(HALF), Call("roll_dice", '{"sides')], None, (len(HALF) + len("roll_dice") + len('{"sides')) // 4, True),
+    ],
+)
+async def test_recovery_estimates_what_was_not_counted(
+    cues: list[Cue], input_tokens: int | None, output_tokens: int, *, estimated: bool
+) -> None:
+    """Case P12 (NousResearch/hermes-agent#12023): the attempt whose process died was paid for as well."""
+    records = await left_behind("resume", *cues)
+    async with stage(
+        store=await store_with(records), bench=Bench(ScriptedBackend([[Say("Whole."), Finish(usage=WHOLE)]]))
+    ) as second:
+        await second.idle()
+        usage = told((await second.events())[len(records) + 1])
+        assert (usage.output_tokens, usage.estimated) == (output_tokens, estimated)
+        assert usage.input_tokens > 0 if input_tokens is None else usage.input_tokens == input_tokens
+        async with second.registry.using(HERE) as live:
+            tally = live.state.tally.usage
+            assert tally.output_tokens == WHOLE.output_tokens + output_tokens
+            assert tally.estimated == estimated
 
 
 @pytest.mark.virtual_time

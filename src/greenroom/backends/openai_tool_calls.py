@@ -8,7 +8,8 @@ no id or the same one twice, or send the arguments as an object. What tells call
 2. a chunk without a name continues a call, whatever its id says;
 3. a chunk with another name begins a call;
 4. a chunk with the same name begins a call only if the arguments so far are complete and it brings another id or more arguments;
-   with the same id and the same arguments it says its call again.
+5. a chunk that is a whole call, with the id, name and arguments of one before, says that call again, under whatever index. An id that
+   is the name of the tool tells nothing (some adapters of Ollama give such ids), nor do equal arguments alone: two dice may be rolled.
 
 Rule: everything that knows how servers write tool calls lives here; ids and names leave as they came.
 """
@@ -94,12 +95,9 @@ class ToolCalls:
             call = self._calls[-1]
             call.index = index
         if call is None or _begins_another(call, call_id, name, arguments):
-            if (
-                call is not None
-                and call_id
-                and (call_id, name, arguments) == (call.call_id, call.name, call.part.arguments())
-            ):
-                self._current = call
+            if (again := self._said_before(call_id, name, arguments)) is not None:
+                self._current = again
+                again.index = index
                 return
             self._parts.check_count(len(self._calls))
             call = _Call(index)
@@ -131,6 +129,21 @@ class ToolCalls:
             if same is not None:
                 return same
         return self._calls[-1] if self._calls else None
+
+    def _said_before(self, call_id: str, name: str, arguments: str) -> _Call | None:
+        """Returns the call that a whole one says again."""
+        if not call_id or call_id == name or not arguments:
+            return None
+        return next(
+            (
+                call
+                for call in reversed(self._calls)
+                if (call.call_id, call.name) == (call_id, name)
+                and call.part.arguments() == arguments
+                and call.is_complete()
+            ),
+            None,
+        )
 
     def _begin(self, call: _Call, name: str) -> None:
         call.name = name
