@@ -19,6 +19,7 @@ from greenroom.interfaces import Backend, Persona, Store, ToolSource
 from greenroom.runtime.clock import SystemClock
 from greenroom.runtime.exchange import Exchange
 from greenroom.runtime.operations import Operations
+from greenroom.runtime.orphans import Orphans
 from greenroom.runtime.registry import Registry
 from greenroom.runtime.watch import Watch
 from greenroom.runtime.workspace import Workspaces
@@ -51,6 +52,7 @@ class Opened:
         self.registry.take_in = self.watch.take_in
         self.operations = Operations(self.registry)
         self.exchange = Exchange(self.registry, self.operations, self.watch)
+        self.orphans = Orphans(self.registry, self.watch)
         self.copying = asyncio.Semaphore(settings.limits.copies_max)
         self.file_threads = ThreadShares(
             "greenroom-workspaces",

@@ -125,6 +125,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How long an idle session stays in memory."""
     revive_wait_s_max: float = 30.0
     """Longest pause between two looks at a session whose log has failed."""
+    recovery_look_s_max: float = 1.0
+    """Longest pause between two looks of a server for sessions whose process is gone."""
     stop_s_max: float = 0.5
     """How long a tool or backend that was stopped may take to end, before it is left behind."""
     close_s_max: float = 30.0

@@ -51,7 +51,7 @@ from greenroom.interfaces import (
 from greenroom.planning import plan_of
 from greenroom.runtime.allowance import UserUsage
 from greenroom.runtime.clock import new_id
-from greenroom.runtime.tasks import finish
+from greenroom.runtime.tasks import Failures, finish
 from greenroom.session_data import SessionsInMemory, session_data
 from greenroom.settings import Settings
 from greenroom.toolsets.function import Toolset
@@ -158,6 +158,12 @@ class AgentManager(Conversing):
         """How many sessions answer in this process now."""
         opened = self._installation.now
         return opened.registry.running if opened is not None else 0
+
+    @property
+    def background_failures(self) -> Mapping[str, Failures]:
+        """What runs in the background and has failed, by its name. It was started again each time."""
+        opened = self._installation.now
+        return opened.registry.tasks.failures if opened is not None else {}
 
     # --- sessions -------------------------------------------------------------------------------------------------------
 
@@ -462,19 +468,17 @@ class AgentManager(Conversing):
         await opened.operations.hibernate(session_id)
 
     async def recover(self) -> int:
-        """Goes on with every turn that was left open by a process that is gone; returns how many sessions were busy.
+        """Goes on with every session that a process left which is gone: with an open turn, or a message that waits. Returns how many it tried.
 
-        A server calls this when it starts. Without it, a session is recovered when somebody opens it.
+        A server calls this when it starts, and about every second while it runs: it costs one question to the index, whatever the number
+        of sessions. Without it, a session is recovered when somebody opens it. A session that cannot be recovered is logged, and
+        tried again at longer and longer intervals.
+
+        Raises:
+            ManagerClosed: it was closed.
+            EventLogError: the store failed.
         """
-        opened = await self._installation.opened()
-        unfinished = await opened.store.index.unfinished()
-        for session_id in unfinished:
-            try:
-                async with opened.registry.using(session_id) as live:
-                    await opened.watch.look(live)
-            except Exception:  # broad: whatever is wrong with one session must not keep the others from it
-                self.logger.exception("session %s cannot be recovered", session_id)
-        return len(unfinished)
+        return await (await self._installation.opened()).orphans.look()
 
     async def logins(self) -> Logins:
         """Returns where the store keeps the browsers that are logged in to a server, and the one-time codes for others.

@@ -180,7 +180,20 @@ class SessionIndex(Protocol):
         ...
 
     async def unfinished(self) -> Sequence[str]:
-        """Returns ids of sessions with an open turn or something in their inbox: what recovery has to look at."""
+        """Returns ids of sessions with an open turn or something in their inbox, whoever is at work in them."""
+        ...
+
+    async def orphaned(self, *, after: str = "", limit: int) -> Sequence[str]:
+        """Returns ids of sessions that need a process and have none, in the order of their code points.
+
+        Those are sessions whose row says `open_turn` and whose owner is not alive (nobody is `""`, who has let go of them); and those
+        with something in their inbox, unless somebody alive is at work in them, who will take it. It is asked every second: what
+        it costs must not grow with the sessions that need nobody, nor with those that have an owner.
+
+        Args:
+            after: only ids that come after this one.
+            limit: how many.
+        """
         ...
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -13,7 +14,6 @@ from contract.reading import text_of
 from contract.stage import Stage, words
 from greenroom import ToolContext, Toolset, tool
 from greenroom.backends.scripted import Call, Gate, Say, Think
-from greenroom.logs.sqlite.store import SqliteStore
 
 
 @pytest.fixture
@@ -69,24 +69,39 @@ async def outcomes(stage: Stage, session_id: str) -> list[tuple[str, str | None]
 async def test_a_session_that_cannot_be_recovered_does_not_keep_others_from_it(
     open_stage: OpenStage, file_store: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever the reason: here something that is no event waits in an inbox, as a newer version might leave it."""
-    first = open_stage([[Gate()]] * 3)
-    ids = [await first.session() for _ in range(3)]
+    """Whatever the reason: here a record of one log is damaged, one is of a newer version, and the row of a third is no row."""
+    first = open_stage([[Gate()]] * 5)
+    ids = sorted([await first.session() for _ in range(5)])
     for session_id in ids:
         await first.manager.send(session_id, "hello")
     await first.manager.close()
-    store = SqliteStore(Path(file_store.removeprefix("sqlite:///")))
-    await store.open()
-    unfinished = list(await store.index.unfinished())
-    await store.inbox.post(unfinished[0], b'{"type":"something_new"}')
-    await store.close()
+    damage(file_store, ids[0], b'{"type":"message_acc')
+    damage(file_store, ids[1], b'{"type":"something_new"}')
+    with closing(sqlite3.connect(file_store.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute(
+            "UPDATE session SET summary = ? WHERE log_id = (SELECT log_id FROM log WHERE session_id = ?)",
+            (b"{", ids[2]),
+        )
 
-    second = open_stage(["Seen."] * 3)
-    assert await second.manager.recover() == 3
-    assert f"session {unfinished[0]} cannot be recovered" in caplog.text
-    for session_id in unfinished[1:]:
+    second = open_stage(["Seen."] * 5)
+    assert await second.manager.recover() == 5
+    for session_id in ids[:2]:
+        assert caplog.text.count(f"session {session_id} cannot be recovered") == 1
+    for session_id in ids[2:]:  # what the third was is in its log
         await settled(second, session_id)
         assert await outcomes(second, session_id) == [("Seen.", "completed")]
+    assert await second.manager.recover() == 0, "what cannot be recovered is left alone for a while"
+    assert caplog.text.count("cannot be recovered") == 2
+
+
+def damage(file_store: str, session_id: str, body: bytes) -> None:
+    """Puts something else in the place of a session's message."""
+    with closing(sqlite3.connect(file_store.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("DROP TRIGGER IF EXISTS record_is_immutable")
+        connection.execute(
+            "UPDATE record SET body = ? WHERE place = (SELECT log_id FROM log WHERE session_id = ?) * 2147483648 + 2",
+            (body, session_id),
+        )
 
 
 @pytest.mark.parametrize(("name", "again"), [("look", True), ("fill", True), ("pour", False), ("drip", False)])

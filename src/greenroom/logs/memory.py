@@ -103,6 +103,7 @@ class _Shelf:
     Attributes:
         nodes: the stores that are open.
         commits: changes by each node since it was opened.
+        at_work: the owners of sessions in which something is to be done.
     """
 
     def __init__(self) -> None:
@@ -115,6 +116,7 @@ class _Shelf:
         self.numbers = count(1)
         self.nodes: set[str] = set()
         self.commits: dict[str, int] = {}
+        self.at_work: dict[str, str] = {}
 
 
 class _Desk:
@@ -244,6 +246,10 @@ class _MemoryLog:
         )
         if index is not None:
             _update(log, index, texts, shelf.numbers)
+            if index.summary.open_turn:
+                shelf.at_work[session_id] = index.summary.owner
+            else:
+                shelf.at_work.pop(session_id, None)
             for account, spent in spending([write]).items():
                 shelf.ledger[account] = shelf.ledger.get(account, Spent()).plus(spent)
         return write.records
@@ -262,6 +268,7 @@ class _MemoryLog:
     async def delete(self, session_id: str) -> bool:
         shelf = self._desk.write()
         shelf.inbox.pop(session_id, None)
+        shelf.at_work.pop(session_id, None)
         return shelf.logs.pop(session_id, None) is not None
 
 
@@ -381,10 +388,14 @@ class _MemoryIndex:
 
     async def unfinished(self) -> Sequence[str]:
         shelf = self._desk.read()
-        is_open = {
-            session_id for session_id, log in shelf.logs.items() if log.summary is not None and log.summary.open_turn
-        }
-        return sorted(is_open | {session_id for session_id, items in shelf.inbox.items() if items})
+        return sorted({*shelf.at_work, *shelf.inbox})
+
+    async def orphaned(self, *, after: str = "", limit: int) -> Sequence[str]:
+        check_limit(limit, self._desk.limits.page_max)
+        shelf = self._desk.read()
+        gone = {session_id for session_id, owner in shelf.at_work.items() if owner not in shelf.nodes}
+        left = {session_id for session_id in shelf.inbox if shelf.at_work.get(session_id) not in shelf.nodes}
+        return sorted(session_id for session_id in gone | left if session_id > after)[:limit]
 
     def _parsed(self, query: str) -> Query:
         return parse_query(query, words_max=self._desk.limits.search_words_max)

@@ -97,7 +97,7 @@ class Exchange:
             if await self._is_foreign(live):
                 if (turn_id := known_turn_id(live.state, message)) is not None:
                     return _repeat(live.state, turn_id, message)
-                pending = await self._registry.store.inbox.pending(session_id)
+                pending = await self._watch.waiting(session_id)
                 check_arrival(live.state, arrived(live.state), queue_max=queue_max, posted=len(pending))
                 posted = await self._watch.post(live, arrived(live.state))
                 await live.refresh()

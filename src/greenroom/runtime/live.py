@@ -55,7 +55,7 @@ class LiveSession:
         is_due: it is in a window of the flusher.
         is_broken: an append failed or the session was deleted; open it anew.
         is_ready: it was recovered, if need be; before, nobody may work with it.
-        is_lost: it is broken because an append failed: what the log holds now has to be looked at.
+        is_lost: it is broken because an append failed, or was none that the log may have: it has to be opened again.
         used_at_s: time of the loop when somebody last asked for it.
         seen_changes, seen_inbox: what the store said of changes by others when we last looked at the log, at the inbox.
         users: how many are working with it; only a session without users may leave the memory.
@@ -301,6 +301,7 @@ class LiveSession:
             # A bug of ours. Better that this turn fails than that the log cannot be replayed.
             names = ", ".join(type(event).__name__ for event in batch)
             where = state.turn.state.value if state.turn else "no turn"
+            self.is_lost = True
             self.throw_away()
             raise AssertionError(f"illegal events for session {state.session_id!r} ({where}): {names}")
         at_ms = max(self._clock.now_ms(), state.tally.updated_at_ms)

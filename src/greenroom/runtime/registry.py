@@ -30,6 +30,7 @@ from greenroom.runtime.families import Families
 from greenroom.runtime.flushing import Flusher
 from greenroom.runtime.live import LiveSession
 from greenroom.runtime.runner import Runner
+from greenroom.runtime.setbacks import Setbacks
 from greenroom.runtime.tasks import AT_ONCE_MAX, Tasks, apart
 from greenroom.runtime.workspace import Workspaces
 
@@ -38,6 +39,7 @@ logger: Final = logging.getLogger("greenroom")
 _SWEEP_S: Final = 30.0
 _OPEN_ATTEMPTS: Final = 20
 _REVIVE_DOUBLINGS: Final = 16
+_REVIVE_BASE_S: Final = 0.05
 
 
 class Registry:
@@ -72,6 +74,7 @@ class Registry:
         self._runners: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reviving: set[str] = set()
+        self._setbacks = Setbacks(longest_s=limits.revive_wait_s_max, base_s=_REVIVE_BASE_S)
         self._sweep: asyncio.TimerHandle | None = None
         self._weight = 0
         self._weight_to_look_at = limits.sessions_open_bytes_max
@@ -310,27 +313,28 @@ class Registry:
         if self._is_closed or session_id in self._reviving:
             return
         self._reviving.add(session_id)
-        self.tasks.start(
-            self._revived(session_id), name=f"revive {session_id}", done=lambda task: self._on_revived(session_id, task)
-        )
+        self._setbacks.note(session_id)  # if it goes wrong again and again, then later and later
+        self.tasks.keep(partial(self._revived, session_id), name="open a session again")
 
     async def _revived(self, session_id: str) -> None:
         number = 0
-        try:
-            while True:
-                number = min(number + 1, _REVIVE_DOUBLINGS)
-                await asyncio.sleep(backoff_s(number, base_s=0.05, longest_s=self.limits.revive_wait_s_max))
-                if await self._is_open_again(session_id):
-                    return
-        finally:
-            # In the same step in which it was found to be open: what fails from now on is another reason to revive it.
-            self._reviving.discard(session_id)
+        while True:
+            number = min(number + 1, _REVIVE_DOUBLINGS)
+            pause_s = backoff_s(number, base_s=_REVIVE_BASE_S, longest_s=self.limits.revive_wait_s_max)
+            await asyncio.sleep(max(pause_s, self._setbacks.wait_s(session_id)))
+            if await self._is_open_again(session_id):
+                # In the same step in which it was found to be open: what fails from now on is another reason to revive it.
+                self._reviving.discard(session_id)
+                return
 
     async def _is_open_again(self, session_id: str) -> bool:
         try:
             async with self.using(session_id) as live:
                 if live.is_mine:
+                    await self.take_in(live)
                     self.wake(live)
+                if not live.state.is_at_work:
+                    self._setbacks.settled(session_id)
         except (SessionNotFound, ManagerClosed, Corrupted, NewerFormat):
             return True  # there is nothing to go on with, or no way to: whoever asks for it is told
         except EventLogError as error:
@@ -338,25 +342,20 @@ class Registry:
             return False
         return not live.is_lost  # else its log has failed again, while what waited was taken in
 
-    def _on_revived(self, session_id: str, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            logger.error("session %s cannot be opened again", session_id, exc_info=failure)
-
     def _on_runner_done(self, live: LiveSession, task: asyncio.Task[None]) -> None:
         session_id = live.session_id
         self._runners.pop(session_id, None)
         live.used_at_s = asyncio.get_running_loop().time()
         failure = None if task.cancelled() else task.exception()
-        if failure is not None:
-            # The log keeps the turn open: whoever opens the session next goes on with it.
-            if not live.is_broken:
-                logger.error(
-                    "session %s: its runner failed; left to recovery",
-                    session_id,
-                    exc_info=failure,
-                    extra={"session_id": session_id},
-                )
+        if failure is not None and not live.is_broken:
+            # A bug. The log keeps the turn open: the session is opened again, later and later if that fails as well.
+            self._setbacks.tell(session_id, failure, "was thrown away and is opened again, because its runner failed")
             live.throw_away()
+            self._revive(session_id)
+        elif failure is not None:
+            live.throw_away()
+        elif not task.cancelled():
+            self._setbacks.settled(session_id)
         # A message may have come after the runner's last look; and an opened successor may have waited for its end. Who
         # cancelled the runner of a sound session wants it to end: the manager closes, or the event loop.
         current = self._live.get(session_id)

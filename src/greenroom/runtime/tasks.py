@@ -1,6 +1,7 @@
 """Tasks that belong to somebody, and work that a cancellation cannot split.
 
-Rule: a task is created here or in a task group; it is held until it ends, and its failure is somebody's to see.
+Rule: a task is created here or in a task group; it is held until it ends, and its failure is somebody's to see. What has to run for as
+long as the process does is kept (`Tasks.keep`): nothing that it raises ends it.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
-from greenroom.runtime.foreign import close_with, contained, guard, marked, result_of
+import msgspec
+
+from greenroom.runtime.clock import backoff_s
+from greenroom.runtime.foreign import close_with, contained, guard, marked, result_of, text_of
 
 logger: Final = logging.getLogger("greenroom")
 
@@ -21,11 +25,45 @@ AT_ONCE_MAX: Final = 256
 """Records that are folded, copied or encoded at once: some two milliseconds."""
 
 
+_RESTART_BASE_S: Final = 0.1
+_RESTART_S_MAX: Final = 5.0
+"""Pauses before kept work is started again."""
+
+_RESTARTS_DOUBLED: Final = 8
+
+FAILING_S: Final = 60.0
+"""How long kept work counts as failing after it has failed."""
+
+
+class Failures(msgspec.Struct, frozen=True, kw_only=True):
+    """How often kept work has failed.
+
+    Attributes:
+        count: since the process started.
+        text: what the last failure said.
+        at_s: when that was, in the time of the event loop.
+    """
+
+    count: int
+    text: str
+    at_s: float
+
+
 class Tasks:
-    """The tasks of one manager. The loop itself holds tasks only weakly: one that nobody holds may vanish."""
+    """The tasks of one manager. The loop itself holds tasks only weakly: one that nobody holds may vanish.
+
+    Attributes:
+        failures: of kept work, by its name.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._failures: dict[str, Failures] = {}
+
+    @property
+    def failures(self) -> Mapping[str, Failures]:
+        """See above."""
+        return self._failures
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -44,12 +82,55 @@ class Tasks:
         task.add_done_callback(done)
         return task
 
+    def keep(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> asyncio.Task[None]:
+        """Starts work that has to go on until it returns: when it fails, that is logged and counted, and it is started again.
+
+        Args:
+            work: called for each start.
+            name: of the kind of work, for the log and the counts: one of a few.
+        """
+        return self.start(self._kept(work, name), name=name, done=_seen)
+
+    async def _kept(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        loop = asyncio.get_running_loop()
+        in_a_row, former = 0, ""
+        while True:
+            began_s = loop.time()
+            try:
+                await contained(work())
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                failure: BaseException = error  # nobody has cancelled us: it comes from within
+            except Exception as error:  # noqa: BLE001 # broad: whatever it is, it is not the end
+                failure = error
+            else:
+                return
+            in_a_row = 1 if loop.time() - began_s > FAILING_S else in_a_row + 1
+            wait_s = backoff_s(min(in_a_row, _RESTARTS_DOUBLED), base_s=_RESTART_BASE_S, longest_s=_RESTART_S_MAX)
+            text = text_of(failure)
+            count = self._failures[name].count if name in self._failures else 0
+            self._failures[name] = Failures(count=count + 1, text=text, at_s=loop.time())
+            # The same failure again is one line, not one traceback more.
+            logger.error(
+                "%s failed, and is started again in %.1f s: %s",
+                name, wait_s, text, exc_info=failure if text != former else None,
+            )  # fmt: skip
+            former = text
+            await asyncio.sleep(wait_s)
+
     async def end(self) -> None:
         """Cancels all tasks and waits until they are gone."""
         while self._tasks:
             for task in tuple(self._tasks):
                 task.cancel()
             await asyncio.wait(tuple(self._tasks))
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()  # none but a real Ctrl-C, which ends the loop by itself
 
 
 class Expired(Exception):

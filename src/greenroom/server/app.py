@@ -19,7 +19,7 @@ from starlette.routing import Match, Route
 from greenroom import __version__
 from greenroom.errors import GreenroomError
 from greenroom.manager import AgentManager
-from greenroom.runtime.clock import new_id
+from greenroom.runtime.clock import backoff_s, new_id
 from greenroom.runtime.foreign import contained
 from greenroom.server.access import Access
 from greenroom.server.answers import PIECE_BYTES, Answer, Data, Empty, Json, Receive, Scope, Send, joined_headers
@@ -79,7 +79,20 @@ class App:
         self.place.files = await asyncio.to_thread(read_files)
         await self._manager.list_sessions(limit=1)
         self.place.is_ready = True
-        self.place.tasks.start(self._manager.recover(), name="recover", done=_looked_at)
+        self.place.tasks.keep(self._recover, name="recover sessions")
+
+    async def _recover(self) -> None:
+        """Goes on with what other processes have left: at the start, and as long as the server runs."""
+        longest_s = self._manager.settings.limits.recovery_look_s_max
+        while not self.place.is_draining:
+            try:
+                await self._manager.recover()
+            except GreenroomError:
+                if self.place.is_draining:
+                    return  # the store was closed while we looked
+                raise
+            # Not in step with other servers that started when this one did.
+            await asyncio.sleep(backoff_s(1, base_s=longest_s, longest_s=longest_s))
 
     async def drain(self) -> None:
         """Takes no more turns, lets running ones finish for a while, and ends all streams. Idempotent."""
@@ -269,8 +282,3 @@ def _draining() -> Refusal:
         503, "draining", "the server is about to stop and takes no more messages",
         hint="send it again in a moment", headers={"retry-after": str(RETRY_AFTER_S)},
     )  # fmt: skip
-
-
-def _looked_at(task: Any) -> None:
-    if not task.cancelled() and (failure := task.exception()) is not None:
-        logger.error("going on with open turns failed", exc_info=failure)

@@ -342,9 +342,14 @@ class Files(Struct, kw_only=True):
 
 
 class Health(Struct, kw_only=True):
-    """How the server is."""
+    """How the server is.
+
+    Attributes:
+        failing: what runs beside the requests and has failed within the last minute. It was started again each time.
+    """
 
     status: str
+    failing: tuple[str, ...] = ()
 
 
 class LoginRow(Struct, kw_only=True):

@@ -5,7 +5,7 @@ Rule: a label has few values: routes as they are declared, never paths, users or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily
@@ -22,6 +22,7 @@ class Metrics:
         open_sessions: returns how many sessions are in memory.
         running_turns: returns how many turns run.
         dropped_log_lines: returns how many lines of the log were not written.
+        failures: returns how often what runs in the background has failed, by its name.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Metrics:
         open_sessions: Callable[[], float],
         running_turns: Callable[[], float],
         dropped_log_lines: Callable[[], int],
+        failures: Callable[[], Mapping[str, int]],
     ) -> None:
         # A registry of its own: several servers may live in one process.
         self._registry = CollectorRegistry()
@@ -50,7 +52,7 @@ class Metrics:
             ("greenroom_running_turns", "Turns that run in this process.", running_turns),
         ):
             Gauge(name, text, registry=self._registry).set_function(value)
-        self._registry.register(_DroppedLines(dropped_log_lines))
+        self._registry.register(_Kept(dropped_log_lines, failures))
 
     def note(self, method: str, route: str, status: int, took_s: float, *, is_stream: bool) -> None:
         """Counts an answered request."""
@@ -63,13 +65,19 @@ class Metrics:
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_1_0_0
 
 
-class _DroppedLines:
-    """A count that is kept elsewhere."""
+class _Kept:
+    """Counts that are kept elsewhere."""
 
-    def __init__(self, count: Callable[[], int]) -> None:
-        self._count = count
+    def __init__(self, dropped_lines: Callable[[], int], failures: Callable[[], Mapping[str, int]]) -> None:
+        self._dropped_lines = dropped_lines
+        self._failures = failures
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Yields the count as it is now."""
+        """Yields the counts as they are now."""
         text = "Lines of the log that were not written: the output was not read fast enough, or too many lines were about unknown clients."
-        yield CounterMetricFamily("greenroom_log_lines_dropped", text, value=self._count())
+        yield CounterMetricFamily("greenroom_log_lines_dropped", text, value=self._dropped_lines())
+        text = "Failures of what runs in the background, which was started again each time."
+        failures = CounterMetricFamily("greenroom_background_failures", text, labels=["task"])
+        for name, count in self._failures().items():
+            failures.add_metric([name], count)
+        yield failures

@@ -27,7 +27,9 @@ async def readyz(call: Call) -> Answer:
         return Json({"status": "draining"}, status=503)
     if not await call.place.is_store_reachable():
         return Json({"status": "store unavailable"}, status=503)
-    return Json({"status": "ok"})
+    # A server that answers is ready, also when something beside the requests has trouble: whoever runs it should know.
+    failing = call.place.failing()
+    return Json({"status": "ok", "failing": failing} if failing else {"status": "ok"})
 
 
 async def metrics(call: Call) -> Answer:

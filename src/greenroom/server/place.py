@@ -14,7 +14,7 @@ from greenroom.errors import GreenroomError
 from greenroom.manager import AgentManager
 from greenroom.model_lists import NOT_YET, Listing, ModelLists, is_listed, offer_of
 from greenroom.runtime.clock import SystemClock
-from greenroom.runtime.tasks import Tasks
+from greenroom.runtime.tasks import FAILING_S, Failures, Tasks
 from greenroom.server.metrics import Metrics
 from greenroom.server.missed import Missed
 from greenroom.server.quotas import Quotas
@@ -59,9 +59,20 @@ class Place:
             open_sessions=lambda: len(manager.sessions),
             running_turns=lambda: manager.running_turns,
             dropped_log_lines=dropped_log_lines,
+            failures=lambda: {name: failed.count for name, failed in self.failures.items()},
         )
         self.is_draining = False
         self.is_ready = False
+
+    @property
+    def failures(self) -> Mapping[str, Failures]:
+        """What runs in the background and has failed, by its name."""
+        return {**self._manager.background_failures, **self.tasks.failures}
+
+    def failing(self) -> list[str]:
+        """Returns the names of what runs in the background and has failed within the last minute."""
+        now_s = asyncio.get_running_loop().time()
+        return sorted(name for name, failed in self.failures.items() if now_s - failed.at_s < FAILING_S)
 
     async def login_file(self, name: str) -> File:
         """Returns a file of the page at which a browser logs in; read when it is first needed, also by an app that is never started."""

@@ -5,7 +5,6 @@ Rule: whoever stops the server with SIGTERM or Ctrl-C stops no turn that can be 
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import os
@@ -25,7 +24,6 @@ import uvicorn
 from greenroom.errors import InvalidConfig
 from greenroom.interfaces import LoginBasis, Logins
 from greenroom.manager import AgentManager
-from greenroom.runtime.tasks import Tasks
 from greenroom.server.access import DEFAULT_USER, Access
 from greenroom.server.app import App
 from greenroom.server.connection import bounded
@@ -136,12 +134,11 @@ async def serve(
             address = await login_link(address, await manager.logins(), settings, code_for, token=token)
         on_listening(address)
 
-    tasks = Tasks()
-    tasks.start(keep_short(lambda: manager.running_turns), name="pauses", done=_looked_at)
+    app.place.tasks.keep(partial(keep_short, lambda: manager.running_turns), name="collect garbage")
     try:
         await Server(config, app, listens).serve(sockets=[listening])
     finally:
-        await tasks.end()
+        await app.place.tasks.end()
         listening.close()
 
 
@@ -244,11 +241,6 @@ def with_port(settings: Settings) -> Settings:
     raise InvalidConfig(
         f"the ports {DEFAULT_PORT} to {DEFAULT_PORT + _PORTS_TRIED - 1} are taken", hint="choose another with --port"
     )
-
-
-def _looked_at(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (failure := task.exception()) is not None:
-        logger.error("the process could not be set up for serving", exc_info=failure)
 
 
 def _kept(path: Path) -> str:

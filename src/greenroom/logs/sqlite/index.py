@@ -10,7 +10,7 @@ Rule: a user's words reach the full-text table only as quoted words; nothing a p
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -98,6 +98,18 @@ class SqliteSessionIndex:
         """
         return await self._engine.read(_unfinished)
 
+    async def orphaned(self, *, after: str = "", limit: int) -> Sequence[str]:
+        """Returns ids of sessions that need a process and have none: see `greenroom.interfaces.SessionIndex`.
+
+        Raises:
+            InvalidArgument: a limit out of range.
+            LogUnavailable: the storage failed.
+        """
+        check_limit(limit, self._engine.limits.page_max)
+        return await self._engine.read(
+            lambda connection: _orphaned(connection, self._engine.is_alive, {"after": after, "limit": limit})
+        )
+
     def _parsed(self, query: str) -> Query:
         limits: Limits = self._engine.limits
         return parse_query(query, words_max=limits.search_words_max)
@@ -181,5 +193,15 @@ def _completions(connection: sqlite3.Connection, prefix: str) -> list[str]:
 
 def _unfinished(connection: sqlite3.Connection) -> list[str]:
     (answer,) = connection.execute(statements.load("index")["unfinished"]).fetchone()
+    session_ids: list[str] = msgspec.json.decode(answer, type=list[str])
+    return session_ids
+
+
+def _orphaned(connection: sqlite3.Connection, is_alive: Callable[[str], bool], question: _Values) -> list[str]:
+    sql = statements.load("index")
+    (owners,) = connection.execute(sql["owners"]).fetchone()
+    gone = [owner for owner in msgspec.json.decode(owners, type=list[str]) if not is_alive(owner)]
+    given = {**question, "gone": msgspec.json.encode(gone).decode()}
+    (answer,) = connection.execute(sql["orphaned"], given).fetchone()
     session_ids: list[str] = msgspec.json.decode(answer, type=list[str])
     return session_ids

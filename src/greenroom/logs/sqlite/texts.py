@@ -62,7 +62,7 @@ def owner_word(*names: str) -> str:
 
 def update_index(connection: sqlite3.Connection, changes: Sequence[tuple[LogRow, Write]], text_chars_max: int) -> None:
     """Writes index rows and texts of appends, in their order."""
-    rows: dict[int, tuple[int, str, str, int, bool, bytes]] = {}
+    rows: dict[int, tuple[int, str, str, int, bool, str, bytes]] = {}
     texts = _Texts(connection)
     for log, write in changes:
         assert write.index is not None, "the append changes nothing in the index"
@@ -86,6 +86,7 @@ def update_index(connection: sqlite3.Connection, changes: Sequence[tuple[LogRow,
             title,
             summary.updated_at_ms,
             summary.open_turn,
+            summary.owner,
             write.summary,
         )
     texts.flush()

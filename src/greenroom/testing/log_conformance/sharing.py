@@ -125,6 +125,45 @@ class SharedLogConformance(StoreSuite):
                 assert await two.is_alive(one.node)
             assert not await one.is_alive(node)
 
+    async def test_sessions_without_a_process_are_known(self) -> None:
+        async with self.open_store() as one:
+            async with self.open_sibling(one) as two:
+                for name in ("b", "a", "Z"):
+                    await Author(one, name).create(open_turn=True, owner=two.node)
+                await Author(one, "idle").create(owner=two.node)
+                released, taken, mine = Author(one, "released"), Author(one, "taken"), Author(one, "mine")
+                await released.create(open_turn=True, owner="")
+                await taken.create(open_turn=True, owner=two.node)
+                await mine.create(open_turn=True, owner=one.node)
+                assert list(await one.index.orphaned(limit=9)) == ["released"], (
+                    "it was let go of while its process lives"
+                )
+                assert list(await two.index.orphaned(limit=9)) == ["released"]
+                await taken.say(open_turn=True, owner=one.node)
+            assert list(await one.index.orphaned(limit=9)) == ["Z", "a", "b", "released"]
+            assert list(await one.index.orphaned(limit=2)) == ["Z", "a"]
+            assert list(await one.index.orphaned(after="a", limit=2)) == ["b", "released"]
+            assert not await one.index.orphaned(after="released", limit=2)
+            await released.say(open_turn=False, owner=one.node)
+            await one.log.delete("b")
+            assert list(await one.index.orphaned(limit=9)) == ["Z", "a"]
+
+    async def test_what_waits_in_an_inbox_needs_a_process_unless_one_is_at_work(self) -> None:
+        async with self.open_store() as one:
+            async with self.open_sibling(one) as two:
+                await Author(one, "idle").create(owner=one.node)
+                await Author(one, "mine").create(open_turn=True, owner=one.node)
+                await Author(two, "theirs").create(open_turn=True, owner=two.node)
+                for name in ("idle", "mine", "theirs"):
+                    await one.inbox.post(name, b"x")
+                    await one.inbox.post(name, b"y")
+                assert list(await two.index.orphaned(limit=9)) == ["idle"]
+            assert list(await one.index.orphaned(limit=9)) == ["idle", "theirs"]
+            await one.inbox.remove("idle", [item.item_id for item in await one.inbox.pending("idle")])
+            assert list(await one.index.orphaned(limit=9)) == ["theirs"]
+            await one.log.delete("theirs")
+            assert not await one.index.orphaned(limit=9)
+
     async def test_an_item_reaches_the_owner(self) -> None:
         async with self.open_store() as one, self.open_sibling(one) as two:
             await Author(one, "a").create()

@@ -1,12 +1,13 @@
 -- The index over sessions. Many rows come as one row, of JSON: __init__.py says why.
 
 -- name: put_sessions
-INSERT INTO session (log_id, user_id, title, updated_at_ms, is_open, summary) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO session (log_id, user_id, title, updated_at_ms, is_open, owner, summary) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (log_id) DO UPDATE SET
   user_id = excluded.user_id,
   title = excluded.title,
   updated_at_ms = excluded.updated_at_ms,
   is_open = excluded.is_open,
+  owner = excluded.owner,
   summary = excluded.summary;
 
 -- name: delete_session
@@ -107,3 +108,36 @@ FROM json_each(:text_ids) AS wanted
 JOIN text ON text.text_id = wanted.value
 JOIN session USING (log_id)
 JOIN log USING (log_id);
+
+-- name: owners
+-- Each owner of open sessions once, found by jumping over the sessions of each.
+WITH RECURSIVE owner_of_some (owner) AS (
+  SELECT min(owner) FROM session WHERE is_open AND owner >= ''
+  UNION ALL
+  SELECT (SELECT min(session.owner) FROM session WHERE is_open AND session.owner > owner_of_some.owner)
+  FROM owner_of_some
+  WHERE owner_of_some.owner IS NOT NULL
+)
+SELECT json_group_array(owner) FROM owner_of_some WHERE owner IS NOT NULL;
+
+-- name: orphaned
+-- An owner that is not known, as a process of an older version leaves it, may be gone.
+SELECT json_group_array(session_id)
+FROM (
+  SELECT session_id
+  FROM log
+  WHERE log_id IN (
+    SELECT log_id FROM session WHERE is_open AND owner IN (SELECT value FROM json_each(:gone))
+    UNION
+    SELECT log_id FROM session WHERE is_open AND owner IS NULL
+    UNION
+    SELECT log_id FROM inbox
+    WHERE NOT EXISTS (
+      SELECT 1 FROM session
+      WHERE session.log_id = inbox.log_id AND is_open AND owner NOT IN (SELECT value FROM json_each(:gone))
+    )
+  )
+  AND +session_id > :after
+  ORDER BY +session_id
+  LIMIT :limit
+);
