@@ -332,6 +332,18 @@ async def test_an_answer_that_is_not_streamed_is_one_event(content_type: str) ->
     assert json.loads(payload) == json.loads(answer)
 
 
+@pytest.mark.parametrize("before", [[b"\n", b"   ", b" \n"], [b"      \n\n", b"\t"], [b" "]])
+async def test_white_space_before_an_answer_that_is_not_streamed_is_no_beginning(before: list[bytes]) -> None:
+    pieces = [EVENTS.replace(b"text/event-stream", b"application/json"), *map(chunked, before)]
+    async with serve(
+        [*pieces, chunked(b'  {"choices": [{"message": '), chunked(b'{"content": "x"}}]}\n'), END]
+    ) as wire:
+        [payload] = SseSplitter().feed(await read(wire.base_url))
+    assert json.loads(payload) == {"choices": [{"message": {"content": "x"}}]}
+    async with serve([EVENTS, *map(chunked, before[:1]), chunked(b"\n"), chunked(HELLO), END]) as wire:
+        assert SseSplitter().feed(await read(wire.base_url)) == [b"hello"]
+
+
 async def test_an_answer_that_is_not_streamed_is_bounded() -> None:
     answer = b'{"choices": [{"message": {"content": "' + b"x" * SSE_LINE_BYTES_MAX + b'"}}]}'
     error = await failure_of(head(content_type="application/json", content_length=str(len(answer))) + answer)

@@ -241,7 +241,7 @@ def missing_key(endpoint: Endpoint) -> BackendUnauthorized:
 
 def not_an_event_stream(body: bytes, content_type: str, endpoint: Endpoint) -> BackendError | None:
     """Returns the error for an answer with status 200 whose `body` begins like anything but server-sent events."""
-    begin = body.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+    begin = body.removeprefix(b"\xef\xbb\xbf").lstrip()
     if begin[:1] in {b"{", b"["}:
         try:
             answer = msgspec.json.decode(body)

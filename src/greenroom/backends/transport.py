@@ -89,6 +89,8 @@ class ByteStream:
                     pass
 
     async def _checked(self, chunk: bytes) -> bytes:
+        if chunk and not chunk.strip():
+            return b"\n"  # white space keeps a connection alive until the answer is there: OpenRouter's, for one that is not streamed
         content_type = self._answer.headers.get("content-type", "").lower()
         if chunk and faults.not_an_event_stream(chunk, content_type, self._endpoint) is not None:
             # It is not, but only the whole of it tells what it is.
