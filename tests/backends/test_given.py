@@ -18,6 +18,7 @@ from backends.test_liberal import HELLO, MESSAGE_STOP, START, STOP, block, chunk
 from greenroom.backends.claude_request import encode as encode_claude
 from greenroom.backends.openai_chat import encode as encode_chat
 from greenroom.backends.openai_responses_request import encode as encode_responses
+from greenroom.backends.sse import as_event
 from greenroom.core.given import is_link
 from greenroom.core.step import Intake
 from greenroom.interfaces import BackendRequest
@@ -33,6 +34,7 @@ from greenroom.messages import (
     TextPart,
     UserMessage,
 )
+from greenroom.testing import strict_claude_rules, strict_openai_rules, strict_responses_rules
 
 Json = dict[str, Any]
 RECORDINGS: Final = Path(__file__).parent / "recordings"
@@ -384,6 +386,27 @@ def test_a_picture_is_told_in_a_line_where_it_does_not_go_back() -> None:
     assert encode_claude(request)["messages"][1]["content"] == [{"type": "text", "text": LINE}]
     said = encode_responses(request)["input"][1]
     assert said["content"] == [{"type": "output_text", "text": LINE, "annotations": []}]
+
+
+@pytest.mark.parametrize("model", ["m", "gpt-5.1", "claude-sonnet-4-5"])
+def test_strict_providers_take_a_history_with_pictures(model: str) -> None:
+    request = asked(picture_of_responses(), model)
+    assert not strict_responses_rules.refusals(encode_responses(request))
+    assert not strict_openai_rules.refusals(encode_chat(request))
+    assert not strict_claude_rules.refusals(encode_claude(request))
+
+
+def test_an_answer_that_is_not_streamed_has_them_too() -> None:
+    noted = [{"type": "url_citation", "url_citation": {"url": "https://b.example", "title": "B"}}]
+    whole = {"content": "Hello", "annotations": noted, "images": [{"image_url": {"url": PNG_URL}}]}
+    answer = {"citations": ["https://a.example"], "choices": [{"message": whole, "finish_reason": "stop"}]}
+    items, error = heard(CHAT.decoder(), as_event(json.dumps(answer).encode()))
+    assert error is None
+    assert kept(items)[0] == [
+        SourcePart(url="https://b.example", title="B"),
+        FilePart(media_type="image/png", data=PNG),
+        SourcePart(url="https://a.example"),
+    ]
 
 
 def test_the_recording_of_azure() -> None:

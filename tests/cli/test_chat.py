@@ -77,6 +77,7 @@ def test_json_is_one_document(serve: Serve, run: Run) -> None:
         "text": "Let me see.\nIt shows a number.\n",
         "reasoning": "A die.",
         "tool_calls": [{"name": "roll_dice", "arguments": '{"notation": "1d6"}'}],
+        "sources": [],
         "notices": [],
     }
 

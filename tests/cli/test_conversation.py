@@ -9,6 +9,8 @@ from greenroom.cli.conversation import (
     CallMade,
     CallReturned,
     Conversation,
+    Made,
+    Named,
     Noticed,
     PersonSaid,
     Said,
@@ -100,6 +102,49 @@ def test_an_answer() -> None:
     ]
     assert (conversation.text, conversation.reasoning) == ("Hello", "Hm.")
     assert conversation.calls == [{"name": "look", "arguments": '{"a": 1}', "result": "seen"}]
+
+
+def given(number: int, kind: str = "greenroom.source", **content: Any) -> dict[str, Any]:
+    return {
+        "type": "ACTIVITY_SNAPSHOT",
+        "messageId": f"t1-1.1.{number}",
+        "activityType": kind,
+        "content": content,
+    }
+
+
+def test_sources_and_pictures_stand_below_the_answer() -> None:
+    """P21: they come in the middle of sentences. What is said twice, or of another kind, is not shown."""
+    conversation = Conversation()
+    page = given(1000000, url="https://a.example", title="A page", quote="so it is")
+    told = shown(
+        conversation,
+        started(),
+        text("t1-1.1.0", "Pa"),
+        page,
+        given(1000001, "greenroom.picture", mediaType="image/png", bytes=8),
+        given(1000002, title="report.pdf"),
+        given(1000003, "somebody.else", odd=True),
+        given(1000004, url="https://a.example", title="Again"),
+        given(1000005, title="void"),
+        given(1000005, isVoid=True),
+        text("t1-1.1.0", "ris"),
+        FINISHED,
+    )
+    beside: list[Shown] = [Made("image/png", 8), Named("A page", "https://a.example"), Named("report.pdf", "")]
+    assert told == [
+        TurnBegan("t1"),
+        Said("t1-1.1.0", "Pa"),
+        Said("t1-1.1.0", "ris"),
+        *beside,
+        TurnEnded(outcome="completed"),
+    ]
+    assert conversation.sources == beside[1:]
+
+    joined = Conversation()
+    activity = {name: page[name] for name in ("activityType", "content")}
+    messages = [message("t1-1.1.0", "Paris"), {"id": page["messageId"], "role": "activity", **activity}]
+    assert shown(joined, started(), snapshot(*messages), snapshot(*messages), FINISHED)[2:-1] == [beside[1]]
 
 
 def test_how_it_can_end() -> None:

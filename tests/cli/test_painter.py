@@ -10,6 +10,8 @@ from rich.console import Console
 from greenroom.cli.conversation import (
     CallMade,
     CallReturned,
+    Made,
+    Named,
     Noticed,
     PersonSaid,
     Said,
@@ -57,6 +59,36 @@ def test_on_a_terminal() -> None:
         "I saw.\n"
         "All of it.\n"
     )
+
+
+GIVEN: list[Shown] = [
+    Said("b", "Paris."),
+    Made("image/png", 8),
+    Named("A \x1b[2Jpage", "https://a.example/" + "x" * 80),
+    Named("", "https://b.example"),
+    Named("report.pdf", ""),
+    TurnEnded(outcome="completed"),
+]
+
+
+def test_sources_and_pictures() -> None:
+    """P21: a link is never cut, and no title obeys the terminal."""
+    assert painted(*GIVEN) == (
+        "Paris.\n"
+        "[picture: image/png, 8 bytes]\n"
+        f"[source: A \\x1b[2Jpage: https://a.example/{'x' * 80}]\n"
+        "[source: https://b.example]\n"
+        "[source: report.pdf]\n"
+    )
+
+
+def test_a_pipe_gets_the_answer_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    output = io.StringIO()
+    painter = PipePainter(output)
+    painter.paint(GIVEN)
+    painter.close()
+    assert output.getvalue() == "Paris.\n"
+    assert "https://b.example" in capsys.readouterr().err
 
 
 def test_on_a_terminal_of_few_characters() -> None:

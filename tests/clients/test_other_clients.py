@@ -38,6 +38,23 @@ async def test_tanstack_joins_what_runs(served: Served, session_id: str) -> None
     assert result["sent"]["text"] == result["joined"]["text"] == texts(message)
 
 
+async def test_sources_and_pictures_harm_no_client_of_ag_ui(served: Served, session_id: str) -> None:
+    """P21: TanStack AI and CopilotKit know activity messages, live and in the snapshot of one that joins."""
+    message = "pause:20 source say:20 document picture say:60 call source say:10"
+    spec = {"url": f"{served.url}/agui", "thread": session_id, "text": message, "joins": 25}
+    result = await drive("tanstack", spec)
+    assert result["joined"]["errors"] == result["sent"]["errors"] == []
+    assert result["sent"]["text"] == result["joined"]["text"] == texts(message)
+
+
+async def test_sources_and_pictures_harm_no_copilot(served: Served, session_id: str) -> None:
+    message = "pause:20 source say:20 document picture say:60 call source say:10"
+    spec = {"url": f"{served.url}/copilotkit", "thread": session_id, "agent": "default", "text": message, "joins": 25}
+    result = await drive("copilotkit", spec)
+    assert result["ran"]["text"] == result["joined"]["text"] == texts(message)
+    assert result["errors"] == []
+
+
 # --- CopilotKit: runs and connects, without a Node runtime --------------------------------------------------------------
 
 
