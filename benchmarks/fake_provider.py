@@ -185,7 +185,9 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, lateness: Lateness) -> None:
         self._lateness = lateness
-        self._received = b""
+        self._head = b""
+        self._path: list[str] = []
+        self._body_left = 0
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -202,19 +204,20 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads a request: its path and its length are all that matters."""
-        self._received += data
-        head, found, body = self._received.partition(b"\r\n\r\n")
-        if not found:
-            return
-        length = 0
-        for line in head.split(b"\r\n")[1:]:
-            name, _, value = line.partition(b":")
-            if name.lower() == b"content-length":
-                length = int(value)
-        if len(body) < length:
-            return
-        self._received = body[length:]
-        self._play(head.split(b" ", 2)[1].decode().split("?")[0].strip("/").split("/"))
+        # The body is counted and forgotten: one of thirty megabytes costs no more than its reading.
+        while data:
+            if not self._body_left:
+                head, found, data = (self._head + data).partition(b"\r\n\r\n")
+                self._head = b"" if found else head
+                if not found:
+                    return
+                self._path = head.split(b" ", 2)[1].decode().split("?")[0].strip("/").split("/")
+                self._body_left = _length_of(head)
+            taken = min(len(data), self._body_left)
+            self._body_left -= taken
+            data = data[taken:]
+            if not self._body_left:
+                self._play(self._path)
 
     def _play(self, path: list[str]) -> None:
         dialect = _CLAUDE if path[-1] == "messages" else _OPENAI
@@ -259,6 +262,14 @@ class Connection(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._transport:
             self._transport.write(data)
+
+
+def _length_of(head: bytes) -> int:
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
 
 
 async def serve() -> None:

@@ -48,6 +48,7 @@ MEASUREMENTS: Final = (
     Measurement("http_paced", "200 clients over HTTP at 50 deltas a second each, beside peers on FastAPI", 190),
     Measurement("http_turns", "over HTTP: time to the first token, rejoin", 15),
     Measurement("http_many", "over HTTP: 1,000 concurrent streams, 1,000 readers that stop reading", 40),
+    Measurement("large_requests", "over HTTP: what one user's largest requests cost another", 240),
     Measurement("imports", "import, `greenroom --help`, installed size", 70),
     Measurement("stored_sessions", "1,000,000 stored sessions: start, list, open, search", 330),
 )

@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -47,6 +47,7 @@ class Server:
         mark: what stands before the text of a delta in its streams.
         log: what the server complained about.
         headers: of all requests.
+        users: those of further users, by name.
     """
 
     port: int
@@ -59,6 +60,11 @@ class Server:
     mark: bytes = b'"delta":"'
     log: Path | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    users: Mapping[str, dict[str, str]] = field(default_factory=dict)
+
+    def as_user(self, name: str) -> Server:
+        """Returns the same server, asked by another user."""
+        return replace(self, headers=self.users[name])
 
     def cpu_s(self) -> float:
         """Returns the CPU time of the process with all its threads."""
@@ -76,8 +82,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def greenroom(url: str, *, claude_url: str = "") -> Iterator[Server]:
-    """Runs `greenroom serve` over SQLite, its providers being the fake ones at these URLs.
+def greenroom(url: str, *, claude_url: str = "", users: Sequence[str] = ()) -> Iterator[Server]:
+    """Runs `greenroom serve` over SQLite, its providers being the fake ones at these URLs; `users` get a key each.
 
     Raises:
         Failed: it did not start.
@@ -87,6 +93,8 @@ def greenroom(url: str, *, claude_url: str = "") -> Iterator[Server]:
         config = Path(folder) / "greenroom.toml"
         backends = {"openai": f"{url}/v1", "claude": claude_url or url}
         tables = [f'[{name}]\napi_key = "none"\nbase_url = "{base}"\n' for name, base in backends.items()]
+        keys = {user: secrets.token_hex(16) for user in users}
+        tables += [f'[[server.api_keys]]\nkey = "{key}"\nuser = "{user}"\n' for user, key in keys.items()]
         config.write_text("\n".join([_LIMITS, *tables]), encoding="utf-8")
         environment = {"GREENROOM_HOME": folder, "GREENROOM_TOKEN": token, "GREENROOM_CONFIG": str(config)}
         command = [str(Path(sys.executable).with_name("greenroom")), "serve", "--port", "0"]
@@ -104,6 +112,7 @@ def greenroom(url: str, *, claude_url: str = "") -> Iterator[Server]:
                 events="/v1/sessions/{}/events",
                 log=Path(folder) / "errors",
                 headers={"authorization": f"Bearer {token}"},
+                users={user: {"authorization": f"Bearer {key}"} for user, key in keys.items()},
             )
 
 

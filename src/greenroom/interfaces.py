@@ -86,6 +86,7 @@ class BackendRequest(msgspec.Struct, frozen=True, kw_only=True):
         session_id: for the provider's cache routing; never a secret.
         messages: begins with a user message and answers every call; ends with a user or tool message, or with the assistant
             message of a step that the provider paused.
+        weight: how large it is at the most, in characters and bytes of files; what is large is encoded in a thread.
     """
 
     model: str
@@ -100,6 +101,7 @@ class BackendRequest(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_effort: ReasoningEffort | None = None
     thinking_budget_tokens: int | None = None
     parallel_tool_calls: bool | None = None
+    weight: int = 0
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):

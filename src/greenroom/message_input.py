@@ -9,10 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from greenroom.errors import InvalidArgument, LimitExceeded
 from greenroom.events import MessageAccepted
+from greenroom.large import from_base64
 from greenroom.limits import ID_PATTERN, Limits
 from greenroom.messages import FilePart, TextPart, UserPart
 from greenroom.runtime.clock import new_id
@@ -137,8 +136,8 @@ def _from_mapping(attachment: object) -> FilePart:
     data, name = attachment.get("data"), attachment.get("name", "")
     if isinstance(data, str):
         try:
-            data = msgspec.convert(data, bytes)
-        except msgspec.ValidationError as error:
+            data = from_base64(data)
+        except ValueError as error:
             raise InvalidArgument(
                 f"the data of attachment {_shown(name)} is not base64",
                 hint="padded, of the standard alphabet, without line ends",

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenroom.backends.claude_messages import encode, notices
+from greenroom.backends.claude_messages import encode as made
+from greenroom.backends.claude_messages import notices
 from greenroom.backends.claude_models import model_of
 from greenroom.backends.claude_settings import EFFORT_BUDGETS, headers_of
 from greenroom.interfaces import BackendRequest
+from greenroom.large import settled
 from greenroom.messages import (
     AssistantMessage,
     AssistantPart,
@@ -38,6 +40,12 @@ from greenroom.testing.strict_claude_rules import MODELS, refusals
 ADAPTIVE, OLD = "claude-opus-5-5", "claude-haiku-4-5"
 SDK_HEADERS = {"anthropic-version": "2026-10-21"}
 ROLL = ToolSpec(name="roll", description="Rolls dice.", parameters={"type": "object", "properties": {}})
+
+
+def encode(request: BackendRequest, **facts: Any) -> dict[str, Any]:
+    """Returns a request as it goes out, its files in base64."""
+    body: dict[str, Any] = settled(made(request, **facts))
+    return body
 
 
 def asking(*messages: TranscriptMessage, model: str = ADAPTIVE, **fields: Any) -> BackendRequest:

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.backends.openai_chat import encode, notices
+from greenroom.backends.openai_chat import encode as made
+from greenroom.backends.openai_chat import notices
 from greenroom.backends.openai_models import traits_of
 from greenroom.config import EFFORTS, ReasoningEffort
 from greenroom.interfaces import BackendRequest
+from greenroom.large import settled
 from greenroom.messages import (
     AssistantMessage,
     AssistantPart,
@@ -33,6 +35,13 @@ from greenroom.messages import (
     UserMessage,
 )
 from greenroom.testing.strict_openai_rules import refusals
+
+
+def encode(request: BackendRequest, **facts: Any) -> dict[str, Any]:
+    """Returns a request as it goes out, its files in base64."""
+    body: dict[str, Any] = settled(made(request, **facts))
+    return body
+
 
 SYSTEM = "You are kind."
 TOOL = ToolSpec(name="roll", description="Rolls.", parameters={"type": "object", "properties": {}})

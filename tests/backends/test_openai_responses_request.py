@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.backends.openai_responses_request import encode, notices
+from greenroom.backends.openai_responses_request import encode as made
+from greenroom.backends.openai_responses_request import notices
 from greenroom.interfaces import BackendRequest
+from greenroom.large import settled
 from greenroom.messages import (
     AssistantMessage,
     AssistantPart,
@@ -29,6 +31,13 @@ from greenroom.messages import (
     UserMessage,
 )
 from greenroom.testing.strict_responses_rules import refusals
+
+
+def encode(request: BackendRequest, **facts: Any) -> dict[str, Any]:
+    """Returns a request as it goes out, its files in base64."""
+    body: dict[str, Any] = settled(made(request, **facts))
+    return body
+
 
 SYSTEM = "You are kind."
 TOOL = ToolSpec(name="roll", description="Rolls.", parameters={"type": "object", "properties": {"a": {}}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -17,6 +17,7 @@ from greenroom import BackendRejected
 from greenroom.backends.scripted import Call, Cut, Fail, Finish, Gate, Refuse, Say, Think
 from greenroom.core.session import replayed
 from greenroom.events import StepFailed, TurnEnded
+from greenroom.large import encoded
 from greenroom.protocols.ai_sdk import AiSdkProjection
 from greenroom.protocols.ai_sdk_messages import ui_messages
 from greenroom.runtime.feed import entries_of
@@ -50,8 +51,9 @@ async def fetched(stage: Stage, session_id: str) -> list[dict[str, Any]]:
     """What a page is given when it is loaded."""
     opened = await stage.manager._existing(session_id)
     messages = ui_messages(await opened.operations.peek(session_id))
-    assert json.loads(json.dumps(messages)) == messages
-    return messages
+    told = json.loads(encoded(messages))
+    assert told == messages
+    return cast("list[dict[str, Any]]", told)
 
 
 # --- the message ---------------------------------------------------------------------------------------------------------

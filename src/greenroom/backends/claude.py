@@ -13,6 +13,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ from greenroom.backends.transport import ByteStream, open_stream
 from greenroom.config import ModelOverride
 from greenroom.errors import BackendUnauthorized
 from greenroom.interfaces import BackendRequest, ListedModel, Notice
+from greenroom.large_thread import in_thread
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import StreamItem
 
@@ -104,7 +106,7 @@ class ClaudeBackend:
             LimitExceeded: while iterating: the answer is larger than the limits allow.
         """
         client = self._connected()
-        body = encode(request, model=self._facts(request))
+        body = await in_thread(request.weight, partial(encode, request, model=self._facts(request)))
         headers = headers_of(body)
         if self._cloud is not None and (version := headers.pop("anthropic-version", "")):
             body["anthropic_version"] = version  # the clouds want it there
@@ -112,7 +114,9 @@ class ClaudeBackend:
         async with AsyncExitStack() as opened:
             with successor_named(request.model) if self._is_anthropic() else nullcontext():
                 async with existing_named(request.model, self.list_models):
-                    asking = open_stream(client, "/v1/messages", body, headers=headers, read=read)
+                    asking = open_stream(
+                        client, "/v1/messages", body, weight=request.weight, headers=headers, read=read
+                    )
                     chunks = await opened.enter_async_context(asking)
             decoder = MessagesDecoder(client.endpoint, model=request.model, limits=self._limits, request=request)
             yield StreamedAnswer(chunks, decoder)

@@ -13,7 +13,6 @@ the breakpoints are, which are no part of what is cached, and from thinking, whe
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -34,6 +33,7 @@ from greenroom.backends.attachments import (
 from greenroom.backends.claude_settings import settings_of
 from greenroom.backends.model_facts import ClaudeModel
 from greenroom.interfaces import BackendRequest, Notice
+from greenroom.large import InBase64
 from greenroom.media_types import IMAGE_TYPES
 from greenroom.messages import (
     AssistantMessage,
@@ -288,7 +288,7 @@ def _loop_begins_with_thinking(turns: Sequence[Turn]) -> bool:
 
 
 def _base64(media_type: str, data: bytes) -> Block:
-    return {"type": "base64", "media_type": media_type, "data": base64.b64encode(data).decode("ascii")}
+    return {"type": "base64", "media_type": media_type, "data": InBase64(data)}
 
 
 def _text(text: str) -> Block:

@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-import msgspec
-
 from greenroom.backends.faults import Endpoint
 from greenroom.errors import BackendRejected, BackendUnauthorized
+from greenroom.large import LARGE_BYTES, encoded, encoder, settled
+from greenroom.large_thread import in_thread
 from greenroom.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -49,8 +49,10 @@ class Client(Protocol):
         """See above."""
         ...
 
-    async def post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        """Posts `body` to `path` under the base URL; returns the answer when its head is there.
+    async def post(
+        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str], *, weight: int = 0
+    ) -> aiohttp.ClientResponse:
+        """Posts `body`, whose size is at most about `weight`, to `path` under the base URL; returns the answer when its head is there.
 
         Raises:
             BackendError: the provider refused.
@@ -148,7 +150,9 @@ class DirectClient(_PerLoop[_DirectWay]):
         self._headers = headers
         self._base = endpoint.base_url
 
-    async def post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def post(
+        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str], *, weight: int = 0
+    ) -> aiohttp.ClientResponse:
         """Posts `body`; see `Client.post`.
 
         Raises:
@@ -157,7 +161,11 @@ class DirectClient(_PerLoop[_DirectWay]):
         """
         connections, common = await self.way()
         own = {name.lower(): value for name, value in headers.items()}
-        return await connections.post(_joined(self._base, path), headers=common | own, body=msgspec.json.encode(body))
+        if weight > LARGE_BYTES:
+            content = await in_thread(weight, encoded, body)
+        else:
+            content = encoder.encode(body)
+        return await connections.post(_joined(self._base, path), headers=common | own, body=content)
 
     async def get(self, path: str, query: Mapping[str, str]) -> aiohttp.ClientResponse:
         """Gets `path` under the base URL, with `query` behind that of the base; returns the answer when its head is there.
@@ -229,7 +237,9 @@ class SdkClient(_PerLoop[_SdkWay[ClientT]], Generic[ClientT]):
         """
         return (await self.way()).sdk
 
-    async def post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def post(
+        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str], *, weight: int = 0
+    ) -> aiohttp.ClientResponse:
         """Posts `body`; see `Client.post`.
 
         Raises:
@@ -242,6 +252,8 @@ class SdkClient(_PerLoop[_SdkWay[ClientT]], Generic[ClientT]):
 
         from greenroom.backends.aiohttp_bridge import ANSWER
 
+        # The SDK writes the JSON itself, on the event loop.
+        body = await in_thread(weight, settled, body)
         options = {"headers": dict(headers)} if headers else {}
         response = await sdk.post(path, cast_to=httpx2.Response, body=body, options=options, stream=True)
         answer: aiohttp.ClientResponse = response.extensions[ANSWER]

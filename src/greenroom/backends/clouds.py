@@ -59,7 +59,9 @@ class CloudClient(SdkClient[ClientT]):
 
     credentials_hint: str = ""
 
-    async def post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def post(
+        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str], *, weight: int = 0
+    ) -> aiohttp.ClientResponse:
         """Posts `body`; see `Client.post`.
 
         Raises:
@@ -68,7 +70,7 @@ class CloudClient(SdkClient[ClientT]):
             Exception: whatever `map_exceptions` knows.
         """
         try:
-            return await super().post(path, body, headers)
+            return await super().post(path, body, headers, weight=weight)
         except Exception as error:
             # By name: naming the classes would load libraries that may not be installed.
             names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}

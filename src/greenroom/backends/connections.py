@@ -10,12 +10,11 @@ Rule: import this module late: it loads aiohttp.
 from __future__ import annotations
 
 import asyncio
-import io
 import ipaddress
 import ssl
 import urllib.request
 import weakref
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Final
@@ -127,8 +126,10 @@ class Connections:
         session = self._session or self._open_session()
         while True:
             attempt = _Attempt()
-            # A buffer is sent in pieces, between which the event loop serves others.
-            data = io.BytesIO(body) if body and len(body) > _WHOLE_BYTES_MAX else body
+            # In pieces, between which the event loop serves others. Not as a `BytesIO`, of which aiohttp makes a copy to measure it.
+            data = _pieces(body) if body and len(body) > _WHOLE_BYTES_MAX else body
+            if body and data is not body:
+                headers = {**headers, "content-length": str(len(body))}
             try:
                 return await session.request(
                     method,
@@ -239,3 +240,8 @@ def _step(session: aiohttp.ClientSession) -> None:
         return
     # What is left is only waiting for sockets to say goodbye.
     closing.close()
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _WHOLE_BYTES_MAX):
+        yield body[start : start + _WHOLE_BYTES_MAX]

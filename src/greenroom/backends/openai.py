@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from functools import partial
 
 from greenroom.backends.clouds import CloudOptions
 from greenroom.backends.model_ends import successor_named
@@ -25,6 +26,7 @@ from greenroom.backends.streamed_answer import StreamedAnswer
 from greenroom.backends.transport import open_stream
 from greenroom.config import ModelOverride
 from greenroom.interfaces import BackendRequest, ListedModel, Notice
+from greenroom.large_thread import in_thread
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import StreamItem
 
@@ -81,11 +83,13 @@ class OpenAIBackend:
         endpoint = client.endpoint
         # Only OpenAI itself is known to take the key; it routes requests of one session to the same cache.
         cache_key = request.session_id if is_openai_address(endpoint.base_url) else ""
-        body = encode(request, prompt_cache_key=cache_key, traits=self._traits(request))
+        encoding = partial(encode, request, prompt_cache_key=cache_key, traits=self._traits(request))
+        body = await in_thread(request.weight, encoding)
         async with AsyncExitStack() as opened:
             with successor_named(request.model) if is_openai_address(endpoint.base_url) else nullcontext():
                 async with existing_named(request.model, self.list_models):
-                    chunks = await opened.enter_async_context(open_stream(client, "/chat/completions", body))
+                    asking = open_stream(client, "/chat/completions", body, weight=request.weight)
+                    chunks = await opened.enter_async_context(asking)
             decoder = ChatDecoder(endpoint, model=request.model, limits=self._limits, request=request)
             yield StreamedAnswer(chunks, decoder)
             if decoder.is_ended:

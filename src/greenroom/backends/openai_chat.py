@@ -11,7 +11,6 @@ Hence settings come first, messages last, and how a message is written depends o
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -29,6 +28,7 @@ from greenroom.backends.openai_extras import (
 )
 from greenroom.backends.openai_models import ModelTraits, effort_notice, traits_of
 from greenroom.interfaces import BackendRequest, Notice
+from greenroom.large import InBase64
 from greenroom.media_types import IMAGE_TYPES
 from greenroom.messages import (
     AssistantMessage,
@@ -181,8 +181,7 @@ def _user_part(part: UserPart | ContextPart, traits: ModelTraits, model: str, ro
     if why := _refused(part, traits, model, room):
         return {"type": "text", "text": told(part, why)}
     media_type = media_type_of(part)
-    encoded = base64.b64encode(part.data).decode()
-    url = f"data:{media_type};base64,{encoded}"
+    encoded, url = InBase64(part.data), InBase64(part.data, f"data:{media_type};base64,")
     if media_type in IMAGE_TYPES:
         return {"type": "image_url", "image_url": {"url": url}}
     if media_type in _AUDIO_FORMATS:

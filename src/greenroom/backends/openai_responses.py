@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from functools import partial
 from typing import Final
 
 from greenroom.backends.clouds import CloudConnection, CloudOptions
@@ -28,6 +29,7 @@ from greenroom.backends.transport import ByteStream, open_stream
 from greenroom.config import ModelOverride
 from greenroom.errors import BackendRejected, BackendUnauthorized
 from greenroom.interfaces import BackendRequest, ListedModel, Notice
+from greenroom.large_thread import in_thread
 from greenroom.limits import DEFAULT_LIMITS, Limits
 from greenroom.messages import StreamItem
 
@@ -122,15 +124,17 @@ class OpenAIResponsesBackend:
         with_reasoning = True
         while True:
             with_summary = self._may_have_summaries
-            body = encode(
+            encoding = partial(
+                encode,
                 request,
                 prompt_cache_key=cache_key,
                 with_summary=with_summary,
                 with_reasoning=with_reasoning,
                 traits=traits,
             )
+            body = await in_thread(request.weight, encoding)
             try:
-                return await opened.enter_async_context(open_stream(client, "/responses", body))
+                return await opened.enter_async_context(open_stream(client, "/responses", body, weight=request.weight))
             except BackendUnauthorized:
                 raise
             except BackendRejected as refused:

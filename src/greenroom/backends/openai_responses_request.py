@@ -13,7 +13,6 @@ comes after it.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from greenroom.backends.openai_models import ModelTraits, effort_notice, traits_
 from greenroom.backends.openai_responses_decoder import DIALECT
 from greenroom.backends.openai_responses_items import IMAGE_CALL
 from greenroom.interfaces import BackendRequest, Notice
+from greenroom.large import InBase64
 from greenroom.media_types import IMAGE_TYPES
 from greenroom.messages import (
     AssistantMessage,
@@ -242,7 +242,7 @@ def _file(part: FilePart, room: Room) -> dict[str, Any]:
     if why := _refused(part, room):
         return _input_text(told(part, why))
     media_type = media_type_of(part)
-    url = f"data:{media_type};base64,{base64.b64encode(part.data).decode()}"
+    url = InBase64(part.data, f"data:{media_type};base64,")
     if media_type in IMAGE_TYPES:
         return {"type": "input_image", "detail": "auto", "image_url": url}
     return {"type": "input_file", "filename": part.name or "file", "file_data": url}
@@ -341,7 +341,7 @@ def _add_picture(rendered: list[_Rendered], part: FilePart, own: Item | None) ->
     if own is None or own["type"] != IMAGE_CALL:
         _add_text(rendered, told_picture(part), None)
     else:
-        rendered.append(_Rendered({**own, "result": base64.b64encode(part.data).decode()}, is_own=True))
+        rendered.append(_Rendered({**own, "result": InBase64(part.data)}, is_own=True))
 
 
 def _call(part: ToolCallPart, own: Item | None) -> _Rendered:

@@ -125,19 +125,20 @@ async def open_stream(
     path: str,
     body: Mapping[str, Any],
     *,
+    weight: int = 0,
     headers: Mapping[str, str] | None = None,
     read: Callable[[aiohttp.ClientResponse, Endpoint], ByteStream] = ByteStream,
 ) -> AsyncIterator[ByteStream]:
     """Posts `body` to `path` under the base URL and yields the answer's body. Leaving closes the connection, in any case.
 
-    `read` makes the stream out of an answer: another than `ByteStream` where the events are wrapped.
+    A `body` of a large `weight` is encoded in a thread. `read` makes the stream out of an answer: another than `ByteStream` where the events are wrapped.
 
     Raises:
         BackendUnavailable, BackendRejected, BackendUnauthorized, ContextTooLong, BackendGarbled: on entering; and while
             iterating, as `ByteStream` says.
     """
     with map_exceptions(client.endpoint):
-        answer = await client.post(path, body, headers or {})
+        answer = await client.post(path, body, headers or {}, weight=weight)
     try:
         yield read(answer, client.endpoint)
     finally:

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from greenroom.codec import encode_event
+from greenroom.codec import encode_event, weight_of_files
 from greenroom.config import check_session_id
 from greenroom.errors import Corrupted, InvalidArgument, LimitExceeded
 from greenroom.events import Event, Record
@@ -125,6 +125,11 @@ def prepared(append: PendingAppend) -> Write:
         key=append.key,
         index=append.index,
     )
+
+
+def weight_of_all(events: Sequence[Event]) -> int:
+    """Returns how large the messages among the events are: what takes time to encode."""
+    return sum([weight_of_files(event) for event in events])
 
 
 def bounded_seq(seq: int) -> int:

@@ -35,8 +35,18 @@ from greenroom.interfaces import (
     SessionSummary,
     Spent,
 )
+from greenroom.large_thread import in_thread
 from greenroom.limits import DEFAULT_LIMITS, Limits
-from greenroom.logs.appending import AT_ONCE_EVENTS_MAX, SEQ_MAX, Head, Write, bounded_seq, prepare, prepared
+from greenroom.logs.appending import (
+    AT_ONCE_EVENTS_MAX,
+    SEQ_MAX,
+    Head,
+    Write,
+    bounded_seq,
+    prepare,
+    prepared,
+    weight_of_all,
+)
 from greenroom.logs.paging import Position, check_limit, decode_cursor, encode_cursor
 from greenroom.logs.ranking import RANKED_MAX, best
 from greenroom.logs.spending import Account, spending
@@ -217,7 +227,8 @@ class _MemoryLog:
         )
         ready = partial(_ready, made, self._desk.limits.search_text_chars_max)
         is_long = len(events) > AT_ONCE_EVENTS_MAX or _has_long_text(index)
-        return self._made(*(await asyncio.to_thread(ready) if is_long else ready()))
+        weight = weight_of_all(events)
+        return self._made(*(await asyncio.to_thread(ready) if is_long else await in_thread(weight, ready)))
 
     async def append_all(self, appends: Sequence[PendingAppend]) -> Sequence[Sequence[Record] | Exception]:
         outcomes: list[Sequence[Record] | Exception] = []
@@ -225,7 +236,10 @@ class _MemoryLog:
             try:
                 ready = partial(_ready, partial(prepared, append), self._desk.limits.search_text_chars_max)
                 is_long = _has_long_text(append.index)
-                outcomes.append(self._made(*(await asyncio.to_thread(ready) if is_long else ready())))
+                weight = weight_of_all(append.events)
+                outcomes.append(
+                    self._made(*(await asyncio.to_thread(ready) if is_long else await in_thread(weight, ready)))
+                )
             except GreenroomError as error:
                 outcomes.append(error)
         return outcomes
@@ -263,7 +277,9 @@ class _MemoryLog:
         if bytes_max is not None:
             rows = list(_up_to(bytes_max, rows))
         decoded = partial(_records, rows, after_seq + 1)
-        return await asyncio.to_thread(decoded) if len(rows) > AT_ONCE_EVENTS_MAX else decoded()
+        if len(rows) > AT_ONCE_EVENTS_MAX:
+            return await asyncio.to_thread(decoded)
+        return await in_thread(sum([len(row.body) for row in rows]), decoded)
 
     async def delete(self, session_id: str) -> bool:
         shelf = self._desk.write()

@@ -39,6 +39,7 @@ from greenroom.events import (
     TurnSuspended,
 )
 from greenroom.finish_reasons import UNKNOWN_END, finish_of, finish_text
+from greenroom.large import as_text
 from greenroom.messages import (
     FilePart,
     PartDelta,
@@ -65,7 +66,7 @@ PROTOCOL_VERSION: Final = "1.0"
 NOTICE: Final = "greenroom.notice"
 """Name of the custom event with which people are told something."""
 
-_encoder: Final = msgspec.json.Encoder()
+_encoder: Final = msgspec.json.Encoder(enc_hook=as_text)
 
 
 def error_event(error: GreenroomError) -> str:

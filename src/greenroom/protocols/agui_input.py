@@ -10,7 +10,7 @@ Rule: malformed is refused with the place and what would be right, before anythi
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -152,6 +152,11 @@ class RunAgentInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     resume: tuple[ResumeEntry, ...] | None = None
 
     @property
+    def weight(self) -> int:
+        """Returns how large the contents of the messages are, about."""
+        return sum([_size(message.content) for message in self.messages])
+
+    @property
     def is_legacy(self) -> bool:
         """Whether the client is of before 1.0."""
         return self.protocol_version is None
@@ -201,12 +206,30 @@ class RunAgentInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         return {name: props[name] for name in SETTINGS if name in props} if isinstance(props, dict) else {}
 
 
-def run_request(run: RunAgentInput, state: SessionState | None) -> Request:
+Reading = Mapping[int, Said | InvalidArgument]
+"""What a person's messages at the end of a history say, or why one cannot be read, by their places."""
+
+
+def said_last(run: RunAgentInput) -> Reading:
+    """Returns what the person's messages at the end say, with their files decoded: that can take long, and needs no session."""
+    read: dict[int, Said | InvalidArgument] = {}
+    for number, message in reversed(_spoken(run)):
+        if message.role != "user":
+            break
+        try:
+            read[number] = _said(message, number)
+        except InvalidArgument as error:
+            read[number] = error
+    return read
+
+
+def run_request(run: RunAgentInput, state: SessionState | None, read: Reading | None = None) -> Request:
     """Returns what the client asks for.
 
     Args:
         run: the checked body.
         state: of the session, or `None` if there is none yet.
+        read: what `said_last` made of it, if it was asked before.
 
     Raises:
         InvalidArgument: there is nothing to answer, or something that cannot be taken.
@@ -214,14 +237,15 @@ def run_request(run: RunAgentInput, state: SessionState | None) -> Request:
     if run.resume:
         return Decide(decisions=tuple(_decision(entry, number) for number, entry in enumerate(run.resume)))
     known_turn_id = state.turn_of_run(run.run_id) if state is not None else None
-    spoken = [(i, message) for i, message in enumerate(run.messages) if message.role in {"user", "assistant", "tool"}]
+    spoken = _spoken(run)
     if not spoken or spoken[-1][1].role != "user":
         if known_turn_id is not None:
             return Follow(turn_id=known_turn_id)
         raise InvalidArgument(
             "messages: there is no new message to answer", hint="the last message has to be a person's"
         )
-    new: list[tuple[int, InputMessage]] = []
+    read = said_last(run) if read is None else read
+    new: list[int] = []
     kept = known_messages(state) if state is not None else {}
     for number, message in reversed(spoken):
         known = kept.get(kept_id(message.id))
@@ -229,21 +253,30 @@ def run_request(run: RunAgentInput, state: SessionState | None) -> Request:
             if not new and known is not None and state is not None:
                 if known_turn_id is not None:
                     return Follow(turn_id=known_turn_id)
-                return known_again(state, known, _last(spoken, known))
+                return known_again(state, known, _last(spoken, known, read))
             break
-        new.append((number, message))
-    said = _joined([_said(message, number) for number, message in reversed(new)])
+        new.append(number)
+    said = _joined([_readable(read[number]) for number in reversed(new)])
     if state is not None and known_turn_id is not None:
         return followed(state, known_turn_id, said)
     return Send(said=said)
 
 
-def _last(spoken: Sequence[tuple[int, InputMessage]], known: Known) -> Said:
+def _spoken(run: RunAgentInput) -> list[tuple[int, InputMessage]]:
+    return [(i, message) for i, message in enumerate(run.messages) if message.role in {"user", "assistant", "tool"}]
+
+
+def _readable(read: Said | InvalidArgument) -> Said:
+    if isinstance(read, InvalidArgument):
+        raise read
+    return read
+
+
+def _last(spoken: Sequence[tuple[int, InputMessage]], known: Known, read: Reading) -> Said:
     """Returns what the last message says; several that a person has said in a row were taken for one."""
     trailing = list(itertools.takewhile(lambda each: each[1].role == "user", reversed(spoken)))
-    said = _joined([_said(message, number) for number, message in reversed(trailing)])
-    number, message = trailing[0]
-    return _said(message, number) if is_changed(known.accepted, said) else said
+    said = _joined([_readable(read[number]) for number, _ in reversed(trailing)])
+    return _readable(read[trailing[0][0]]) if is_changed(known.accepted, said) else said
 
 
 def _joined(said: Sequence[Said]) -> Said:
@@ -265,6 +298,15 @@ def _said(message: InputMessage, number: int) -> Said:
     texts = [part.text for part in parts if isinstance(part, TextContent)]
     media = [_attachment(part, f"{where}[{i}]") for i, part in enumerate(parts) if not isinstance(part, TextContent)]
     return Said(text="\n".join(texts), message_id=kept_id(message.id), attachments=tuple(media))
+
+
+def _size(content: Any) -> int:
+    """Returns how many characters a message says or carries, about; what is no content is nothing."""
+    if not isinstance(content, list):
+        return 0
+    sources = [part.get("source", part) for part in content if isinstance(part, dict)]
+    members = [source.get(name) for source in sources if isinstance(source, dict) for name in ("value", "data", "url")]
+    return sum([len(member) for member in members if isinstance(member, str)])
 
 
 def _attachment(part: Content, where: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from greenroom.core.session import SessionState, StepState, TurnHistory
 from greenroom.core.step import Assembly
 from greenroom.core.transcript import tool_name
 from greenroom.events import MessageAccepted
+from greenroom.large import InBase64
 from greenroom.messages import (
     FilePart,
     OpaquePart,
@@ -132,7 +133,7 @@ def content_of(parts: Sequence[TextPart | FilePart]) -> str | list[dict[str, Any
 def medium_of(part: FilePart) -> dict[str, Any]:
     """Returns a file as a content part."""
     kind = "image" if part.media_type.startswith("image/") else "document"
-    data = base64.b64encode(part.data).decode()
+    data = InBase64(part.data)
     return {"type": kind, "source": {"type": "data", "value": data, "mimeType": part.media_type}}
 
 

@@ -35,6 +35,7 @@ from greenroom.events import (
     TurnStarted,
     TurnSuspended,
 )
+from greenroom.large import as_text
 from greenroom.messages import FinishReason, PartDelta, PartEnded, PartGiven, PartItem, PartStarted, Usage
 from greenroom.protocols.ai_sdk_messages import (
     BROKEN_OFF,
@@ -56,7 +57,7 @@ _FINISH_STEP: Final = '{"type":"finish-step"}'
 _RESET_STEP: Final = '{"type":"reset-step"}'
 _VOID: Final = "The call was not run: the answer broke off and was begun anew."
 
-_encoder: Final = msgspec.json.Encoder()
+_encoder: Final = msgspec.json.Encoder(enc_hook=as_text)
 
 
 def error_chunks(error: GreenroomError) -> Sequence[str]:

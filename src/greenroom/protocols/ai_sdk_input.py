@@ -68,6 +68,12 @@ class ChatInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         return {name: value for name, value in given.items() if value is not None}
 
     @property
+    def weight(self) -> int:
+        """Returns how large the files of the last message are, about."""
+        parts = self.last.parts if self.last is not None else ()
+        return sum([len(url) for part in parts if isinstance(url := part.get("url"), str)])
+
+    @property
     def last(self) -> UiMessageInput | None:
         """The message that the request is about."""
         if isinstance(self.message, str):
@@ -90,18 +96,34 @@ class ChatInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         return names
 
 
-def chat_request(chat: ChatInput, state: SessionState | None) -> Request:
+LastSaid = Said | InvalidArgument | None
+"""What a person's last message says, or why it cannot be read; `None` where the last message is not a person's."""
+
+
+def last_said(chat: ChatInput) -> LastSaid:
+    """Returns what the last message says, with its files decoded: that can take long, and needs no session."""
+    last = chat.last
+    if last is None or last.role != "user":
+        return None
+    try:
+        return _said(last, f"messages[{max(len(chat.messages) - 1, 0)}]")
+    except InvalidArgument as error:
+        return error
+
+
+def chat_request(chat: ChatInput, state: SessionState | None, read: LastSaid = None) -> Request:
     """Returns what the front end asks for.
 
     Args:
         chat: the checked body.
         state: of the session, or `None` if there is none yet.
+        read: what `last_said` made of it, if it was asked before.
 
     Raises:
         InvalidArgument: there is nothing to answer, or something that cannot be taken.
     """
     if chat.trigger == "regenerate-message":
-        return _regenerated(chat, state)
+        return _regenerated(chat, state, read)
     last = chat.last
     if last is None:
         raise InvalidArgument("messages: there is no message", hint="send at least the message to be answered")
@@ -109,7 +131,7 @@ def chat_request(chat: ChatInput, state: SessionState | None) -> Request:
         return Decide(decisions=_decisions(last))
     if last.role != "user":
         raise InvalidArgument("messages: the last one is not a person's", hint="send the message to be answered last")
-    said = _said(last, f"messages[{max(len(chat.messages) - 1, 0)}]")
+    said = _readable(last_said(chat) if read is None else read)
     known = known_message(state, said.message_id) if state is not None and said.message_id else None
     if known is None or state is None:
         return Send(said=said)
@@ -119,7 +141,7 @@ def chat_request(chat: ChatInput, state: SessionState | None) -> Request:
     return known_again(state, known, said) if is_changed(known.accepted, said) else Follow(turn_id=known.turn_id)
 
 
-def _regenerated(chat: ChatInput, state: SessionState | None) -> Request:
+def _regenerated(chat: ChatInput, state: SessionState | None, read: LastSaid) -> Request:
     if state is None or not (state.turns or state.queue):
         raise InvalidArgument("there is no such answer to be given again", hint="send a message first")
     named = [chat.message_id] if chat.message_id else []
@@ -127,7 +149,7 @@ def _regenerated(chat: ChatInput, state: SessionState | None) -> Request:
     for message_id in named:
         turn_id = _turn_of(state, message_id)
         if turn_id is not None:
-            return _as_it_is_now(chat, state, answered_again(state, turn_id))
+            return _as_it_is_now(chat, state, answered_again(state, turn_id), read)
     if named:
         raise InvalidArgument(
             f"messageId: there is no message {named[0][:80]!r}", hint="fetch the messages of the session"
@@ -135,12 +157,12 @@ def _regenerated(chat: ChatInput, state: SessionState | None) -> Request:
     return answered_again(state, state.turns[-1].turn_id if state.turns else state.queue[0].message.turn_id)
 
 
-def _as_it_is_now(chat: ChatInput, state: SessionState, request: Request) -> Request:
+def _as_it_is_now(chat: ChatInput, state: SessionState, request: Request, read: LastSaid) -> Request:
     """Returns the request with the message as the page shows it: pages edit a message and have it answered again."""
     last = chat.last
     if last is None or last.role != "user" or not isinstance(request, Send):
         return request
-    said = _said(last, f"messages[{max(len(chat.messages) - 1, 0)}]")
+    said = _readable(last_said(chat) if read is None else read)
     known = known_message(state, said.message_id)
     is_it = known is not None and known.turn_id == request.rewind_to and is_changed(known.accepted, said)
     return Send(said=said, rewind_to=request.rewind_to) if is_it else request
@@ -151,6 +173,13 @@ def _turn_of(state: SessionState, message_id: str) -> str | None:
     if turn_id is None and (known := known_message(state, kept_id(message_id))) is not None:
         return known.turn_id
     return turn_id
+
+
+def _readable(read: LastSaid) -> Said:
+    if isinstance(read, InvalidArgument):
+        raise read
+    assert read is not None, "the last message is a person's"
+    return read
 
 
 def _said(message: UiMessageInput, where: str) -> Said:

@@ -8,13 +8,13 @@ Rule: pure functions of the state. Optional members are absent, never null: the 
 
 from __future__ import annotations
 
-import base64
 from typing import Any, Final
 
 from greenroom.core.session import Accepted, SessionState, StepState, TurnHistory
 from greenroom.core.transcript import tool_name
 from greenroom.events import ApprovalRequested, StepFinished, TurnEnded
 from greenroom.finish_reasons import finish_of
+from greenroom.large import InBase64
 from greenroom.messages import (
     FilePart,
     FinishReason,
@@ -148,7 +148,7 @@ def given_part(own_id: str, part: SourcePart | FilePart) -> dict[str, Any]:
 
 
 def _file_part(part: FilePart) -> dict[str, Any]:
-    url = f"data:{part.media_type};base64,{base64.b64encode(part.data).decode()}"
+    url = InBase64(part.data, f"data:{part.media_type};base64,")
     return {"type": "file", "mediaType": part.media_type, "url": url} | ({"filename": part.name} if part.name else {})
 
 

@@ -92,7 +92,7 @@ _encoder: Final = msgspec.json.Encoder()
 def message_json(message: Message) -> dict[str, Any]:
     """Returns a message as clients see it: without what only a provider understands."""
     parts = tuple(shown_part(part) for part in message.parts)
-    shown: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(message, parts=parts))
+    shown: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(message, parts=parts), builtin_types=(bytes,))
     return shown
 
 

@@ -44,7 +44,8 @@ from greenroom.events import (
     TurnStarted,
     TurnSuspended,
 )
-from greenroom.interfaces import Backend, BackendRequest, Store, Tool, ToolContext
+from greenroom.interfaces import Backend, BackendRequest, Notice, Store, Tool, ToolContext
+from greenroom.large_thread import in_thread
 from greenroom.limits import Limits
 from greenroom.messages import TextPart, ToolCallPart, Usage
 from greenroom.runtime.allowance import Account, Allowances
@@ -271,8 +272,7 @@ class Runner:
             backend = self._families.backend(backend_name)
             request = await self._request(step)
             known = live.state.notices
-            with foreign():
-                told = backend.notices(request)
+            told = await in_thread(request.weight, _told, backend, request)
             if notices := [note for note in told if note.text not in known]:
                 await live.write(*(NoticeGiven(code=note.code, text=note.text) for note in notices))
             meter = await self._metered(request, backend_name, account)
@@ -485,6 +485,7 @@ class Runner:
             reasoning_effort=config.reasoning_effort if "reasoning_effort" not in adaptation.without else "none",
             thinking_budget_tokens=config.thinking_budget_tokens,
             parallel_tool_calls=config.parallel_tool_calls,
+            weight=state.weight,
         )
 
     def _context(self, call: ToolCallPart) -> ToolContext:
@@ -502,6 +503,11 @@ class Runner:
 
     def _idempotency_key(self, call: ToolCallPart) -> str:
         return f"{self._live.session_id}/{call.call_id}"
+
+
+def _told(backend: Backend, request: BackendRequest) -> Sequence[Notice]:
+    with foreign():
+        return backend.notices(request)
 
 
 def joining(state: SessionState) -> Sequence[Event]:

@@ -15,12 +15,13 @@ from typing import Any, Final, Literal
 import msgspec
 
 from greenroom.errors import InvalidArgument
+from greenroom.large_thread import in_thread
 from greenroom.protocols.agui import empty_run
-from greenroom.protocols.agui_input import InputMessage, RunAgentInput, run_request
+from greenroom.protocols.agui_input import InputMessage, RunAgentInput, run_request, said_last
 from greenroom.protocols.requests import Decide, Decision, Follow, Send
 from greenroom.protocols.tanstack import thread
 from greenroom.runtime.exchange import Receipt
-from greenroom.server.answers import Answer, Data, Empty, Json
+from greenroom.server.answers import Answer, Data, Empty, Json, large_json
 from greenroom.server.bodies import Cancelled
 from greenroom.server.call import Call
 from greenroom.server.message_routes import turn_headers
@@ -59,7 +60,7 @@ async def _run(call: Call, body: RunAgentInput, *, persona_name: str | None) -> 
     headers: dict[str, str] = {}
     ignored = [*body.ignored(state), *call.unread]
     joins, cursor = False, call.last_event_id
-    match run_request(body, state):
+    match run_request(body, state, await in_thread(body.weight, said_last, body)):
         case Follow(turn_id=turn_id):
             joins = True  # the client has lost the stream, and may have a part of it
         case Decide(decisions=decisions):
@@ -133,10 +134,11 @@ async def join(call: Call) -> Answer:
         return call.stream(batches, protocol="ag-ui-0")
     if query.thread_id is None:
         raise InvalidArgument("neither threadId nor runId is named", hint="GET /agui?threadId=...")
-    shown = thread(await call.sessions.state(query.thread_id))
+    state = await call.sessions.state(query.thread_id)
+    shown = thread(state)
     if shown["activeRun"] is not None:
         call.place.runs.remember(call.sessions.user_id, shown["activeRun"]["runId"], query.thread_id)
-    return Json(shown)
+    return await large_json(state.weight, lambda: shown)
 
 
 # --- CopilotKit ---------------------------------------------------------------------------------------------------------

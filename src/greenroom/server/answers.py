@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Mu
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Protocol
 
-import msgspec
+from greenroom.large import LARGE_BYTES, encoded, encoder
+from greenroom.large_thread import in_thread
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -19,8 +20,6 @@ Send = Callable[[Message], Awaitable[None]]
 
 PIECE_BYTES: Final = 16 * 1024
 """What is given to a connection at a time; and what may wait in it before the next piece has to wait."""
-
-encoder: Final = msgspec.json.Encoder()
 
 
 class Answer(Protocol):
@@ -72,6 +71,13 @@ class Json(Data):
 
     def __init__(self, value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(encoder.encode(value), "application/json", status=status, headers=headers)
+
+
+async def large_json(weight: int, make: Callable[[], Any]) -> Data:
+    """Returns a value as JSON, made and written in a thread if it is large; `weight` is about its size in bytes."""
+    if weight <= LARGE_BYTES:
+        return Json(make())
+    return Data(await in_thread(weight, lambda: encoded(make())), "application/json")
 
 
 class Empty:

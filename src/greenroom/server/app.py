@@ -18,6 +18,7 @@ from starlette.routing import Match, Route
 
 from greenroom import __version__
 from greenroom.errors import GreenroomError
+from greenroom.large_thread import in_thread
 from greenroom.manager import AgentManager
 from greenroom.runtime.clock import backoff_s, new_id
 from greenroom.runtime.foreign import contained
@@ -182,6 +183,7 @@ class App:
             has_body = scope["method"] not in {"GET", "HEAD"}
             whose = sessions.user_id or f"@{self._access.client_of(headers, scope)}"
             raw = await self._gate.body(operation, headers, receive, whose=whose, holding=holding) if has_body else b""
+            body, unread = await in_thread(len(raw), _read, operation, raw)
             call = Call(
                 place=self.place,
                 access=self._access,
@@ -189,10 +191,8 @@ class App:
                 sessions=sessions,
                 path=path,
                 query=query,
-                body=(body := _body(operation, raw)),
-                unread=unread_members(type(body), raw, message=operation.message)
-                if operation.message is not None
-                else (),
+                body=body,
+                unread=unread,
                 headers=headers,
                 scope=scope,
             )
@@ -258,11 +258,18 @@ class _Nowhere:
         raise NotImplementedError
 
 
-def _body(operation: Operation, raw: bytes) -> Any:
+def _read(operation: Operation, raw: bytes | bytearray) -> tuple[Any, Sequence[str]]:
+    body = _body(operation, raw)
+    if operation.message is None:
+        return body, ()
+    return body, unread_members(type(body), raw, message=operation.message)
+
+
+def _body(operation: Operation, raw: bytes | bytearray) -> Any:
     if operation.raw_body:
-        return raw
+        return bytes(raw)
     if operation.body is None:
-        if raw.strip() not in {b"", b"{}"}:
+        if bytes(raw).strip() not in {b"", b"{}"}:
             raise Refusal(422, "invalid_argument", "nothing is to be sent here", hint="leave the body empty")
         return None
     if not raw and operation.has_optional_body:

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from greenroom.core.session import SessionState
+from greenroom.large_thread import in_thread
 from greenroom.protocols.ai_sdk import DONE
-from greenroom.protocols.ai_sdk_input import ChatInput, UiMessageInput, chat_request
+from greenroom.protocols.ai_sdk_input import ChatInput, UiMessageInput, chat_request, last_said
 from greenroom.protocols.ai_sdk_messages import ui_messages
 from greenroom.protocols.projection import ProtocolName
 from greenroom.protocols.requests import Decide, Follow, Send
 from greenroom.server.agui_routes import decide
-from greenroom.server.answers import Answer, Empty, Json
+from greenroom.server.answers import Answer, Empty, Json, large_json
 from greenroom.server.bodies import Cancelled
 from greenroom.server.call import Call
 from greenroom.server.operation import STREAM, WITH_FILES, Operation
@@ -34,7 +35,7 @@ async def chat(call: Call) -> Answer:
     session_id = body.id
     state = await call.sessions.state(session_id) if await call.sessions.exists(session_id) else None
     ignored = [*body.ignored(state), *call.unread]
-    match chat_request(body, state):
+    match chat_request(body, state, await in_thread(body.weight, last_said, body)):
         case Follow(turn_id=turn_id):
             return await _stream(call, session_id, turn_id, joins=True, ignored=ignored)
         case Decide(decisions=decisions):
@@ -76,7 +77,8 @@ async def stop(call: Call) -> Answer:
 async def messages(call: Call) -> Answer:
     """Shows what was said, as `useChat` begins with it."""
     state = await call.sessions.state(call.session_id)
-    return Json({"messages": ui_messages(state), "active": _active(state) is not None})
+    shown = {"messages": ui_messages(state), "active": _active(state) is not None}
+    return await large_json(state.weight, lambda: shown)
 
 
 async def _stream(

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from greenroom.large import encoder
 from greenroom.limits import Limits
-from greenroom.server.answers import PIECE_BYTES, encoder
+from greenroom.server.answers import PIECE_BYTES
 from greenroom.server.proxies import counted
 from greenroom.server.refusal import RETRY_AFTER_S, error_body
 

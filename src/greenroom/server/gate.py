@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from greenroom.errors import InvalidConfig, LimitExceeded
 from greenroom.json_scan import JsonScan
+from greenroom.large import LARGE_BYTES
 from greenroom.server.access import Principal
 from greenroom.server.answers import Receive, Scope
 from greenroom.server.operation import Operation
@@ -184,8 +185,10 @@ class Gate:
 
     async def body(
         self, operation: Operation, headers: Mapping[str, str], receive: Receive, *, whose: str, holding: ExitStack
-    ) -> bytes:
+    ) -> bytes | bytearray:
         """Returns the whole body, which counts among those in memory until `holding` is left.
+
+        A large one is the array in which it was collected: a copy of thirty megabytes would stop everybody.
 
         Args:
             operation: what is asked.
@@ -221,7 +224,7 @@ class Gate:
                         _count(scan, piece)
                     body += piece
                     if not message.get("more_body", False):
-                        return bytes(body)
+                        return body if held > LARGE_BYTES else bytes(body)
         except TimeoutError as error:
             raise Refusal(
                 408, "request_timeout", "the request took too long to arrive", headers={"connection": "close"}

@@ -5,15 +5,18 @@ Rule: a stream of a turn can be lost and asked for again at any frame: by the sa
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 
+from greenroom.core import view
+from greenroom.large_thread import in_thread
 from greenroom.protocols.attachments import attachment
 from greenroom.protocols.native import message_json
 from greenroom.runtime.exchange import Receipt
 from greenroom.server import bodies
-from greenroom.server.answers import Answer, Empty, Json
+from greenroom.server.answers import Answer, Empty, Json, large_json
 from greenroom.server.call import Call
 from greenroom.server.operation import STREAM, WITH_FILES, WITH_TEXT, Operation
 from greenroom.server.streaming import Batches
@@ -30,7 +33,7 @@ async def send(call: Call) -> Answer:
         custom_prompt=body.custom_prompt,
         overlap=body.overlap,
         idempotency_key=body.idempotency_key,
-        attachments=[attachment(file.data, file.media_type, file.name) for file in body.attachments],
+        attachments=await in_thread(sum([len(file.data) for file in body.attachments]), _attachments, body.attachments),
         turn_id=body.turn_id,
         message_id=body.message_id,
     )
@@ -40,9 +43,15 @@ async def send(call: Call) -> Answer:
     return call.stream(batches, protocol="ag-ui", headers=turn_headers(receipt))
 
 
+def _attachments(files: Sequence[bodies.AttachmentBody]) -> list[dict[str, Any]]:
+    return [attachment(file.data, file.media_type, file.name) for file in files]
+
+
 async def history(call: Call) -> Answer:
     """Shows what was said."""
-    return Json({"messages": [message_json(message) for message in await call.sessions.history(call.session_id)]})
+    state = await call.sessions.state(call.session_id)
+    messages = view.history(state)
+    return await large_json(state.weight, lambda: {"messages": [message_json(message) for message in messages]})
 
 
 async def events(call: Call) -> Answer:

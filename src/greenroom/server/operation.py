@@ -72,7 +72,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     is_turn: bool = False
 
 
-def unread_members(kind: type[msgspec.Struct], body: bytes, *, message: type[msgspec.Struct]) -> tuple[str, ...]:
+def unread_members(
+    kind: type[msgspec.Struct], body: bytes | bytearray, *, message: type[msgspec.Struct]
+) -> tuple[str, ...]:
     """Returns the names of members of a JSON body that its type does not have and therefore does not read.
 
     Args:
@@ -121,13 +123,13 @@ def parsed_query(kind: type[msgspec.Struct] | None, query_string: bytes) -> Any:
         raise refused_value(kind, error, "query") from error
 
 
-def parsed_body(kind: Any, body: bytes) -> Any:
+def parsed_body(kind: Any, body: bytes | bytearray) -> Any:
     """Returns the body, checked.
 
     Raises:
         Refusal: 400 for what is not JSON, 422 naming the field.
     """
-    if not body.strip():
+    if not body or body.isspace():
         raise Refusal(400, "malformed_json", "there is no body", hint="send one JSON object in UTF-8")
     try:
         return _decoder(kind).decode(body)

@@ -14,7 +14,8 @@ from greenroom.codec import decode_record
 from greenroom.errors import Corrupted, EventLogError, GreenroomError
 from greenroom.events import Event, Record
 from greenroom.interfaces import IndexUpdate, PendingAppend
-from greenroom.logs.appending import AT_ONCE_EVENTS_MAX, SEQ_MAX, bounded_seq, prepare, prepared
+from greenroom.large_thread import in_thread
+from greenroom.logs.appending import AT_ONCE_EVENTS_MAX, SEQ_MAX, bounded_seq, prepare, prepared, weight_of_all
 from greenroom.logs.sqlite import statements
 from greenroom.logs.sqlite.append import Append, look_up
 from greenroom.logs.sqlite.engine import Engine
@@ -56,8 +57,10 @@ class SqliteEventLog:
         prepared_write = partial(
             prepare, session_id, events, expected_seq=expected_seq, epoch=epoch, at_ms=at_ms, key=key, index=index
         )
-        large = len(events) > AT_ONCE_EVENTS_MAX
-        write = await asyncio.to_thread(prepared_write) if large else prepared_write()
+        if len(events) > AT_ONCE_EVENTS_MAX:
+            write = await asyncio.to_thread(prepared_write)
+        else:
+            write = await in_thread(weight_of_all(events), prepared_write)
         records: Sequence[Record] = await self._engine.append(Append(write))
         return records
 
@@ -71,7 +74,7 @@ class SqliteEventLog:
         writes: list[Append] = []
         for append in appends:
             try:
-                writes.append(Append(prepared(append)))
+                writes.append(Append(await in_thread(weight_of_all(append.events), prepared, append)))
                 outcomes.append(None)
             except GreenroomError as error:
                 outcomes.append(error)
