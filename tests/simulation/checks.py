@@ -5,24 +5,38 @@ b  no number twice, no gap                               f  every started turn h
 c  epochs never fall                                     g  an unknown outcome was resolved in one way: at most once in the log
 d  no record of an older epoch after a newer one         h  a tool with side effects ran once, unless a person said again
 
-And: the fold of the log is the row of the index, the ledger is the sum of the sessions, and every provider takes the history.
+And: whatever a provider refuses, the next message is answered, and what is left out is told once. The fold of the log is the row of the index, the ledger is the sum of the sessions, and every provider takes the history.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 
 from greenroom.core.cursor import Cursor
 from greenroom.core.session import replayed
 from greenroom.core.transcript import render
-from greenroom.events import MessageAccepted, MessageRepeated, Record, StepProgress, TurnEnded, TurnStarted
-from greenroom.messages import PartDelta, Usage
+from greenroom.events import (
+    MessageAccepted,
+    MessageRepeated,
+    NoticeGiven,
+    Record,
+    RequestAdapted,
+    SessionUpdated,
+    StepFailed,
+    StepFinished,
+    StepProgress,
+    StepStarted,
+    TurnEnded,
+    TurnStarted,
+)
+from greenroom.messages import PartDelta, TextPart, Usage
 from greenroom.runtime.feed import entries_of
 from provider_rules import refusals
-from simulation.world import LIMITS, Reading, World
+from simulation.world import LIMITS, PROBE, Reading, World
 from transcript_rules import violations
 
 
@@ -34,8 +48,14 @@ async def check(world: World) -> None:
         check_order(records)
         check_messages(world, session_id, records)
         check_turns(records)
+        check_refusals(records)
+        check_tried_again(world, records)
         state = replayed(session_id, records, limits=LIMITS)
         assert not state.is_busy
+        last = state.turns[-1]
+        assert last.message.parts == (TextPart(text=PROBE),)
+        has_no_budget = world.user_budget is None and state.config.turn_budget_tokens is None
+        assert last.outcome == "completed" or not has_no_budget, f"the next message is not answered: {last.outcome}"
         used = used.plus(state.tally.usage)
         assert state.tally.summary() == await world.shelf.index.get(session_id), "the index is not the fold"
         history = render(state)
@@ -71,6 +91,44 @@ def check_turns(records: Sequence[Record]) -> None:
     ended = Counter(r.event.turn_id for r in records if isinstance(r.event, TurnEnded))
     assert started == ended, "f"
     assert set(started.values()) <= {1}, "f"
+
+
+def check_refusals(records: Sequence[Record]) -> None:
+    """What is left out at the provider's word is told in the same append, and not again before the configuration changes."""
+    left_out: set[tuple[str, str, str]] = set()
+    for record, following in pairwise(records):
+        match record.event:
+            case SessionUpdated():
+                left_out.clear()
+            case RequestAdapted(backend=backend, model=model, without=without) if without:
+                for feature in without:
+                    assert (backend, model, feature) not in left_out, f"{feature} was left out already"
+                    left_out.add((backend, model, feature))
+                told = following.event
+                assert isinstance(told, NoticeGiven), "what is left out is not told"
+                assert told.code == f"{without[0]}_left_out"
+            case StepFailed(refused=("tools" | "reasoning_effort") as feature):
+                assert isinstance(following.event, RequestAdapted), f"{feature} was refused in vain"
+            case _:
+                pass
+
+
+def check_tried_again(world: World, records: Sequence[Record]) -> None:
+    """After an update of the configuration a model is asked with everything again: it may be another model by the same name."""
+    refused: set[str] = set()
+    asked, must_refuse = "", False
+    for record in records:
+        match record.event:
+            case SessionUpdated():
+                refused.clear()
+            case StepStarted(model=model):
+                asked, must_refuse = model, model not in refused and "tools" in world.rules[model]
+            case StepFailed(refused="tools"):
+                refused.add(asked)
+            case StepFinished():
+                assert not must_refuse, f"{asked} was not asked with tools"
+            case _:
+                pass
 
 
 def check_reading(reading: Reading, records: Sequence[Record]) -> None:

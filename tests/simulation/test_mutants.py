@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from greenroom.core import recovery, transcript
+from greenroom.core import recovery, refusals, transcript
+from greenroom.core.adaptation import Adaptation
 from greenroom.core.cursor import Cursor
 from greenroom.core.session import SessionState
 from greenroom.core.step import Assembly
 from greenroom.core.turn import TurnState
-from greenroom.events import Event, MessageAccepted, Record, TurnEnded
+from greenroom.events import Event, MessageAccepted, NoticeGiven, Record, SessionClaimed, StepFailed, TurnEnded
 from greenroom.interfaces import SessionSummary
 from greenroom.logs import appending
 from greenroom.messages import ToolResult, Usage
-from greenroom.runtime import exchange, follow, registry, watch
+from greenroom.runtime import exchange, follow, registry, runner, watch
 from greenroom.runtime.feed import Entry
 from greenroom.runtime.live import LiveSession
 from simulation.test_simulation import live_through
@@ -166,7 +167,43 @@ def revives_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(registry.Registry, "_is_open_again", is_open_again)
 
 
+def forgets_what_was_refused(patch: pytest.MonkeyPatch) -> None:
+    """P1: what was refused is forgotten when a session changes hands."""
+    real = SessionState.apply
+
+    def apply(self: SessionState, record: Record) -> None:
+        real(self, record)
+        if isinstance(record.event, SessionClaimed):
+            self._adaptations = {}
+
+    patch.setattr(SessionState, "apply", apply)
+
+
+def leaves_out_in_silence(patch: pytest.MonkeyPatch) -> None:
+    """P1: nobody is told what is left out."""
+
+    def adapting(state: SessionState, failed: StepFailed, **options: Any) -> list[Event]:
+        events = refusals.adapting(state, failed, **options)
+        return [event for event in events if not isinstance(event, NoticeGiven)]
+
+    patch.setattr(runner, "adapting", adapting)
+
+
+def gives_up_what_is_refused(patch: pytest.MonkeyPatch) -> None:
+    """P1: a refusal ends the turn, and nothing is left out of the next one."""
+    patch.setattr(runner, "adapting", lambda state, failed, **options: [failed])
+
+
+def never_tries_again(patch: pytest.MonkeyPatch) -> None:
+    """P7: what was refused before an update is left out after it."""
+    patch.setattr(Adaptation, "lifted", lambda self: self)
+
+
 MUTANTS: Sequence[Mutant] = (
+    never_tries_again,
+    forgets_what_was_refused,
+    leaves_out_in_silence,
+    gives_up_what_is_refused,
     drops_what_came_twice,
     revives_once,
     forgets_half_written_calls,

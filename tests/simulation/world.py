@@ -19,13 +19,13 @@ from greenroom.backends.scripted import Call, Cut, Fail, Finish, Pause, Say, Scr
 from greenroom.config import Overlap, SessionConfig, SessionLabels, UserBudget
 from greenroom.core.cursor import Cursor
 from greenroom.core.view import pending_approvals
-from greenroom.errors import BackendUnavailable, Conflict, GreenroomError
+from greenroom.errors import BackendRejected, BackendUnavailable, Conflict, GreenroomError, Refused
 from greenroom.events import ApprovalDecided
 from greenroom.interfaces import BackendRequest
 from greenroom.limits import Limits
 from greenroom.logs.memory import MemoryStore
 from greenroom.message_input import accepted_message
-from greenroom.messages import TextPart, ToolMessage, Usage
+from greenroom.messages import FilePart, TextPart, ToolMessage, Usage, UserMessage
 from greenroom.runtime.exchange import Exchange
 from greenroom.runtime.feed import Entry
 from greenroom.runtime.follow import Follower, Snapshot
@@ -42,6 +42,13 @@ LIMITS = Limits(
 )
 # Every test that lives in this world carries `pytestmark = pytest.mark.virtual_time`: its sleeps take no time.
 POLICIES: Sequence[Overlap] = get_args(Overlap)
+MODELS = (SessionConfig().llm_model, "m1", "m2")
+REFUSABLE: Sequence[Refused] = ("tools", "reasoning_effort", "attachment", "content")
+TABOO = "the word that a filter does not take"
+PROBE = "are you there?"
+
+
+PICTURE = {"media_type": "image/png", "data": "iVBORw0KGgo=", "name": "a.png"}
 
 
 class VirtualClock:
@@ -109,6 +116,11 @@ class World:
         self.actions: Counter[str] = Counter()
         self.failures = 0
         self.user_budget = self.dice.choice([None, None, None, UserBudget(tokens=500)])
+        self.is_calm = False
+        # What each model refuses: decided by what a request has, so that the same request is refused again.
+        self.rules: dict[str, frozenset[Refused]] = {
+            model: frozenset(refused for refused in REFUSABLE if self.dice.random() < 0.25) for model in MODELS
+        }
 
     async def run(self) -> None:
         """Lives through the seed, up to a calm end."""
@@ -149,6 +161,7 @@ class World:
             max_steps=dice.choice([3, 25]),
             turn_budget_tokens=dice.choice([None, None, 200]),
             fallbacks=dice.choice([(), ("scripted:m2",)]),
+            reasoning_effort=dice.choice([None, "low"]),
         )
         store = self.processes[0].store
         rate, store.failure_rate = store.failure_rate, 0.0
@@ -158,6 +171,10 @@ class World:
         self.acknowledged[session_id] = set()
 
     def _step(self, request: BackendRequest) -> list[Any]:
+        if (refused := self._refused(request)) is not None:
+            return [Fail(BackendRejected(f"no {refused} here", refused=refused))]
+        if self.is_calm:
+            return [Say("Here."), Finish(usage=Usage(input_tokens=2, output_tokens=1, cost_usd=0.0))]
         dice = self.dice
         cues: list[Any] = []
         if dice.random() < 0.4:
@@ -177,6 +194,17 @@ class World:
         else:
             cues.append(Finish(usage=Usage(input_tokens=20, output_tokens=10, cost_usd=0.0)))
         return cues
+
+    def _refused(self, request: BackendRequest) -> Refused | None:
+        """Returns what the model does not take of the request, if it has it."""
+        parts = [part for message in request.messages if isinstance(message, UserMessage) for part in message.parts]
+        there: dict[Refused, bool] = {
+            "tools": bool(request.tools),
+            "reasoning_effort": request.reasoning_effort not in {None, "none"},
+            "attachment": any(isinstance(part, FilePart) for part in parts),
+            "content": any(isinstance(part, TextPart) and TABOO in part.text for part in parts),
+        }
+        return next((refused for refused in REFUSABLE if there[refused] and refused in self.rules[request.model]), None)
 
     # --- people ---------------------------------------------------------------------------------------------------------
 
@@ -200,8 +228,11 @@ class World:
         key = self.dice.choice([None, None, "the same"])
         # Now and then another message comes under the key, and is refused.
         text = "the keyed message" if key and self.dice.random() < 0.9 else f"message {self.dice.random():.6f}"
+        files = [] if key else self.dice.choice([[], [], [], [PICTURE]])
+        if not key and self.dice.random() < 0.15:
+            text = f"{text}: {TABOO}"
         message = accepted_message(
-            text, custom_prompt=prompt, idempotency_key=key, attachments=(), limits=LIMITS, at_ms=1
+            text, custom_prompt=prompt, idempotency_key=key, attachments=files, limits=LIMITS, at_ms=1
         )
         self.maybe[message.turn_id] += 1
         receipt = await process.exchange.send(session_id, message, overlap=policy)
@@ -292,10 +323,20 @@ class World:
     # --- the end --------------------------------------------------------------------------------------------------------
 
     async def _calm_down(self) -> None:
-        """Stops the faults, decides what waits, and lets everything end."""
+        """Stops the faults, decides what waits, and lets everything end; then asks each session once more."""
         for process in self.processes:
             process.store.failure_rate = 0.0
         process = self.processes[0]
+        await self._rest(process)
+        self.is_calm = True
+        for session_id in self.sessions:
+            probe = accepted_message(
+                PROBE, custom_prompt=None, idempotency_key=None, attachments=(), limits=LIMITS, at_ms=1
+            )
+            await process.exchange.send(session_id, probe, overlap="enqueue")
+        await self._rest(process)
+
+    async def _rest(self, process: Process) -> None:
         for session_id in self.sessions:
             for _ in range(200):
                 with suppress(Conflict):  # the other process was quicker
