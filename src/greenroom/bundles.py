@@ -34,7 +34,16 @@ from greenroom.errors import (
     NewerFormat,
     NotSupported,
 )
-from greenroom.events import FORMAT, Record, SessionCreated, SessionLabelled, SessionUpdated
+from greenroom.events import (
+    FORMAT,
+    Record,
+    SessionCreated,
+    SessionLabelled,
+    SessionUpdated,
+    StepFailed,
+    StepFinished,
+    StepProgress,
+)
 from greenroom.interfaces import WorkspaceFolder
 from greenroom.json_scan import JsonScan
 from greenroom.limits import BUNDLE_RATIO_MAX, Limits
@@ -55,6 +64,10 @@ _ENTRY: Final = b"PK\x01\x02"
 _END_BYTES: Final = 22
 _COMMENT_BYTES_MAX: Final = 2**16
 _DIRECTORY_BYTES_AT: Final = 12
+_LATEST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999: what comes later is no date to Python."""
+_FIGURE_MAX: Final = 10**12
+"""Tokens, or dollars, of a step that nobody has paid for."""
 _DAMAGE: Final = (
     zipfile.BadZipFile,
     zlib.error,
@@ -262,6 +275,7 @@ def _record(line: bytes, limits: Limits) -> Record:
     """Returns a record whose settings, if it has some, could have been made here."""
     JsonScan("a record of the bundle", values_max=limits.json_values_max).feed(line)
     record = decode_record(line)
+    _check_figures(record)
     try:
         match record.event:
             case SessionCreated(config=config, labels=labels, user_id=user_id):
@@ -276,6 +290,22 @@ def _record(line: bytes, limits: Limits) -> Record:
     except (InvalidArgument, NotSupported) as error:
         raise InvalidStream(f"record {record.seq} of the bundle: {error.message}", hint=error.hint) from error
     return record
+
+
+def _check_figures(record: Record) -> None:
+    """Accepts a time that is one, and a usage that can have been: what lists and sums them is read long after the import.
+
+    Raises:
+        InvalidStream: of another.
+    """
+    if not 0 <= record.at_ms <= _LATEST_MS:
+        raise InvalidStream(f"record {record.seq} of the bundle: its time lies outside of the years 1970 to 9999")
+    if isinstance(record.event, StepProgress | StepFinished | StepFailed):
+        figures = [value for value in msgspec.structs.astuple(record.event.usage) if value is not None]
+        if not all(0 <= figure <= _FIGURE_MAX for figure in figures):
+            raise InvalidStream(
+                f"record {record.seq} of the bundle: a step uses between 0 and {_FIGURE_MAX} tokens, and dollars"
+            )
 
 
 def _lines(file: IO[bytes], limits: Limits) -> Iterator[bytes]:

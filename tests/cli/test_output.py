@@ -57,6 +57,7 @@ def test_control_characters_are_shown_and_not_obeyed(text: str, shown: str) -> N
         ("a\u00adb\ufe0f", r"a\xadb\ufe0f"),
         ("\U000e0041", r"\U000e0041"),
         ("a\u3164b\u115f", r"a\u3164b\u115f"),
+        ("rm \u2800\u2800-rf", r"rm \u2800\u2800-rf"),
         ("a\u00a0b\u2003c", r"a\xa0b\u2003c"),
         ("one\ntwo\tthree\x1b[0m", r"one\ntwo\tthree\x1b[0m"),
         ("a" + " " * 500 + "b", "a [500 spaces] b"),

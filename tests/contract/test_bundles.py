@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,7 +196,36 @@ def replaced(old: bytes, new: bytes) -> Change:
     return change
 
 
+def each_record(edit: Callable[[dict[str, Any]], object]) -> Change:
+    """What the product has exported, with every record changed a little: everything else about it is right."""
+
+    def edited(lines: list[bytes]) -> list[bytes]:
+        records = [json.loads(line) for line in lines[1:]]
+        for record in records:
+            edit(record)
+        return [lines[0], *(json.dumps(record).encode() for record in records)]
+
+    return with_log(edited)
+
+
+def with_usage(**figures: float) -> Change:
+    def edit(record: dict[str, Any]) -> None:
+        if record["event"]["type"] == "step_finished":
+            record["event"]["usage"] = figures
+
+    return each_record(edit)
+
+
 HOSTILE: dict[str, Change] = {
+    "a time that no calendar has": each_record(lambda record: record.update(at_ms=2**60)),
+    "a time of more than 64 bits": each_record(lambda record: record.update(at_ms=10**30)),
+    "a time before 1970": each_record(lambda record: record.update(at_ms=-1)),
+    "tokens of more than 64 bits": with_usage(input_tokens=2**70),
+    "tokens that give a budget back": with_usage(input_tokens=5, output_tokens=-1_000_000),
+    "money that gives a budget back": with_usage(input_tokens=5, cost_usd=-100.0),
+    "a time as a text": each_record(lambda record: record.update(at_ms="today")),
+    "half a letter": replaced(b'"title":"Packed"', b'"title":"\\ud800"'),
+    "a name in two orders": with_file("gpj.\u202eexe"),
     "file outside": with_file("../../evil.txt"),
     "file outside, deep": with_file("a/../../../evil.txt"),
     "absolute file": with_file("/etc/evil.txt"),

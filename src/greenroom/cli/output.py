@@ -40,7 +40,7 @@ _CONTROL: Final = re.compile(
 """All control characters but tab and line feed, the marks that change the order of what is written, and what is never seen. What
 joins letters of Persian and emoji stays: it is part of how they are written."""
 _INVISIBLE: Final = re.compile(
-    r"[^\S ]|[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\u200c\u200d]"
+    r"[^\S ]|[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\u200c\u200d]"
 )
 """What else cannot be seen, or looks like a space and is none."""
 _SPACES: Final = re.compile(r" {9,}")
