@@ -82,6 +82,49 @@ async def test_a_call_that_kills_the_server_is_given_up(home: Path, runs: Path) 
             assert await ann.ask(session_id, "still there?") == "You said 'still there?'."
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "call die",
+        pytest.param('calls [["die", {}], ["die", {}]]', marks=pytest.mark.long),
+        pytest.param("call abort", marks=pytest.mark.long),
+    ],
+)
+async def test_calls_that_kill_the_server_from_several_sessions_are_given_up(
+    home: Path, runs: Path, message: str
+) -> None:
+    """T3's siblings: two sessions (or two calls of one step) whose calls kill are suspects of each other; the healthy third is not hurt."""
+    async with running(home, child=CHILD) as server:
+        async with Client(server.url, ANN) as ann, Client(server.url, BOB) as bob:
+            healthy = await session_of(bob)
+            assert await bob.ask(healthy, "hello") == "You said 'hello'."
+            sessions = [await session_of(ann) for _ in range(2)]
+            for session_id in sessions:
+                with suppress(Exception):
+                    await ann.send(session_id, message, turn_id=f"turn-{session_id}")
+        deaths = 0
+        while True:
+            process = server._process
+            assert process is not None
+            async with Client(server.url, ANN) as ann:
+                dying = asyncio.ensure_future(process.wait())
+                at_rest = asyncio.gather(*(is_at_rest(ann, session_id) for session_id in sessions))
+                await asyncio.wait({dying, at_rest}, return_when=asyncio.FIRST_COMPLETED)
+                if not dying.done():
+                    break
+                at_rest.cancel()
+                await asyncio.wait({at_rest})
+            deaths += 1
+            assert deaths < 20, "the server cannot be started any more"
+            with suppress(AssertionError):  # it may die before it says that it listens
+                await server.start()
+        dying.cancel()
+        assert 3 <= deaths <= 8
+        async with Client(server.url, ANN) as ann, Client(server.url, BOB) as bob:
+            assert "started 3 times" in str(await ann.history(sessions[0]))
+            assert await bob.ask(healthy, "still there?") == "You said 'still there?'."
+
+
 async def is_at_rest(client: Client, session_id: str) -> None:
     """Waits until the session has nothing to do, whatever becomes of the server meanwhile."""
     while True:

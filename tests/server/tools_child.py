@@ -51,6 +51,12 @@ class Fatal(Toolset):
         os._exit(137)
 
     @tool(effect="idempotent")
+    async def abort(self, context: ToolContext) -> str:
+        """Crashes as an extension module does."""
+        _note(context, "abort")
+        os.abort()
+
+    @tool(effect="idempotent")
     async def wait(self, context: ToolContext) -> str:
         """Waits until the test says so; does no harm."""
         _note(context, "wait")
