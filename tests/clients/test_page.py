@@ -123,7 +123,7 @@ def test_the_page_of_the_readme(browser: Browser, own_server: Served, project: P
     for number, text in enumerate(said):
         expect(page.locator("p").nth(number)).to_have_text(text)
 
-    long = "pause:150 say:120 call say:5"
+    long = "pause:150 say:60 call say:5"
     page.get_by_role("textbox").fill(long)
     page.keyboard.press("Enter")
     expect(page.locator("p").nth(3)).to_contain_text(texts("say:4").strip())

@@ -23,6 +23,7 @@ from greenroom import AgentManager, GreenroomError
 from greenroom.backends.scripted import Call, Cue, Pause, Say
 from greenroom.interfaces import BackendRequest
 from greenroom.messages import TextPart, ToolMessage, UserMessage
+from greenroom.runtime import watch
 from greenroom.testing.virtual_time import VirtualTimeLoop
 
 WORD: Final = re.compile(r"[mae]\d+x|zebra")
@@ -148,8 +149,11 @@ class Searched:
 def searched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searched]:
     home = tmp_path_factory.mktemp("home")
     searched = Searched("memory://" if request.param == "memory" else f"sqlite:///{home / 'a.db'}", home)
-    yield searched
-    searched.close()
+    with pytest.MonkeyPatch.context() as patch:
+        # There is no other process to look for, and each look is a jump of the clock: with threads about it takes real time.
+        patch.setattr(watch, "_POLL_S", 0.7)
+        yield searched
+        searched.close()
 
 
 POLICIES: Final = ("enqueue", "interrupt", "rollback", "steer", "merge", "latest")

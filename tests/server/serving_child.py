@@ -24,14 +24,16 @@ from greenroom.server.serving import serve
 
 STORY = [f"word{i} " for i in range(40)]
 PAUSE_S = 0.05
-PIECE = "x" * 1024
+KILOBYTE = "x" * 1024
+PIECE_KILOBYTES = 16
 
 
 def step_for(request: BackendRequest) -> list[Any]:
     last = request.messages[-1]
     said = last.parts[-1].text if isinstance(last, UserMessage) and isinstance(last.parts[-1], TextPart) else ""
     if said.startswith("large "):
-        return [Say([PIECE] * int(said.split()[1]))]
+        pieces, rest = divmod(int(said.split()[1]), PIECE_KILOBYTES)
+        return [Say([*[KILOBYTE * PIECE_KILOBYTES] * pieces, KILOBYTE * rest])]
     return [cue for word in STORY for cue in (Say(word), Pause(PAUSE_S))]
 
 

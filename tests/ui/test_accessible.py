@@ -75,8 +75,18 @@ def _shortcuts(page: Page) -> None:
     page.get_by_label("Keyboard shortcuts").click()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("act", [_nothing, _conversation, _failure, _files, _models, _menu, _shortcuts])
+ACTS = (_nothing, _conversation, _failure, _files, _models, _menu, _shortcuts)
+IN_THE_DARK = {_conversation}
+"""What every run looks at in the dark, too: it has most of the colours. The long tests look at all of it."""
+
+
+@pytest.mark.parametrize(
+    ("act", "scheme"),
+    [
+        *((act, "light") for act in ACTS),
+        *(pytest.param(act, "dark", marks=() if act in IN_THE_DARK else pytest.mark.long) for act in ACTS),
+    ],
+)
 @pytest.mark.usefixtures("node")
 def test_axe_finds_nothing_serious(pages: Pages, server: Server, act: Callable[[Page], None], scheme: str) -> None:
     page = pages.open(server, color_scheme=scheme)
