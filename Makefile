@@ -68,7 +68,7 @@ check: $(installed) ## lint, types and the quick tests: before each commit
 	@$(MAKE) --no-print-directory -j $(JOBS) lint types node browser
 	$(several) -m 'not long and not local_model' -q
 
-test-long: model node browser ## the tests that take minutes: kill -9, soak, simulation
+test-long: model node browser ## the tests that take minutes: kill -9, soak, simulation, all combinations
 	$(several) -m long --timeout 3600
 
 # All of it goes into docs/; a part or a quick look is only printed.
