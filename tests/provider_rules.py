@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from greenroom.backends import claude_request, openai_chat
 from greenroom.interfaces import BackendRequest
+from greenroom.large import settled
 from greenroom.messages import AssistantMessage, TextPart, ToolSpec, TranscriptMessage, UserMessage
 from greenroom.testing import strict_claude_rules, strict_openai_rules
 
@@ -25,11 +26,11 @@ def refusals(messages: Sequence[TranscriptMessage]) -> list[str]:
         asked += (UserMessage(parts=(TextPart(text="and now?"),)),)
     found: list[str] = []
     for model in ("gpt-4o", "o4-mini"):
-        body = openai_chat.encode(_request(model, asked))
+        body = settled(openai_chat.encode(_request(model, asked)))
         found += [f"{model}: {why}" for why in strict_openai_rules.refusals(body | {"stream": True})]
     for thinking in (None, 2048):
         request = _request("claude-sonnet-4-5", asked, thinking=thinking)
-        body = claude_request.encode(request)
+        body = settled(claude_request.encode(request))
         found += [f"claude (thinking {thinking}): {why}" for why in strict_claude_rules.refusals(body)]
     return found
 
