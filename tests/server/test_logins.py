@@ -20,7 +20,7 @@ import jwt
 import pytest
 import pytest_asyncio
 
-from contract.stage import QUICK_LIMITS
+from contract.stage import QUICK_LIMITS, let_others_run
 from greenroom import AgentManager
 from greenroom.backends.scripted import Gate, Say, ScriptedBackend
 from greenroom.errors import LogUnavailable
@@ -29,8 +29,8 @@ from greenroom.runtime.tasks import Tasks
 from greenroom.server.access import Access
 from greenroom.server.answers import PIECE_BYTES
 from greenroom.server.app import App
+from greenroom.server.logins import BrowserLogins, new_code
 from greenroom.server.logins import _code_digest as _digest
-from greenroom.server.logins import new_code
 from greenroom.server.refusal import Refusal
 from greenroom.server.serving import login_link
 from greenroom.server.stay import Stay
@@ -686,15 +686,19 @@ async def test_a_stream_of_a_deleted_session_ends_and_says_why(open_web: OpenWeb
         assert b"Two" not in stream.body
 
 
-async def test_a_stream_that_is_ended_within_a_frame_sends_the_frame_whole(open_web: OpenWeb) -> None:
-    """Whoever was logged out while a large frame was on its way got the error within that frame: neither could be read."""
-    web = open_web()
+def stay_of(browsers: BrowserLogins) -> Stay:
+    """What lets the browser of ann's login `l` see a stream."""
     login = Login(login_id="l", digest=b"", user_id="ann", basis="key", created_at_ms=0, seen_at_ms=0, ends_at_ms=2**52)
-    browsers = web.app._access.browsers
-    stay = Stay(
+    return Stay(
         ends_at_ms=2**52, over=Refusal(401, "unauthorized", "over"), clock=Wall(),
         tell=lambda put_out: browsers.following(login, lambda why: put_out(Refusal(401, "unauthorized", why))),
     )  # fmt: skip
+
+
+async def test_a_stream_that_is_ended_within_a_frame_sends_the_frame_whole(open_web: OpenWeb) -> None:
+    """Whoever was logged out while a large frame was on its way got the error within that frame: neither could be read."""
+    browsers = open_web().app._access.browsers
+    stay = stay_of(browsers)
     large, sent, tasks = "x" * 5 * PIECE_BYTES, bytearray(), Tasks()
 
     async def batches() -> AsyncGenerator[list[Frame], None]:
@@ -720,6 +724,45 @@ async def test_a_stream_that_is_ended_within_a_frame_sends_the_frame_whole(open_
     assert [json.loads(data) for data in whole[:2]] == ["before", large]
     assert [json.loads(data)["code"] for data in whole[2:]] == ["unauthorized"]
     assert "somebody else is here now" in whole[2]
+
+
+async def test_a_client_that_is_logged_out_and_leaves_at_once_ends_its_stream_without_an_error(
+    open_web: OpenWeb,
+) -> None:
+    """Sibling: a page that is logged out closes its streams. The second cancellation failed the request, and ended its connection."""
+    browsers = open_web().app._access.browsers
+    blocked, has_room, has_left, tasks = asyncio.Event(), asyncio.Event(), asyncio.Event(), Tasks()
+    sent, ends = bytearray(), list[bool]()
+
+    async def batches() -> AsyncGenerator[list[Frame], None]:
+        yield [Frame("1", '"before"')]
+        yield [Frame("2", '"after"')]
+
+    async def send(message: dict[str, Any]) -> None:
+        if b"before" in sent:
+            blocked.set()
+            await has_room.wait()
+        sent.extend(message.get("body", b""))
+
+    async def receive() -> dict[str, Any]:
+        await has_left.wait()
+        return {"type": "http.disconnect"}
+
+    stream = Stream(
+        batches(), tasks=tasks, protocol="ag-ui", slot=nullcontext(), hold=lambda _: nullcontext(),
+        stay=stay_of(browsers), on_end=lambda *, is_whole: ends.append(is_whole),
+    )  # fmt: skip
+    sending = asyncio.ensure_future(stream.send_to(receive, send))
+    await blocked.wait()
+    browsers._tell("ann", "l", "logged out")
+    has_left.set()
+    await let_others_run()
+    has_room.set()  # a connection that is closed keeps nothing waiting
+    await sending
+    await tasks.end()
+    assert ends == [False]
+    assert not browsers._followers
+    assert b"after" not in sent
 
 
 async def test_all_browsers_of_a_user_are_logged_out_at_once(open_place: OpenPlace) -> None:

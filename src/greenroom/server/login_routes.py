@@ -51,8 +51,8 @@ async def log_in(call: Call) -> Answer:
         ends_at_ms=verified.ends_at_ms,
     )
     if former is not None:
-        someone_else = "another user" if former.user_id != login.user_id else "the same user"
-        await call.access.browsers.end(former, f"{someone_else} has logged in with this browser since")
+        who = "the same user" if former.user_id == login.user_id else "another user"
+        await call.access.browsers.end(former, f"{who} has logged in with this browser since")
     return Json({"user_id": login.user_id, "login": _shown(login, login)}, headers={"set-cookie": set_cookie})
 
 

@@ -1,7 +1,7 @@
 """How long a client may see a stream: as long as it could ask for it again.
 
-A signed token ends by its time; a browser's login by that too, by not being used, or because somebody ends it. What this process ends
-is told to its streams at once; what another process ends is seen when the store is asked, every few seconds.
+A signed token ends when it expires; a browser's login also when it is not used, or when someone ends it. The streams hear at once of what
+this process ends; what another process ends is seen when the store is asked, every `KEEP_ALIVE_S`.
 
 Rule: the reason that ends a stream is the one with which its client's next request is refused.
 """
@@ -62,5 +62,5 @@ class Stay:
             return None  # a store that cannot be asked has logged nobody out
 
     def told(self, put_out: PutOut) -> AbstractContextManager[object]:
-        """Has a function called once, when this process ends it before its time."""
+        """Has a function called when this process ends it before its time, as long as the context is open."""
         return self._tell(put_out) if self._tell is not None else nullcontext()

@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from functools import partial
 from typing import Final, Protocol
 
 from greenroom.errors import GreenroomError, LimitExceeded
@@ -57,7 +58,7 @@ class OnEnd(Protocol):
 
 
 class Unauthorized(GreenroomError):
-    """The client of a stream may not see more of it: a request of its would be answered with 401."""
+    """The client of a stream may not see more of it: its next request would be answered with 401."""
 
     code = "unauthorized"
     status_hint = 401
@@ -99,6 +100,7 @@ class Stream:
         self._stay = stay
         self._refusal: Refusal | None = None
         self._is_within_frame = False
+        self._is_stopped = False
         self._notice = self._told(protocol, ignored) if ignored else b""
         self._is_whole = False
         self.headers = _HEADERS | dict(headers or {})
@@ -117,21 +119,27 @@ class Stream:
         own = asyncio.current_task()
         assert own is not None, "ASGI servers run a request in a task"
 
-        def put_out(refusal: Refusal) -> None:
-            if self._refusal is None:
-                self._refusal = refusal
-                # Within a frame nothing else can be said: it goes to its end first.
-                if not self._is_within_frame:
-                    own.cancel()
+        put_out = partial(self._put_out, own)
+        with self._slot:
+            await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(self.headers)})
+            with self._stay.told(put_out) if self._stay is not None else nullcontext():
+                await self._send_to(receive, send, own)
 
-        with self._slot, self._stay.told(put_out) if self._stay is not None else nullcontext():
-            await self._send_to(receive, send, own, put_out)
+    def _put_out(self, own: asyncio.Task[None], refusal: Refusal) -> None:
+        if self._refusal is None:
+            self._refusal = refusal
+            # Within a frame nothing else can be said: it goes to its end first.
+            if not self._is_within_frame:
+                self._stop(own)
 
-    async def _send_to(
-        self, receive: Receive, send: Send, own: asyncio.Task[None], put_out: Callable[[Refusal], None]
-    ) -> None:
-        await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(self.headers)})
-        watching = self._tasks.start(self._watch(receive, send, own, put_out), name="watch a client", done=_looked_at)
+    def _stop(self, own: asyncio.Task[None]) -> None:
+        """Stops the sending, once: a second cancellation would be taken for one by the server, and end the last words too."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            own.cancel()
+
+    async def _send_to(self, receive: Receive, send: Send, own: asyncio.Task[None]) -> None:
+        watching = self._tasks.start(self._watch(receive, send, own), name="watch a client", done=_looked_at)
         try:
             await self._sent(send, _BEGIN)
             await self._pump(send)
@@ -207,9 +215,7 @@ class Stream:
         await self._sent(send, piece)
         self._is_within_frame = ends_within
 
-    async def _watch(
-        self, receive: Receive, send: Send, own: asyncio.Task[None], put_out: Callable[[Refusal], None]
-    ) -> None:
+    async def _watch(self, receive: Receive, send: Send, own: asyncio.Task[None]) -> None:
         loop = asyncio.get_running_loop()
         asked_at_s = loop.time()
         ends_at_s = loop.time() + self._stay.left_s() if self._stay is not None else math.inf
@@ -218,7 +224,7 @@ class Stream:
                 asked_at_s = loop.time()
                 refusal = self._stay.over() if asked_at_s >= ends_at_s else await self._stay.refusal()
                 if refusal is not None:
-                    put_out(refusal)
+                    self._put_out(own, refusal)
                     return
             silent_s = loop.time() - self._sent_at_s
             if not self._is_sending and silent_s >= KEEP_ALIVE_S:
@@ -232,7 +238,7 @@ class Stream:
             except TimeoutError:
                 pass
         self._has_left = True
-        own.cancel()
+        self._stop(own)
 
 
 def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
