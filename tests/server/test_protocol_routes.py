@@ -133,6 +133,7 @@ UNUSED: list[tuple[Json, str]] = [
     ({"forwardedProps": {"mood": "good"}}, "forwardedProps.mood"),
     ({"parentRunId": "run-0"}, "parentRunId"),
     ({"brandNew": 1}, "brandNew"),
+    ({"message": {"other": 7}}, "message"),
     ({"na\r\nme: x": 1}, "na??me? x"),
 ]
 
@@ -184,7 +185,8 @@ PICTURE: Json = {
             {},
             "messages (what was said before on another thread)",
         ),
-        ([], {"metadata": {"mood": "good"}}, "messages.metadata"),
+        ([], {"metadata": {"mood": "good", "tanstack": {"createdAt": "2026"}}}, "messages.metadata.mood"),
+        ([], {"metadata": "good"}, "messages.metadata"),
         ([], {"name": "ann", "encryptedValue": "x"}, "messages.name, messages.encryptedValue"),
         ([], {"content": [{"type": "text", "text": "one", "metadata": {"page": 1}}]}, "messages.content.metadata.page"),
         (
@@ -206,6 +208,19 @@ async def test_what_a_message_of_a_run_has_beyond_its_text_is_named(
     assert answer.frames[1][1]["value"]["text"] == f"not used here: {named}"
     again = await web.post("/agui", run("thread", "run-2", "one", "two"))
     assert "x-greenroom-ignored" not in again.headers
+
+
+async def test_what_clients_send_by_themselves_is_not_named(web: Web) -> None:
+    """From W8's mending: each message of TanStack AI, and each of its approvals, came back with a notice that nobody could act on."""
+    body = run("thread", "run-1", "one")
+    body["messages"][-1]["metadata"] = {"tanstack": {"createdAt": "2026-11-29T00:00:00.000Z"}}
+    source = {"id": "s", "role": "activity", "activityType": "greenroom.source", "content": {"title": "A"}}
+    body["messages"].insert(0, source)
+    answer = await web.post("/agui", body)
+    assert answer.text == "You said: one"
+    assert "x-greenroom-ignored" not in answer.headers
+    resumed = {"parentRunId": "run-1", "resume": [{"interruptId": "x", "status": "cancelled"}]}
+    assert msgspec.convert({**run("thread", "run-2"), **resumed}, RunAgentInput).ignored(None) == []
 
 
 def test_what_an_answer_to_an_interrupt_has_beyond_the_decision_is_named() -> None:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, Literal
 
 import msgspec
 
 from greenroom.core.session import SessionState
 from greenroom.errors import InvalidArgument
+from greenroom.protocols.agui_messages import PICTURE, SOURCE
 from greenroom.protocols.attachments import attachment
 from greenroom.protocols.requests import (
     Decide,
@@ -113,6 +115,13 @@ class InputMessage(msgspec.Struct, frozen=True):
     id: str
     role: Role
     content: Any = None
+    metadata: Any = None
+    activity_type: Any = msgspec.field(name="activityType", default=None)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is an activity that came from here, which some clients send back."""
+        return self.role == "activity" and self.activity_type in (SOURCE, PICTURE)
 
 
 class ContextItem(msgspec.Struct, frozen=True):
@@ -168,9 +177,9 @@ class RunAgentInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
             state: of the session, or `None` if there is none yet.
         """
         names = [name for name in ("tools", "context", "state") if getattr(self, name)]
-        if self.parent_run_id:
+        if self.parent_run_id and not self.resume:  # with an answer, it is the run that asked
             names.append("parentRunId")
-        roles = {message.role for message in self.messages}
+        roles = {message.role for message in self.messages if not message.is_ours}
         names += [f"messages ({role})" for role in ("system", "developer", "activity") if role in roles]
         if state is None and roles & {"assistant", "tool", "reasoning"}:
             names.append("messages (what was said before on another thread)")
@@ -181,9 +190,7 @@ class RunAgentInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
                 names.append("messages (a new one beside resume)")
             names += _unread_of_answers(self.resume)
         else:
-            names += dict.fromkeys(
-                f"messages.content.{name}" for message in new for name in _unread_of(message.content)
-            )
+            names += dict.fromkeys(f"messages.{name}" for message in new for name in _unread_of(message))
         props = self.forwarded_props if isinstance(self.forwarded_props, dict) else {}
         # Settings are for the session that is made; a later run does not change it.
         names += [f"forwardedProps.{name}" for name in props if state is not None or name not in SETTINGS]
@@ -323,20 +330,28 @@ def _attachment(part: Content, where: str) -> dict[str, Any]:
 
 
 _READ: Final = frozenset({"type", "text", "source", "metadata", "mimeType", "data", "url", "id", "filename"})
-_READ_OF_METADATA: Final = frozenset({"filename", "name"})
+_READ_OF_METADATA: Final = frozenset({"filename", "name", "bytes"})
+_OF_CLIENTS: Final = frozenset({"tanstack"})
+"""Metadata that a client gives each message by itself, for itself: TanStack AI when it was written. The user is told nothing by it."""
 _READ_OF_ANSWER: Final = frozenset({"approved", "arguments", "editedArgs", "reason"})
 
 
-def _unread_of(content: Any) -> list[str]:
-    """Returns the names of members of content parts that are not read."""
+def _unread_of(message: InputMessage) -> list[str]:
+    """Returns the names of members of a message's metadata, and of its content parts, that are not read."""
+    content = message.content
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    names = [str(name) for part in parts for name, value in part.items() if name not in _READ and value]
+    names = _unread_of_metadata(message.metadata, _OF_CLIENTS)
+    names += [f"content.{name}" for part in parts for name, value in part.items() if name not in _READ and value]
     for part in parts:
-        metadata = part.get("metadata")
-        if isinstance(metadata, dict):
-            read = _READ_OF_METADATA if part.get("type") != "text" else frozenset()
-            names += [f"metadata.{name}" for name, value in metadata.items() if name not in read and value]
+        read = _READ_OF_METADATA if part.get("type") != "text" else frozenset()
+        names += [f"content.{name}" for name in _unread_of_metadata(part.get("metadata"), read)]
     return names
+
+
+def _unread_of_metadata(metadata: Any, read: AbstractSet[str]) -> list[str]:
+    if not isinstance(metadata, dict):
+        return ["metadata"] if metadata else []
+    return [f"metadata.{name}" for name, value in metadata.items() if name not in read and value]
 
 
 def _unread_of_answers(entries: Sequence[ResumeEntry]) -> list[str]:

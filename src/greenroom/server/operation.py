@@ -9,6 +9,8 @@ Rule: what is not in a row does not exist: no route, no parameter, no field.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
+from functools import cache
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -50,7 +52,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         is_public: needs no user.
         is_for_own_pages: a browser may ask for it only from a page of this server.
         is_for_operator: only with the server's own token.
-        message: type of the body's messages, where the body is of a protocol that has more than is read here: what is left unread is told.
+        message: type of the body's messages, where the body is of a protocol that has more than is read here: the client is told what is not.
         is_turn: begins a turn: refused while the server drains, and counted as a message.
     """
 
@@ -80,23 +82,27 @@ def unread_members(
     Args:
         kind: of the body.
         body: which was decoded as that already.
-        message: the type of the body's messages. What is new stands at their end: there each of a person's is looked at too.
+        message: the type of the body's messages. New ones stand at the end: there each of a person's is looked at too.
     """
     members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    names = dict.fromkeys(_unread(kind, members))
+    names = dict.fromkeys(_unread(_names(kind), members))
     raws = msgspec.json.decode(members.get("messages") or b"[]", type=list[msgspec.Raw])
-    if bytes(members.get("message", b"")).startswith(b"{"):
+    if "message" in _names(kind) and bytes(members.get("message", b"")).startswith(b"{"):
         raws = [members["message"]]
     for raw in reversed(raws):
         said = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         if bytes(said["role"]) != b'"user"':
             break
-        names |= dict.fromkeys(f"messages.{name}" for name in _unread(message, said))
+        names |= dict.fromkeys(f"messages.{name}" for name in _unread(_names(message), said))
     return tuple(names)
 
 
-def _unread(kind: type[msgspec.Struct], members: Mapping[str, msgspec.Raw]) -> list[str]:
-    known = {field.encode_name for field in msgspec.structs.fields(kind)}
+@cache
+def _names(kind: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(kind))
+
+
+def _unread(known: AbstractSet[str], members: Mapping[str, msgspec.Raw]) -> list[str]:
     return [name for name, value in members.items() if name not in known and bytes(value) not in _EMPTY]
 
 
