@@ -12,6 +12,7 @@ import pytest
 
 from contract.reading import checked_run
 from greenroom.backends.scripted import Gate, Say
+from greenroom.large import to_base64
 from greenroom.limits import DEFAULT_LIMITS
 from greenroom.protocols.agui_input import RunAgentInput
 from server.asgi import Response, Web
@@ -221,6 +222,41 @@ async def test_what_clients_send_by_themselves_is_not_named(web: Web) -> None:
     assert "x-greenroom-ignored" not in answer.headers
     resumed = {"parentRunId": "run-1", "resume": [{"interruptId": "x", "status": "cancelled"}]}
     assert msgspec.convert({**run("thread", "run-2"), **resumed}, RunAgentInput).ignored(None) == []
+
+
+async def test_files_that_an_event_has_no_room_for_are_not_lost(web: Web) -> None:
+    """Sibling of P21: two attachments of 5 MB made a snapshot at which the client of AG-UI breaks (10 MB); pictures had a bound."""
+    contents = [bytes([number]) * 5_000_000 for number in range(2)]
+    sources = [{"type": "data", "value": to_base64(each).decode(), "mimeType": "image/png"} for each in contents]
+    body = run("thread", "run-1", "look", protocolVersion="1.0")
+    text = {"type": "text", "text": "look"}
+    body["messages"][0]["content"] = [text, *({"type": "image", "source": source} for source in sources)]
+    assert (await web.post("/agui", body)).text == "You said: look (2 attachments)"
+    shown = await web.post("/copilotkit/agent/default/connect", {**body, "runId": "run-2"})
+    (snapshot,) = [event for _, event in shown.frames if event["type"] == "MESSAGES_SNAPSHOT"]
+    assert len(json.dumps(snapshot)) < 10 * 1024 * 1024
+    said = snapshot["messages"][0]
+    assert said["content"] == [
+        {
+            "type": "image",
+            "source": {"type": "url", "value": "", "mimeType": "image/png"},
+            "metadata": {"bytes": 5_000_000},
+        },
+        {"type": "image", "source": sources[1]},
+        text,
+    ]
+    # A client that sends it again as it was shown asks for another answer to the same message.
+    again = await web.post("/agui", {**body, "runId": "run-3", "messages": [said]})
+    assert (again.text, "x-greenroom-ignored" in again.headers) == ("You said: look (2 attachments)", False)
+    question = (await web.get("/v1/sessions/thread/messages")).json()["messages"][0]
+    assert [len(part.get("data", "")) for part in question["parts"]] == [
+        *(len(source["value"]) for source in sources),
+        0,
+    ]
+    # As a new message it is refused: what it shows is not there.
+    copied = await web.post("/agui", {**body, "runId": "run-4", "messages": [{**said, "id": "m9"}]})
+    assert (copied.status, copied.error) == (422, "invalid_argument")
+    assert "is empty" in copied.json()["error"]["message"]
 
 
 def test_what_an_answer_to_an_interrupt_has_beyond_the_decision_is_named() -> None:

@@ -33,8 +33,8 @@ SOURCE: Final = "greenroom.source"
 PICTURE: Final = "greenroom.picture"
 """Activity type of a picture that a model made."""
 
-PICTURES_CHARACTERS_MAX: Final = 7 * 1024 * 1024
-"""Base64 of pictures in one event: the client of AG-UI 1.0 breaks at a frame of more than 10 MB, and texts need room beside them."""
+FILES_CHARACTERS_MAX: Final = 7 * 1024 * 1024
+"""Base64 of files in one event: the client of AG-UI 1.0 breaks at a frame of more than 10 MB, and texts need room beside them."""
 
 
 def given_content(part: SourcePart | FilePart) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def given_content(part: SourcePart | FilePart) -> dict[str, Any]:
         return {name: value for name, value in told.items() if value}
     data = base64.b64encode(part.data).decode()
     picture: dict[str, Any] = {"mediaType": part.media_type, "bytes": len(part.data)}
-    return picture | ({"data": data} if len(data) <= PICTURES_CHARACTERS_MAX else {})
+    return picture | ({"data": data} if len(data) <= FILES_CHARACTERS_MAX else {})
 
 
 def activity_type(part: SourcePart | FilePart) -> str:
@@ -86,14 +86,35 @@ def all_messages(state: SessionState, running: Assembly | None = None) -> list[d
 
 
 def _fitted(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the messages with the data of the latest pictures only, as many as fit into an event."""
-    left = PICTURES_CHARACTERS_MAX
+    """Returns the messages with the data of the latest files only, as many as fit into an event.
+
+    Of the others there is the size: of a picture without `data`, of a user's file with an empty address.
+    """
+    left = FILES_CHARACTERS_MAX
     for message in reversed(messages):
+        content = message.get("content")
         if message.get("activityType") == PICTURE:
-            left -= len(message["content"].get("data", ""))
-            if left < 0:
-                message["content"].pop("data", None)
+            size = len(message["content"].get("data", ""))
+            if size > left:
+                del message["content"]["data"]
+            else:
+                left -= size
+        elif message["role"] == "user" and isinstance(content, list):
+            for part in reversed(content):
+                if "source" in part:
+                    left -= _made_to_fit(part, left)
     return messages
+
+
+def _made_to_fit(part: dict[str, Any], left: int) -> int:
+    """Returns how many characters the data of a user's file have; those that do not fit are taken out."""
+    source = part["source"]
+    size = len(source["value"].data)
+    characters = (size + 2) // 3 * 4
+    if characters <= left:
+        return characters
+    part.update(source={**source, "type": "url", "value": ""}, metadata={"bytes": size})
+    return 0
 
 
 def _turn(

@@ -158,9 +158,12 @@ def followed(state: SessionState, turn_id: str, said: Said) -> Follow:
 
 
 def is_changed(accepted: Accepted, said: Said) -> bool:
-    """Returns whether a message that came again says something that it did not say when it was accepted."""
+    """Returns whether a message that came again says something that it did not say when it was accepted.
+
+    A file without contents is one that a snapshot had no room for.
+    """
     former = _as_they_were([accepted.message])
-    return not accepted.is_edited and (said.text != former.text or not _contents(said) <= _contents(former))
+    return not accepted.is_edited and (said.text != former.text or not _contents(said) <= {*_contents(former), b""})
 
 
 def _contents(said: Said) -> set[bytes]:
