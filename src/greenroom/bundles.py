@@ -46,7 +46,7 @@ from greenroom.events import (
 )
 from greenroom.interfaces import WorkspaceFolder
 from greenroom.json_scan import JsonScan
-from greenroom.limits import BUNDLE_RATIO_MAX, Limits
+from greenroom.limits import BUNDLE_RATIO_MAX, BUNDLE_TIME_MS_MAX, BUNDLE_USAGE_MAX, Limits
 
 _LOG_NAME: Final = "session.jsonl"
 _FOLDER: Final = "workspace/"
@@ -64,10 +64,6 @@ _ENTRY: Final = b"PK\x01\x02"
 _END_BYTES: Final = 22
 _COMMENT_BYTES_MAX: Final = 2**16
 _DIRECTORY_BYTES_AT: Final = 12
-_LATEST_MS: Final = 253_402_300_799_999
-"""The end of the year 9999: what comes later is no date to Python."""
-_FIGURE_MAX: Final = 10**12
-"""Tokens, or dollars, of a step that nobody has paid for."""
 _DAMAGE: Final = (
     zipfile.BadZipFile,
     zlib.error,
@@ -293,18 +289,18 @@ def _record(line: bytes, limits: Limits) -> Record:
 
 
 def _check_figures(record: Record) -> None:
-    """Accepts a time that is one, and a usage that can have been: what lists and sums them is read long after the import.
+    """Accepts a time that is one, and a usage that is possible: both are listed and summed long after the import.
 
     Raises:
         InvalidStream: of another.
     """
-    if not 0 <= record.at_ms <= _LATEST_MS:
-        raise InvalidStream(f"record {record.seq} of the bundle: its time lies outside of the years 1970 to 9999")
+    if not 0 <= record.at_ms <= BUNDLE_TIME_MS_MAX:
+        raise InvalidStream(f"record {record.seq} of the bundle: its time is not in the years 1970 to 9999")
     if isinstance(record.event, StepProgress | StepFinished | StepFailed):
         figures = [value for value in msgspec.structs.astuple(record.event.usage) if value is not None]
-        if not all(0 <= figure <= _FIGURE_MAX for figure in figures):
+        if not all(0 <= figure <= BUNDLE_USAGE_MAX for figure in figures):
             raise InvalidStream(
-                f"record {record.seq} of the bundle: a step uses between 0 and {_FIGURE_MAX} tokens, and dollars"
+                f"record {record.seq} of the bundle: its usage has a figure that is not between 0 and {BUNDLE_USAGE_MAX}"
             )
 
 

@@ -20,7 +20,7 @@ NAME_PATTERN: Final = r"[a-zA-Z0-9_-]{1,64}"
 """What every provider accepts as the name of a tool."""
 
 SSE_LINE_BYTES_MAX: Final = 48 * 1024 * 1024
-"""Longest line of a provider's stream, and longest answer that is not streamed: a response that is said again as a whole fits with its pictures, an endless line does not fill memory."""
+"""Longest line of a provider's stream, and longest answer that is not streamed: a response that is repeated as a whole fits with its pictures, an endless line does not fill memory."""
 
 PATH_BYTES_MAX: Final = 1024
 """A path in a workspace, in UTF-8. The shortest that a system of today must take as a whole (macOS: PATH_MAX)."""
@@ -48,6 +48,12 @@ ARGUMENTS_REPAIRED_VALUES_MAX: Final = 20_000
 
 BUNDLE_RATIO_MAX: Final = 100
 """How many times its size a bundle may unpack to, above 16 MiB. What is more repetitive is exported without packing it."""
+
+BUNDLE_TIME_MS_MAX: Final = 253_402_300_799_999
+"""Latest time of a record in a bundle: the end of the year 9999, the last that Python can write as a date. The earliest is 1970."""
+
+BUNDLE_USAGE_MAX: Final = 10**12
+"""Tokens, or dollars, that one step in a bundle may have used: they are added up, and compared with budgets. None is negative."""
 
 LOG_LINE_CHARACTERS_MAX: Final = 8 * 1024
 """A message, or a traceback, in the server's log; longer ones are cut."""
@@ -90,7 +96,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How much text may wait before it is written to the log."""
 
     step_bytes_max: int = 16 * 1024 * 1024
-    """Everything that one step of a model may produce: its texts; and, by themselves, its pictures."""
+    """Everything that one step of a model may produce: its texts, and, counted separately, its pictures."""
     step_parts_max: int = 512
     """Parts (texts, reasonings, tool calls) of one step."""
     sources_max: int = 100
@@ -126,7 +132,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     revive_wait_s_max: float = 30.0
     """Longest pause between two looks at a session whose log has failed."""
     recovery_look_s_max: float = 1.0
-    """Longest pause between two looks of a server for sessions whose process is gone."""
+    """Longest pause before a server looks again for sessions whose process is gone."""
     stop_s_max: float = 0.5
     """How long a tool or backend that was stopped may take to end, before it is left behind."""
     close_s_max: float = 30.0

@@ -7,7 +7,7 @@ import io
 import json
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from greenroom import GreenroomError, LimitExceeded
 from greenroom.backends.scripted import Call, Gate, Say, Think
 from greenroom.errors import InvalidStream
 from greenroom.messages import ContextPart, TranscriptMessage, UserMessage
+from greenroom.runtime.workspace import Workspaces
+from greenroom.toolsets.contained import Workspace
 
 WRITE = Call("write_file", {"path": "notes/plän.txt", "content": "Step öne."})
 READ = Call("read_file", {"path": "notes/plän.txt"})
@@ -287,6 +289,31 @@ async def test_a_hostile_bundle_is_refused_and_leaves_nothing(
     assert [summary.session_id for summary in (await there.manager.list_sessions()).sessions] == ["innocent"]
     assert not list(tmp_path.rglob("evil*"))
     assert not list(home.rglob("plän.txt"))
+
+
+@pytest.mark.parametrize("names", [("a", "a/b.txt"), ("a/b.txt", "a")])
+async def test_files_whose_names_are_the_same_to_the_file_system_are_refused(
+    tmp_path: Path, names: Sequence[str]
+) -> None:
+    """Sibling of S17: on macOS `A.txt` is `a.txt`, as `a` is `a` everywhere; neither may replace the other."""
+    workspaces = Workspaces(tmp_path / "workspaces", open_folder=Workspace)
+    with pytest.raises(InvalidStream, match=f"'{names[1]}' and another file of the bundle have the same name"):
+        await workspaces.stage(dict.fromkeys(names, b"contents"))
+    assert not list(tmp_path.glob("workspaces/*"))
+
+
+@in_memory
+async def test_files_whose_names_differ_in_case_are_taken_where_the_system_tells_them_apart(
+    open_stage: OpenStage, tmp_path: Path
+) -> None:
+    (tmp_path / "case").touch()
+    if (tmp_path / "CASE").exists():
+        pytest.skip("here they are the same")
+    stage = open_stage(SCRIPT)
+    _, data = await exported(stage)
+    session_id = await stage.manager.import_session(rewritten(data, with_file("notes/PLÄN.txt")))
+    found = await stage.manager.in_workspace(session_id, lambda folder: dict(folder.files()))
+    assert found["notes/PLÄN.txt"] != found["notes/plän.txt"]
 
 
 @in_memory

@@ -161,7 +161,8 @@ class Operations:
         """Creates a session from the checked contents of a bundle; returns its id, a new one if `session_id` is taken.
 
         Raises:
-            LogUnavailable: the workspace or the session could not be written; nothing stays behind.
+            InvalidStream: this system takes the names of two files for one; nothing stays behind.
+            LogUnavailable: the workspace or the session could not be written; likewise.
         """
         copied = await self._copied(session_id, records, parent=None, user_id=user_id)
         staged = await self._registry.workspaces.stage(files)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from greenroom.config import check_session_id
-from greenroom.errors import GreenroomError, LogUnavailable
+from greenroom.errors import GreenroomError, InvalidStream, LogUnavailable
 from greenroom.interfaces import WorkspaceFolder
 
 
@@ -48,6 +48,7 @@ class Workspaces:
 
         Raises:
             InvalidArgument: the name of one is not one that could be written to a workspace.
+            InvalidStream: the file system takes two of the names for one.
             LogUnavailable: the disk did not take them; nothing stays behind.
         """
         if not files:
@@ -119,9 +120,16 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.mkdir(mode=0o700)
     for name, data in files.items():
         path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with path.open("xb") as file:
-            file.write(data)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with path.open("xb") as file:
+                file.write(data)
+        except FileExistsError as error:
+            # Only the file system knows: on macOS names are the same that differ in case, or in how an accent is written.
+            raise InvalidStream(
+                f"{name[:80]!r} and another file of the bundle have the same name on this system",
+                hint="rename one of them where the session was exported, and export it again",
+            ) from error
 
 
 def _move(source: Path, target: Path) -> bool:
