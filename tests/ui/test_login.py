@@ -73,6 +73,18 @@ def test_the_printed_link_is_enough(strange: Page, server: Server) -> None:
     expect(strange.get_by_role("alert")).to_contain_text("has been used")
 
 
+def test_a_link_whose_user_has_to_wait_can_be_tried_again(strange: Page, pages: Pages, server: Server) -> None:
+    """S10's sibling: the server keeps the code after a 429, but the page had thrown it away."""
+    pages.expected += ("429",)
+    body = '{"error": {"code": "rate_limited", "message": "too many requests", "hint": "wait"}}'
+    strange.route("**/v1/login", lambda route: route.fulfill(status=429, body=body), times=1)
+    strange.goto(link_of(server))
+    strange.get_by_role("button", name="Log in").click()
+    expect(strange.get_by_role("alert")).to_contain_text("Too many requests")
+    strange.get_by_role("button", name="Log in").click()
+    is_in(strange)
+
+
 @pytest.mark.parametrize("what", ["token", "link", "code", "old link"])
 def test_what_a_person_pastes_logs_in_at_the_address_that_was_asked_for(
     strange: Page, server: Server, what: str

@@ -46,13 +46,13 @@ async function post(body) {
     const { error } = await answer.json();
     // A link that was used already is no trouble in the browser that used it.
     if (body.code && answer.status === 401 && (await isLoggedIn())) return goOn();
+    if (answer.status === 401) code = null; // after any other answer it is still good
     told.textContent = sentence(error.message) + (error.hint ? ' ' + sentence(error.hint) : '');
   } catch {
     told.textContent = 'The server cannot be reached. Try again in a moment.';
   }
-  code = null;
-  showForm();
   button.disabled = false;
+  showForm();
 }
 
 function sentence(text) {
