@@ -347,7 +347,7 @@ def _check_names(values: Mapping[str, Any]) -> None:
         (
             "backends",
             BackendName,
-            "a small letter, then up to 63 small letters, digits, `_` and `-`: [backends.my-server]",
+            "a lower-case letter, then up to 63 lower-case letters, digits, `_` and `-`: [backends.my-server]",
         ),
     ):
         entries = values.get(table)
