@@ -45,16 +45,15 @@ EXPOSED_HEADERS: Final = (
 """What a page of a configured origin may read."""
 _ONCE: Final = frozenset(
     {
-        *(
-            b"host",
-            b"origin",
-            b"authorization",
-            b"content-type",
-            b"content-length",
-            b"content-encoding",
-            b"last-event-id",
-        ),
-        *(b"sec-fetch-site", b"sec-fetch-mode"),
+        b"host",
+        b"origin",
+        b"authorization",
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"last-event-id",
+        b"sec-fetch-site",
+        b"sec-fetch-mode",
     }
 )
 
