@@ -6,8 +6,11 @@ Rule: what went through arrived; where it breaks is the test's choice.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+
+_IGNORED = re.compile(r"x-greenroom-ignored: ([^\r]*)", re.IGNORECASE)
 
 FrameCount = Callable[[int], int | None]
 """Number of the connection -> after how many server-sent frames it breaks; `None`: never."""
@@ -22,6 +25,8 @@ class Proxy:
         self._resets = resets
         self.connections = 0
         self.broken = 0
+        self.ignored: list[str] = []
+        """What answers named as sent and not used."""
         self.port = 0
         self._open: set[asyncio.Task[None]] = set()
 
@@ -47,6 +52,7 @@ class Proxy:
         forward = asyncio.ensure_future(self._copied(reader, upstream))
         try:
             while data := await upstream_reader.read(1 << 16):
+                self.ignored += _IGNORED.findall(data.decode(errors="replace"))
                 if left is not None and b"text/event-stream" not in data:
                     left -= data.count(b"\n\n")
                 writer.write(data)

@@ -54,6 +54,7 @@ async def test_sources_and_pictures(served: Served, session_id: str, client: str
     async with proxy(served.port, lambda number: cut if number == 1 else None) as way:
         steps: list[Json] = [{"do": "send", "text": message}, *([{"do": "rerun"}] if cut else [])]
         result = await drive("ag_ui", spec_of(served, session_id, client, *steps, port=way.port))
+    assert way.ignored == []
     check_whole(result, message)
     given = [message for message in result["messages"] if message["role"] == "activity"]
     shown = [message for message in given if not message["content"].get("isVoid")]

@@ -70,6 +70,7 @@ async def test_sources_and_pictures(served: Served, session_id: str, sdk: int, c
         spec = {"sdk": sdk, "api": f"http://127.0.0.1:{way.port}/api/chat", "chat": session_id, "fetch": True}
         steps = [{"do": "send", "text": message}, *([{"do": "reload"}] if cut else [])]
         result = await drive("ai_sdk", {**spec, "steps": steps})
+    assert way.ignored == []
     check_whole(result, message)
     kinds = ["source-url", "source-document", "file", "source-url"]
     given = [part for part in only_answer(result)["parts"] if part["type"] in kinds]

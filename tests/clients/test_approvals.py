@@ -125,6 +125,7 @@ async def test_a_run_that_breaks_behind_the_decision(served: Served, session_id:
         steps = [{"do": "send", "text": MESSAGE}, {"do": "resume", "payload": {"approved": True}}, {"do": "rerun"}]
         result = await drive("ag_ui", spec_of(served, session_id, "1", *steps, port=way.port))
         assert way.broken > 0
+    assert way.ignored == []
     assert said(result) == texts(MESSAGE)
     ids = [message["id"] for message in result["messages"]]
     assert len(set(ids)) == len(ids)
@@ -140,8 +141,11 @@ async def test_a_run_that_breaks_behind_the_decision(served: Served, session_id:
     ids=["approved", "approved with other arguments", "denied"],
 )  # fmt: skip
 async def test_tanstack_answers(served: Served, session_id: str, answer: Json, outcome: str, reload: object) -> None:
-    spec = {"url": f"{served.url}/agui", "thread": session_id, "text": MESSAGE, "answer": answer, "reload": reload}
-    result = await drive("tanstack", spec)
+    async with proxy(served.port, lambda _: None) as way:
+        url = f"http://127.0.0.1:{way.port}/agui"
+        spec = {"url": url, "thread": session_id, "text": MESSAGE, "answer": answer, "reload": reload}
+        result = await drive("tanstack", spec)
+    assert way.ignored == [], "the client has sent nothing that its user could leave out"
     assert [(asked["canResolve"], asked["metadata"]["toolName"]) for asked in result["asked"]] == [(True, "roll_dice")]
     answered = result["answered"]
     assert answered["errors"] == []

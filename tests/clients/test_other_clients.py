@@ -26,6 +26,7 @@ async def test_tanstack_goes_on_by_itself(served: Served, session_id: str, cut: 
         result = await drive("tanstack", {"url": url, "thread": session_id, "text": message})
         # Once is enough: when the client is back, the answer may be complete, which takes three frames.
         assert (way.broken >= 1) == (cut is not None)
+    assert way.ignored == []
     assert result["sent"]["errors"] == []
     assert result["sent"]["text"] == texts(message)
 
@@ -60,8 +61,11 @@ async def test_sources_and_pictures_harm_no_copilot(served: Served, session_id: 
 
 async def test_copilotkit_runs_and_connects_in_the_middle(served: Served, session_id: str) -> None:
     message = "pause:20 think:5 say:60 call say:10"
-    spec = {"url": f"{served.url}/copilotkit", "thread": session_id, "agent": "default", "text": message, "joins": 5}
-    result = await drive("copilotkit", spec)
+    async with proxy(served.port, lambda _: None) as way:
+        url = f"http://127.0.0.1:{way.port}/copilotkit"
+        spec = {"url": url, "thread": session_id, "agent": "default", "text": message, "joins": 5}
+        result = await drive("copilotkit", spec)
+    assert way.ignored == [], "the client has sent nothing that its user could leave out"
     assert result["ran"]["text"] == result["joined"]["text"] == texts(message)
     assert result["errors"] == []
 
