@@ -1,8 +1,10 @@
 """Takes the words of what was deleted out of the full-text tables, in steps that delay nobody.
 
 FTS5 does not take out what is deleted from them: it adds a note that it is, and the words stay in the file until the segments that have both
-are merged. So after a deletion all segments are merged into one, some pages at a time, when nobody wants to write. That rewrites a
-whole index (25 MB in about three seconds), so after it as much time passes as keeps the work below a tenth.
+are merged. So after a deletion all segments are merged into one, some pages at a time, when nobody wants to write. Other processes
+want to write as well, and SQLite has no queue for its lock: each looks at it from time to time. So after each step the lock is free for as
+long as the step took. All steps rewrite a whole index (25 MB in about three seconds of work), so after them as much time passes as
+keeps the work below a tenth.
 
 FTS5's own `secure-delete` would be cheaper, but needs SQLite 3.42, and an older one then refuses the file (decision 88).
 
@@ -52,9 +54,7 @@ class WordEraser:
     @property
     def wait_s(self) -> float | None:
         """After how many seconds `step` has something to do; `None` if it has nothing."""
-        if self._left:
-            return 0.0
-        return max(0.0, self._not_before_s - self._clock()) if self._is_wanted else None
+        return max(0.0, self._not_before_s - self._clock()) if self._left or self._is_wanted else None
 
     def step(self, connection: sqlite3.Connection) -> bool:
         """Merges some pages, if it is time; returns whether it did, so that there may be more."""
@@ -70,7 +70,9 @@ class WordEraser:
             _logger.warning("the words of what was deleted could not be taken out of the index yet: %s", error)
             self._left, self._is_wanted, self._not_before_s = [], True, self._clock() + _AGAIN_S
             return False
-        self._took_s += self._clock() - began_s
+        ended_s = self._clock()
+        self._took_s += ended_s - began_s
+        self._not_before_s = ended_s + (ended_s - began_s)
         if connection.total_changes - before < _CHANGES_OF_NOTHING:
             self._left.pop(0)
             if not self._left:
@@ -82,4 +84,4 @@ class WordEraser:
         ends_s = self._clock() + _AT_THE_END_S_MAX
         self._not_before_s = 0.0
         while self._clock() < ends_s and self.step(connection):
-            pass
+            time.sleep(self.wait_s or 0.0)
