@@ -161,6 +161,18 @@ async def test_a_database_of_every_version_is_read_and_written(tmp_path: Path, n
     await store.close()
 
 
+async def test_a_damaged_row_does_not_keep_an_older_database_from_being_opened(tmp_path: Path) -> None:
+    """The step to version 5 reads the owners of open sessions out of their rows. What such a session is, its log says."""
+    path = tmp_path / "a.db"
+    path.write_bytes(gzip.decompress((GOLDEN / "sqlite-4.db.gz").read_bytes()))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        assert connection.execute("UPDATE session SET summary = ? WHERE is_open", (b"{",)).rowcount
+    store = SqliteStore(path)
+    await store.open()
+    assert "talk" in await store.index.orphaned(limit=9)
+    await store.close()
+
+
 # --- statements ---------------------------------------------------------------------------------------------------------
 
 
