@@ -20,7 +20,7 @@ from greenroom.backends.faults import Endpoint, classified, fault_of
 from greenroom.backends.scripted import Call, Fail, Say, ScriptedBackend, Step
 from greenroom.core.transcript import render
 from greenroom.errors import BackendError, BackendGarbled, BackendUnavailable
-from greenroom.events import NoticeGiven, RequestAdapted, SessionUpdated, StepStarted, TurnEnded
+from greenroom.events import NoticeGiven, RequestAdapted, SessionRewound, SessionUpdated, StepStarted, TurnEnded
 from greenroom.interfaces import BackendRequest, Note
 from greenroom.limits import DEFAULT_LIMITS
 from greenroom.message_input import accepted_message
@@ -180,6 +180,42 @@ async def test_an_outage_that_ends_at_the_probe_takes_nothing_out_of_the_next_re
         frail.is_down = False
         assert (await say(opened, "five")).outcome == "completed"
         assert "remember 17" in frail.asked[-1][1], "what was answered is no suspect any more"
+
+
+@pytest.mark.parametrize("repetitions", [1, 2])
+async def test_a_message_that_is_sent_again_as_it_was_does_not_cost_the_conversation(repetitions: int) -> None:
+    """What people do first when a message fails. Each repetition makes the probe fail that leaves out only those before it."""
+    frail = Frail()
+    async with frail_stage(frail) as opened:
+        await say(opened, "remember 17")
+        for _ in range(1 + repetitions):
+            assert (await say(opened, "<bad>")).outcome == "failed"
+        for text in ("two", "three", "four"):
+            before = len(frail.asked)
+            assert (await say(opened, text)).outcome == "completed"
+        assert len(frail.asked) == before + 1, "it is known now"
+        assert all(word in frail.asked[-1][1] for word in ("remember 17", "two", "three", "four"))
+        first, second = await notices(opened)
+        assert "without the earlier conversation; the next request has everything again" in first
+        assert "without what was new in the turns that failed" in second
+    assert frail.broken == []
+
+
+async def test_a_message_that_is_repeated_in_its_place_does_not_cost_the_conversation() -> None:
+    """As "try again" in a page does it: the failed turn is taken back first."""
+    frail = Frail()
+    async with frail_stage(frail) as opened:
+        await say(opened, "remember 17")
+        for _ in range(3):
+            failed = await say(opened, "<bad>")
+            assert failed.outcome == "failed"
+            async with opened.registry.using(HERE) as live:
+                await live.change(lambda _, turn_id=failed.turn_id: [SessionRewound(turn_id=turn_id)])  # type: ignore[misc]
+        assert (await say(opened, "<bad>")).outcome == "failed"
+        for text in ("two", "three", "four"):
+            assert (await say(opened, text)).outcome == "completed"
+        assert frail.answers[-2:] == [True, True], "it is known now"
+        assert all(word in frail.asked[-1][1] for word in ("remember 17", "two", "three", "four"))
 
 
 async def test_an_answer_that_breaks_off_each_time_is_no_end_of_the_session() -> None:
@@ -364,6 +400,26 @@ async def test_silence_until_the_end_of_the_turn_is_no_end_of_the_session(turn_t
         before = len(hanging.held)
         assert (await say(opened, "four")).outcome == "completed"
         assert len(hanging.held) == before + 1
+
+
+async def test_failures_that_the_end_of_the_turn_cuts_short_are_no_end_of_the_session() -> None:
+    """A server that asks for a long pause after each failure: the turn is over before its last attempt."""
+    frail = Frail()
+    frail.failure = lambda: BackendUnavailable("Frail fell over", retry_after_s=40.0)
+    async with frail_stage(frail, turn_timeout_s=60.0) as opened:
+        assert (await say(opened, "<bad>")).code == "turn_timeout"
+        assert (await say(opened, "two")).outcome == "completed"
+
+
+async def test_a_rate_limit_until_the_end_of_the_turn_is_no_silence() -> None:
+    frail = Frail()
+    frail.failure = lambda: BackendUnavailable("slow down", retry_after_s=40.0, refused=None)
+    frail.is_down = True
+    async with frail_stage(frail, turn_timeout_s=60.0) as opened:
+        assert (await say(opened, "one")).code == "turn_timeout"
+        async with opened.registry.using(HERE) as live:
+            config = live.state.config
+            assert not live.state.adaptation(config.backend, config.llm_model).is_silent
 
 
 async def test_a_stop_in_the_middle_of_a_probe_takes_nothing_out() -> None:

@@ -53,16 +53,18 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """What one step is asked without, to find out whether it is the reason of a failure that nobody explains.
 
     Attributes:
-        turn_id: of the turn; a turn has one probe.
+        turn_id: of the turn; a turn has one probe, or two if the first leaves out less than what was proven.
         out: what a line of text stands for.
         since_seq: turns that started before this record are left out.
         is_running: it holds for the requests of now.
+        is_narrowed: without `out` alone, and with the turns before `since_seq`, the same failed.
     """
 
     turn_id: str = ""
     out: Items = Items()
     since_seq: int = 0
     is_running: bool = False
+    is_narrowed: bool = False
 
 
 class Adaptation(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +79,7 @@ class Adaptation(msgspec.Struct, frozen=True, kw_only=True):
         back: what was left out before the configuration changed, or was tried in vain, and has not been accepted since.
         back_since_seq: the turns before this record are in the same position.
         failed_turn, failed_before: the last turn with a failure that nobody explains, and the one before it, since the last answer.
-        is_silent: the last of these turns was over before anything had come.
+        is_silent: one of these turns was over before anything had come.
         probe: the last one; it holds while it is running.
         proven: the one that was answered, where everything was refused: the next failure of the kind makes it hold for good, the next
             answer to everything ends it.
@@ -141,6 +143,11 @@ class Adaptation(msgspec.Struct, frozen=True, kw_only=True):
         """Returns the same after a step that failed with its probe, too: if it had one."""
         if not self.probe.is_running or self.is_answered:
             return self
+        if (proven := self.proven) is not None and self.probe.since_seq < proven.since_seq:
+            # What was proven left out more: this turn may still be asked without that.
+            return msgspec.structs.replace(
+                self, probe=Probe(), proven=msgspec.structs.replace(proven, is_narrowed=True)
+            )
         return msgspec.structs.replace(self.unprobed(), proven=None, in_vain=self.in_vain + 1)
 
     def unprobed(self) -> Adaptation:

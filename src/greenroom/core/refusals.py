@@ -18,9 +18,10 @@ history is another matter than to mend a refusal.
 
 A failure that nobody explains (a failure of the server, a closed connection, silence, a bare 403 or 501) may have its reason in what
 was said, or none in it at all. It takes nothing out. But if it ends a turn, and an earlier one since the last answer has ended so too,
-then the same step is asked once more, at once, without what is suspect. Only where everything fails and that is answered, and the same
-again in a later turn, it is left out for good. A provider that is down fails at both, so it costs a request for each turn, and
-nothing of the session.
+then the same step is asked once more, without what is suspect. Only where everything fails and that is answered, and the same
+again in a later turn, it is left out for good. If that would be the whole earlier conversation, the later turn first tries whether it is
+enough to leave out what the failed turns brought. A provider that is down fails at all of these, so it costs a request for each turn,
+and nothing of the session.
 
 Rule: pure, and decided by the log alone: the same log gives the same requests in every process, also after a crash.
 """
@@ -156,14 +157,16 @@ class _Refusal:
         return _Rung(event, "message", f"the message is the reason: {_SEND_AGAIN}")
 
     def probe(self, failed: StepFailed) -> RequestAdapted | None:
-        """Returns what the step is asked without, once, after a failure that nobody explains; `None` if it is not tried without anything."""
-        adaptation, turn, machine = self._adaptation, self._turn, self._state.turn
+        """Returns what the step is asked without after a failure that nobody explains; `None` if it is not tried without anything."""
+        adaptation, turn, machine = self._adaptation.probed_in_vain(), self._turn, self._state.turn
         is_due = adaptation.has_failed_before(turn.turn_id) and adaptation.probe.turn_id != turn.turn_id
         # Where the turn before was over in silence, there may be no time for all the attempts of this one.
         if machine is None or not is_due or not (adaptation.is_silent or machine.is_last(failed, self._state.config)):
             return None
         if (proven := adaptation.proven) is not None:
-            return self._event(proven.out, asks_again=True, since_seq=proven.since_seq)
+            # A message that was sent again as it was failed with every probe that left out only the one before.
+            is_narrow = proven.since_seq > adaptation.since_seq and bool(proven.out) and not proven.is_narrowed
+            return self._event(proven.out, asks_again=True, since_seq=None if is_narrow else proven.since_seq)
         suspects = self._suspects
         new = suspects.minus(suspects.minus(self._new_since(self._last_answered())).minus(adaptation.back))
         ours = {file for file in suspects.files if file.turn_id in self._own}
@@ -182,7 +185,7 @@ class _Refusal:
             steps=frozenset(step for step in items.steps if step.turn_id == turn.turn_id),
             contexts=items.contexts & {turn.turn_id},
         )
-        return self._event(mine, asks_again=True, since_seq=turn.seq)
+        return self._event(items if is_listed else mine, asks_again=True, since_seq=turn.seq)
 
     def _find_suspects(self) -> tuple[bool, Items]:
         """Returns whether this backend and model have answered before, and what of the request they have not accepted yet."""

@@ -484,9 +484,14 @@ class SessionState:
             self._adapt(asked, Adaptation.probed_in_vain)
 
     def _learn_of_end(self, history: TurnHistory, event: TurnEnded) -> None:
-        """A step that the end of its turn cuts off has failed only if there was silence until the time was over."""
+        """A step that the end of its turn cuts off has failed only if there was silence until the time was over.
+
+        A wait before the next attempt counts as well, unless the last one failed for a known reason: a rate limit, for example.
+        """
         step = history.steps[-1] if history.steps else None
-        if step is not None and step.finished is None and event.code == "turn_timeout" and step.assembly.is_empty():
+        is_cut = step is not None and step.finished is None and event.code == "turn_timeout"
+        is_explained = step is not None and step.failed is not None and step.failed.refused != "unexplained"
+        if step is not None and is_cut and not is_explained and step.assembly.is_empty():
             self._adapt((step.backend, step.model), lambda so_far: so_far.probed_in_vain().silent(history.turn_id))
         if self._adaptations:
             self._adaptations = {asked: adapted.unprobed() for asked, adapted in self._adaptations.items()}
