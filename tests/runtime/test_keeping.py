@@ -385,6 +385,29 @@ async def test_a_session_whose_runner_fails_is_opened_again(
     assert caplog.text.count("its runner failed") == 1
 
 
+async def test_a_step_that_would_break_the_rules_of_the_log_is_told_and_asked_again(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug in what is written: the session is thrown away together with the runner that has raised it."""
+    from greenroom.runtime import runner
+
+    real, failures = runner.answered, [1]
+
+    def answered(state: Any, finished: Any) -> Any:
+        failures[0] -= 1
+        return real(state, finished) if failures[0] < 0 else [TurnStarted(turn_id="t-bad")]
+
+    monkeypatch.setattr(runner, "answered", answered)
+    async with shelf.process([[Say("hi")]] * 9) as only:
+        await only.create()
+        await only.send()
+        await until(lambda: _has_ended(shelf, 1))
+        assert await shelf.outcomes() == ["completed"]
+    told = [record for record in caplog.records if "illegal events" in record.getMessage()]
+    assert len(told) == 1, "once"
+    assert told[0].name == "greenroom"
+
+
 async def _is(value: bool) -> bool:  # noqa: FBT001
     return value
 

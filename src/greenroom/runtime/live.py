@@ -301,9 +301,12 @@ class LiveSession:
             # A bug of ours. Better that this turn fails than that the log cannot be replayed.
             names = ", ".join(type(event).__name__ for event in batch)
             where = state.turn.state.value if state.turn else "no turn"
+            bug = AssertionError(f"illegal events for session {state.session_id!r} ({where}): {names}")
+            # Told here: throwing the session away cancels its runner, and with it the task in which this is raised.
+            logger.error("session %s is thrown away and opened again: %s", state.session_id, bug, stack_info=True)
             self.is_lost = True
             self.throw_away()
-            raise AssertionError(f"illegal events for session {state.session_id!r} ({where}): {names}")
+            raise bug
         at_ms = max(self._clock.now_ms(), state.tally.updated_at_ms)
         index = index_update(state, batch, epoch=epoch, at_ms=at_ms)
         if index is None:

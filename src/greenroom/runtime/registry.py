@@ -347,13 +347,12 @@ class Registry:
         self._runners.pop(session_id, None)
         live.used_at_s = asyncio.get_running_loop().time()
         failure = None if task.cancelled() else task.exception()
-        if failure is not None and not live.is_broken:
-            # A bug. The log keeps the turn open: the session is opened again, later and later if that fails as well.
-            self._setbacks.tell(session_id, failure, "was thrown away and is opened again, because its runner failed")
-            live.throw_away()
-            self._revive(session_id)
-        elif failure is not None:
-            live.throw_away()
+        if failure is not None:
+            if not live.is_broken:
+                # A bug. The log keeps the turn open: the session is opened again, later and later if that fails as well.
+                self._setbacks.tell(session_id, failure, "was thrown away and is opened again, because its runner failed")
+                live.throw_away()
+                self._revive(session_id)
         elif not task.cancelled():
             self._setbacks.settled(session_id)
         # A message may have come after the runner's last look; and an opened successor may have waited for its end. Who
