@@ -333,8 +333,9 @@ class Runner:
         live = self._live
         counted: Usage | None = None
         is_awaited = patience_s is not None
+        patience = asyncio.timeout(patience_s)
         try:
-            async with asyncio.timeout(patience_s) as patience, backend.stream(request) as batches:
+            async with patience, backend.stream(request) as batches:
                 if self._intake is intake:
                     self._asked = request
                 async for items in batches:
@@ -351,8 +352,8 @@ class Runner:
                     if intake.usage is not counted and intake.usage is not None:
                         live.count(counted := intake.usage)
         except TimeoutError as error:
-            if not is_awaited:
-                raise
+            if not patience.expired():
+                raise  # the backend's own
             raise BackendUnavailable(f"the provider was silent for {patience_s:g} s, and in the turn before") from error
 
     async def _tell(self, intake: Intake) -> None:
