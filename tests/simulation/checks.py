@@ -20,6 +20,8 @@ from greenroom.core.cursor import Cursor
 from greenroom.core.session import replayed
 from greenroom.core.transcript import render
 from greenroom.events import (
+    Feature,
+    FileRef,
     MessageAccepted,
     MessageRepeated,
     NoticeGiven,
@@ -95,22 +97,31 @@ def check_turns(records: Sequence[Record]) -> None:
 
 def check_refusals(records: Sequence[Record]) -> None:
     """What is left out at the provider's word is told in the same append, and not again before the configuration changes."""
-    left_out: set[tuple[str, str, str]] = set()
+    left_out: set[tuple[str, str, Feature | FileRef]] = set()
     for record, following in pairwise(records):
         match record.event:
             case SessionUpdated():
                 left_out.clear()
-            case RequestAdapted(backend=backend, model=model, without=without) if without:
-                for feature in without:
-                    assert (backend, model, feature) not in left_out, f"{feature} was left out already"
-                    left_out.add((backend, model, feature))
-                told = following.event
-                assert isinstance(told, NoticeGiven), "what is left out is not told"
-                assert told.code == f"{without[0]}_left_out"
+            case RequestAdapted(refused="unexplained"):
+                pass  # a probe: it is told when it is answered
+            case RequestAdapted(asks_again=False, backend=backend, model=model):
+                check_told(following, "message_left_out")
+                # Files that were left out in vain come back.
+                left_out = {entry for entry in left_out if entry[:2] != (backend, model) or isinstance(entry[2], str)}
+            case RequestAdapted(backend=backend, model=model, without=without, files=files) if without or files:
+                for what in (*without, *files):
+                    assert (backend, model, what) not in left_out, f"{what} was left out already"
+                    left_out.add((backend, model, what))
+                check_told(following, f"{without[0] if without else 'attachment'}_left_out")
             case StepFailed(refused=("tools" | "reasoning_effort") as feature):
                 assert isinstance(following.event, RequestAdapted), f"{feature} was refused in vain"
             case _:
                 pass
+
+
+def check_told(record: Record, code: str) -> None:
+    assert isinstance(record.event, NoticeGiven), "what is left out is not told"
+    assert record.event.code == code
 
 
 def check_tried_again(world: World, records: Sequence[Record]) -> None:
