@@ -161,7 +161,7 @@ class AgentManager(Conversing):
 
     @property
     def background_failures(self) -> Mapping[str, Failures]:
-        """What runs in the background and has failed, by its name. It was started again each time."""
+        """Failures of background work, by the name of the work. It was restarted each time."""
         opened = self._installation.now
         return opened.registry.tasks.failures if opened is not None else {}
 
@@ -468,10 +468,10 @@ class AgentManager(Conversing):
         await opened.operations.hibernate(session_id)
 
     async def recover(self) -> int:
-        """Goes on with every session that a process left which is gone: with an open turn, or a message that waits. Returns how many it tried.
+        """Continues every session whose process is gone and that has an open turn or a waiting message. Returns how many were tried.
 
-        A server calls this when it starts, and about every second while it runs: it costs one question to the index, whatever the number
-        of sessions. Without it, a session is recovered when somebody opens it. A session that cannot be recovered is logged, and
+        A server calls this when it starts, and about every second while it runs: it costs one query of the index, whatever the number
+        of sessions. Without it, a session is recovered when it is next opened. A session that cannot be recovered is logged, and
         tried again at longer and longer intervals.
 
         Raises:

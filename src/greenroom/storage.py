@@ -186,9 +186,9 @@ class SessionIndex(Protocol):
     async def orphaned(self, *, after: str = "", limit: int) -> Sequence[str]:
         """Returns ids of sessions that need a process and have none, in the order of their code points.
 
-        Those are sessions whose row says `open_turn` and whose owner is not alive (nobody is `""`, who has let go of them); and those
-        with something in their inbox, unless somebody alive is at work in them, who will take it. It is asked every second: what
-        it costs must not grow with the sessions that need nobody, nor with those that have an owner.
+        Those are sessions whose row says `open_turn` and whose owner is not alive (`""`: it has released them); and those with
+        something in their inbox, unless an owner that is alive is at work in them and will take it. It is asked every second: its cost
+        must not grow with the sessions that need no process, nor with those that have one.
 
         Args:
             after: only ids that come after this one.

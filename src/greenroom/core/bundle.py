@@ -125,7 +125,7 @@ def imported(records: Sequence[Record]) -> Imported:
             Notice(code="import_approval", text=f"Left out: rules that let tools run unasked ({_listed(loosened)}).")
         )
     if is_unsafe:
-        text = "Changed: sources with addresses that are no links, or pictures that are none."
+        text = "Changed: sources whose addresses are not links, or files that are not pictures."
         notices.append(Notice(code="import_given", text=text))
     if config is not None and config.additional_tools:
         notices.append(

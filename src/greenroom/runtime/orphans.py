@@ -1,9 +1,9 @@
-"""Sessions that nobody drives: their process has closed, or died, or left something for them and died.
+"""Sessions without a process: theirs has closed or died, or another one left something in their inbox and died.
 
 A look asks the index, which knows them without reading a log, and opens only these; opening one is its recovery. Two processes
 that look at once both try: the log lets one of them claim the session, and the other finds it taken.
 
-Rule: a session that cannot be helped is left alone for a while, each time for longer, and never keeps the others from it.
+Rule: a session that cannot be recovered is tried again at longer and longer intervals, and never keeps the others waiting.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PAGE: Final = 200
 
 
 class Orphans:
-    """Goes on with what other processes have left."""
+    """Continues what other processes have left."""
 
     def __init__(self, registry: Registry, watch: Watch) -> None:
         self._registry = registry
@@ -28,7 +28,7 @@ class Orphans:
         self._setbacks = Setbacks(longest_s=registry.limits.revive_wait_s_max)
 
     async def look(self) -> int:
-        """Goes on with every session that needs a process and has none; returns how many were tried.
+        """Continues every session that needs a process and has none; returns how many were tried.
 
         Raises:
             ManagerClosed: the manager is closed.
@@ -42,13 +42,13 @@ class Orphans:
                 found.add(session_id)
                 if self._setbacks.is_due(session_id):
                     tried += 1
-                    await self._go_on_with(session_id)
+                    await self._continue(session_id)
             if len(page) < limit:
                 self._setbacks.keep_only(found)
                 return tried
             after = page[-1]
 
-    async def _go_on_with(self, session_id: str) -> None:
+    async def _continue(self, session_id: str) -> None:
         try:
             async with self._registry.using(session_id) as live:
                 await self._watch.look(live)
@@ -56,7 +56,7 @@ class Orphans:
             pass  # another process was quicker, or it is gone
         except ManagerClosed:
             raise
-        except Exception as error:  # noqa: BLE001 # broad: whatever is wrong with one session must not keep the others from it
+        except Exception as error:  # noqa: BLE001 # broad: whatever is wrong with one session must not keep the others waiting
             self._setbacks.failed(session_id, error, "cannot be recovered")
         else:
             # If the next look finds it again, nothing came of it: what waits for it is not ours to read.
