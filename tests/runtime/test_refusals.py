@@ -23,6 +23,7 @@ from greenroom.core.transcript import render
 from greenroom.errors import BackendError
 from greenroom.events import NoticeGiven, RequestAdapted, SessionUpdated, TurnEnded
 from greenroom.interfaces import BackendRequest, Note
+from greenroom.large import settled
 from greenroom.limits import DEFAULT_LIMITS
 from greenroom.message_input import accepted_message
 from greenroom.messages import FilePart, TextPart, UserMessage, UserPart
@@ -75,7 +76,7 @@ class Picky:
         self.backend = ScriptedBackend(self._answer)
 
     def _answer(self, request: BackendRequest) -> list[Any]:
-        body = self._encode(msgspec.structs.replace(request, model=self.model))
+        body = settled(self._encode(msgspec.structs.replace(request, model=self.model)))  # as it is sent
         self.broken += violations(request.messages) + self._check(body | {"stream": True})
         error = self._refusal(request)
         self.bodies.append((error is None, body))

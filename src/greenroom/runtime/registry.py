@@ -350,7 +350,9 @@ class Registry:
         if failure is not None:
             if not live.is_broken:
                 # A bug. The log keeps the turn open: the session is opened again, later and later if that fails as well.
-                self._setbacks.tell(session_id, failure, "was thrown away and is opened again, because its runner failed")
+                self._setbacks.tell(
+                    session_id, failure, "was thrown away and is opened again, because its runner failed"
+                )
                 live.throw_away()
                 self._revive(session_id)
         elif not task.cancelled():
