@@ -15,6 +15,7 @@ import pytest
 from greenroom.backends import claude_request, openai_chat, openai_responses_request
 from greenroom.backends.attachments import media_type_of, text_of
 from greenroom.interfaces import BackendRequest, Notice
+from greenroom.large import settled
 from greenroom.messages import FilePart, UserMessage
 from greenroom.testing import strict_claude_rules, strict_openai_rules, strict_responses_rules
 
@@ -35,7 +36,7 @@ def asked(dialect: str, *files: FilePart) -> tuple[str, list[Notice]]:
     """Returns the body of a request with the files, which the strict double accepts, and what a person is told."""
     model, encoder, refusals = DIALECTS[dialect]
     request = BackendRequest(model=model, system="", messages=(UserMessage(parts=files),))
-    body = encoder.encode(request)
+    body = settled(encoder.encode(request))
     assert refusals(body | {"stream": True}) == []
     return json.dumps(body), [note for note in encoder.notices(request) if note.code == "attachment_not_shown"]
 

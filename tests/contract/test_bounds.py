@@ -285,6 +285,8 @@ ELSEWHERE: Final = {
     "import_records_max": "contract/test_bundles.py",
     "import_record_bytes_max": "contract/test_bundles.py",
     "copies_max": "contract/test_bundles.py",
+    "sources_max": "backends/test_given.py",
+    "recovery_look_s_max": "server/test_recovering.py",
     "workspace_bytes_max": "contract/test_bundles.py",
     "workspace_files_max": "toolsets/test_contained.py",
     "workspace_file_bytes_max": "contract/test_bundles.py",

@@ -37,6 +37,7 @@ from greenroom.events import (
     TurnStarted,
 )
 from greenroom.interfaces import BackendRequest
+from greenroom.large import encoded
 from greenroom.limits import DEFAULT_LIMITS
 from greenroom.messages import (
     FilePart,
@@ -203,18 +204,18 @@ class Log:
 
 
 def chat_body(request: BackendRequest) -> tuple[dict[str, Any], list[str]]:
-    body = json.loads(msgspec.json.encode(openai_chat.encode(request)))
+    body = json.loads(encoded(openai_chat.encode(request)))
     return body, strict_openai_rules.refusals(body)
 
 
 def claude_body(request: BackendRequest) -> tuple[dict[str, Any], list[str]]:
-    body = json.loads(msgspec.json.encode(claude_request.encode(request)))
+    body = json.loads(encoded(claude_request.encode(request)))
     headers = headers_of(body)
     return body, strict_claude_rules.refusals(body, headers=headers)
 
 
 def responses_body(request: BackendRequest) -> tuple[dict[str, Any], list[str]]:
-    body = json.loads(msgspec.json.encode(openai_responses_request.encode(request)))
+    body = json.loads(encoded(openai_responses_request.encode(request)))
     return body, strict_responses_rules.refusals(body)
 
 

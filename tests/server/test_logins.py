@@ -317,6 +317,17 @@ async def test_a_code_logs_one_browser_in_once(open_place: OpenPlace) -> None:
     assert "set-cookie" not in refused.headers
 
 
+async def test_only_the_operators_own_code_needs_no_confirmation(open_place: OpenPlace) -> None:
+    """S9 and S10: the page posts an unconfirmed code when a link is opened, and a preview or a page may have opened it."""
+    place = open_place()
+    mine, anns = await place.code(), await place.code("ann")
+    refused = await place.web.post("/v1/login", {"code": anns, "confirmed": False})
+    assert (refused.status, refused.json()["error"]["code"]) == (409, "unconfirmed")
+    assert "set-cookie" not in refused.headers
+    assert (await place.web.post("/v1/login", {"code": anns})).status == 200, "it stays good"
+    assert (await place.web.post("/v1/login", {"code": mine, "confirmed": False})).status == 200
+
+
 async def test_a_code_is_good_for_minutes(open_place: OpenPlace) -> None:
     """`login_code_s_max`"""
     place = open_place(limits={"login_code_s_max": 60.0})

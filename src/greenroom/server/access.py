@@ -175,7 +175,13 @@ class Access:
             raise
 
     async def redeemed(
-        self, code: str, headers: Mapping[str, str], scope: Scope, *, check: Callable[[str], None]
+        self,
+        code: str,
+        headers: Mapping[str, str],
+        scope: Scope,
+        *,
+        is_confirmed: bool,
+        check: Callable[[str], None],
     ) -> Verified:
         """Accepts a one-time code, which is worth nothing afterwards.
 
@@ -183,12 +189,17 @@ class Access:
             code: the code.
             headers: of the request.
             scope: of the request.
+            is_confirmed: a person has asked for it. A code for the user of the server's own token needs no question: nobody else could
+                have made it, so nobody can be led into another's account with it.
             check: refuses to log in the user that it is for; the code then stays good.
 
         Raises:
-            Refusal: 401: it has ended, or was used; 429 after too many of those; what `check` refuses.
+            Refusal: 401: it has ended, or was used; 429 after too many of those; 409: a person has to confirm it first; what `check`
+                refuses.
         """
         found = await self.browsers.find_code(code)
+        if found is not None and not (is_confirmed or found.basis == "token"):
+            raise Refusal(409, "unconfirmed", "a person has to confirm this login", hint="send it with confirmed=true")
         if found is not None:
             check(found.user_id)
             found = await self.browsers.take_code(code)  # of two who come with it at once, one has it

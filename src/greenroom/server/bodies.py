@@ -141,10 +141,15 @@ class FileQuery(_Strict):
 
 
 class LoginBody(_Strict):
-    """One of the two: a one-time code, or a token, an API key or a signed token."""
+    """One of the two: a one-time code, or a token, an API key or a signed token.
+
+    Attributes:
+        confirmed: a person has asked for it. Without that, only a code for the user of the server's own token is accepted.
+    """
 
     code: Annotated[str, Meta(max_length=256)] | None = None
     token: Annotated[str, Meta(max_length=32 * 1024)] | None = None
+    confirmed: bool = True
 
 
 # --- answers ------------------------------------------------------------------------------------------------------------

@@ -36,7 +36,11 @@ async def log_in(call: Call) -> Answer:
         raise Refusal(422, "invalid_argument", "send exactly one of code and token")
     if body.code is not None:
         verified = await call.access.redeemed(
-            body.code, call.headers, call.scope, check=call.place.quotas.count_request
+            body.code,
+            call.headers,
+            call.scope,
+            is_confirmed=body.confirmed,
+            check=call.place.quotas.count_request,
         )
     else:
         verified = await call.access.verified((body.token or "").strip(), call.headers, call.scope)

@@ -2,10 +2,13 @@
 //
 // Opening a link must not log a browser in: another page would choose in whose account the person works, and mail programs, scanners and
 // chat previews open links before their reader does, which would use the code up. So a code is posted when a person presses the button.
+// The exception is the link that `greenroom serve` prints or opens on this machine: no page led here, no preview elsewhere can reach it,
+// and the server accepts an unconfirmed code only if it is the operator's own.
 'use strict';
 
 const CODE = /(?:^|[#&?])code=(grc_[\w-]+)/;
 const LOGIN_PATH = '/login';
+const THIS_MACHINE = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
 const arrival = document.documentElement.dataset.arrival;
 const form = document.getElementById('login');
@@ -44,6 +47,10 @@ async function post(body) {
     });
     if (answer.ok) return goOn();
     const { error } = await answer.json();
+    if (body.confirmed === false && answer.status === 409) {
+      button.disabled = false;
+      return showForm();
+    }
     // A link that was used already is no trouble in the browser that used it.
     if (body.code && answer.status === 401 && (await isLoggedIn())) return goOn();
     if (answer.status === 401) code = null; // after any other answer it is still good
@@ -83,7 +90,8 @@ addEventListener('hashchange', () => {
 });
 
 showForm();
-if (code === null && arrival === 'other' && location.pathname !== LOGIN_PATH) {
+if (code !== null && arrival === 'direct' && THIS_MACHINE.test(location.hostname)) post({ code, confirmed: false });
+else if (code === null && arrival === 'other' && location.pathname !== LOGIN_PATH) {
   // The cookie does not come along when another site leads here; asked by a page of our own, it does.
   isLoggedIn().then((is) => {
     if (is) goOn();
