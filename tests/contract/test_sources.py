@@ -104,6 +104,7 @@ async def test_what_a_void_attempt_has_given_is_taken_back(open_stage: OpenStage
     for _, data in frames:
         client.apply(data)
         answer.apply(json.loads(data))
+        assert all(source.get("url") for source in answer.sources), "not what is emptied, at any moment"
     assert {str(m["content"]) for m in client.messages.values() if m["role"] == "activity"} == {"{'isVoid': True}"}
     assert not answer.sources
     assert not answer.pictures

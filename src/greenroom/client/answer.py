@@ -42,7 +42,7 @@ class Answer:
         return [content for kind, content in self._given.values() if kind == "greenroom.picture"]
 
     def apply(self, event: Mapping[str, Any]) -> None:
-        """Takes in the next event."""
+        """Adds the next event."""
         match event["type"]:
             case "RUN_STARTED":
                 self.turn_id = event["runId"]
@@ -50,6 +50,8 @@ class Answer:
                 self._texts.setdefault(event["messageId"], "")
             case "TEXT_MESSAGE_CONTENT" if event["messageId"] in self._texts:
                 self._texts[event["messageId"]] += event["delta"]
+            case "ACTIVITY_SNAPSHOT" if event["content"].get("isVoid"):
+                self._given.pop(event["messageId"], None)
             case "ACTIVITY_SNAPSHOT":
                 self._given[event["messageId"]] = (event["activityType"], event["content"])
             case "MESSAGES_SNAPSHOT":
