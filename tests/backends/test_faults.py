@@ -393,9 +393,15 @@ def test_an_empty_account_is_known_by_its_code(status: int, body: Any) -> None:
         (400, openai("Unrecognized request argument supplied: tools"), "tools"),
         (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "tools"], "msg": "Extra inputs are not permitted", "input": []}]}, "tools"),  # Mistral
         (400, {"error": {"message": "Not supported by this deployment.", "type": "invalid_request_error", "param": "tools[0].type", "code": None}}, "tools"),
-        (400, openai("Unsupported parameter: 'parallel_tool_calls' is not supported with this model."), "tools"),
         (400, {"error": {"message": "litellm.UnsupportedParamsError: x does not support parameters: ['tools'], for model=x.", "code": "400"}}, "tools"),
-        # A setting is no part of the conversation: nothing of it is to be left out.
+        # A setting is no part of the conversation, and is not the tools: nothing of either is to be left out.
+        (400, openai("Unsupported parameter: 'parallel_tool_calls' is not supported with this model."), None),  # tensorzero/tensorzero#2805
+        (400, gemini(400, 'Invalid JSON payload received. Unknown name "parallel_tool_calls": Cannot find field.'), None),  # jackmpcollins/magentic#382
+        (400, {"message": 'Malformed input request: #: subject must not be valid against schema {"required":["messages"]}#/tool_choice: extraneous key [disable_parallel_tool_use] is not permitted, please reformat your input and try again.'}, None),  # anthropics/anthropic-sdk-python#739
+        (400, claude("tool_choice.auto.disable_parallel_tool_use: Extra inputs are not permitted"), None),
+        (400, gemini(400, 'Invalid JSON payload received. Unknown name "tools": Cannot find field.'), "tools"),
+        (400, gemini(400, "Invalid JSON payload received. Unknown name \"reasoning\" at 'messages[1]': Cannot find field."), "request"),
+        (400, claude("tool_choice: Extra inputs are not permitted"), "tools"),
         (400, openai("Unsupported parameter: 'reasoning.effort' is not supported with this model."), None),
         (400, openai("Unsupported value: 'temperature' does not support 0.2 with this model."), None),
         (400, {"error": {"message": "litellm.UnsupportedParamsError: x does not support parameters: ['temperature'], for model=x.", "code": "400"}}, None),
@@ -498,6 +504,9 @@ def test_durations(text: str, seconds: float | None) -> None:
         (400, {"error": {"code": 400, "message": "Unable to submit request because it has a maxOutputTokens value of 100000 but the supported range is from 1 (inclusive) to 65537 (exclusive).", "status": "INVALID_ARGUMENT"}}, "max_tokens"),
         (400, {"error": {"message": "`reasoning_effort` must be one of `none` or `default`", "type": "invalid_request_error"}}, "reasoning_effort"),
         (400, {"error": {"message": '"gemma3" does not support thinking', "type": "api_error"}}, "reasoning_effort"),
+        (400, {"error": {"message": "Unsupported parameter: 'parallel_tool_calls' is not supported with this model.", "type": "invalid_request_error", "param": "parallel_tool_calls", "code": "unsupported_parameter"}}, "parallel_tool_calls"),
+        (400, gemini(400, 'Invalid JSON payload received. Unknown name "parallel_tool_calls": Cannot find field.'), "parallel_tool_calls"),
+        (400, {"message": "Malformed input request: #/tool_choice: extraneous key [disable_parallel_tool_use] is not permitted, please reformat your input and try again."}, "parallel_tool_calls"),
     ],
 )  # fmt: skip
 def test_a_refused_setting_is_named_as_we_call_it(status: int, body: Any, setting: str) -> None:

@@ -175,18 +175,22 @@ FIELD_WORDS: Final = _any_of(
         "OpenAI, of a value": r"unsupported value: ['\"`]([\w.]+)",
         "LiteLLM": r"does not support parameters: \[['\"]([\w.]+)",
         "Groq": r"property ['\"`]([\w.]+)['\"`] is unsupported",
+        "Google": r"unknown name \\?['\"](\w+)\\?['\"]: cannot find field",
+        "Bedrock": r"#(?:/tool_choice)?: extraneous key \[(\w+)\]",
+        "Anthropic, within `tool_choice`": r"^tool_choice\.[\w.]*(disable_parallel_tool_use): extra inputs are not permitted",
         "Anthropic": r"^([\w.]+): extra inputs are not permitted|^(max_tokens|temperature|top_p|top_k|thinking|output_config)\b[\w.]*:",
     }
 )
 """The field of the request that is refused, as whole sentences name it."""
 
-TOOL_FIELDS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"})
+TOOL_FIELDS: Final = frozenset({"tools", "tool_choice", "functions", "function_call"})
 
 SETTING_FIELDS: Final = frozenset(
     {
         *("temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "max_output_tokens", "stop", "seed"),
         *("reasoning", "reasoning_effort", "thinking", "output_config", "verbosity", "text", "service_tier"),
         *("model", "stream", "stream_options", "store", "include", "metadata", "prompt_cache_key", "user"),
+        *("parallel_tool_calls", "disable_parallel_tool_use"),
     }
 )
 """Fields that hold nothing of a conversation."""
