@@ -52,7 +52,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=T
     Attributes:
         cost_usd: money, where the price of every step that went in is known; else `None`. A cost that the provider states
             itself goes before the price list.
-        estimated: some of the tokens were not counted by a provider, but estimated from what was sent and said.
+        estimated: some of the tokens were not counted by a provider, but estimated from what was sent and said. From a backend: the
+            provider has told only the total, which is in `input_tokens`.
     """
 
     input_tokens: int = 0

@@ -595,9 +595,9 @@ def test_zero_takes_nothing_back_in_any_field_and_dialect() -> None:
         ({"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}, Usage(input_tokens=20, output_tokens=603)),
         ({"prompt_tokens": 20, "total_tokens": 50}, Usage(input_tokens=20, output_tokens=30)),
         ({"completion_tokens": 30, "total_tokens": 50}, Usage(input_tokens=20, output_tokens=30)),
-        # Only the total: mostly what was sent. What the answer said is estimated beside it, in place of all that was sent.
-        ({"total_tokens": 50}, Usage(input_tokens=50)),
-        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 50}, Usage(input_tokens=50)),
+        # Only the total: mostly what was sent. What the answer said is estimated later, as a part of it.
+        ({"total_tokens": 50}, Usage(input_tokens=50, estimated=True)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 50}, Usage(input_tokens=50, estimated=True)),
         ({"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 7}, Usage(input_tokens=20, output_tokens=30)),
         # Counted beside the input, as Anthropic does: not output.
         ({"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 950, "cache_read_input_tokens": 900},

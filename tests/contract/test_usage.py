@@ -90,6 +90,8 @@ SAID = "Something that takes forty characters.. "
         pytest.param(Usage(), (None, 10), id="zeros"),
         pytest.param(Usage(input_tokens=900), (900, 10), id="input alone"),
         pytest.param(Usage(output_tokens=7), (None, 7), id="output alone"),
+        pytest.param(Usage(input_tokens=900, estimated=True), (890, 10), id="a total alone"),
+        pytest.param(Usage(input_tokens=4, estimated=True), (0, 4), id="a total that is less than what was said"),
     ],
 )
 async def test_what_the_provider_has_not_counted_is_estimated(

@@ -61,6 +61,12 @@ HALF = "Half an answer, "
         ([Say(HALF)], None, len(HALF) // 4, True),
         ([Count(Usage(input_tokens=900)), Say(HALF)], 900, len(HALF) // 4, True),  # Claude tells the input first
         ([Say(HALF), Count(TOLD)], 900, 3, False),
+        (
+            [Say(HALF), Count(Usage(input_tokens=900, estimated=True))],
+            900 - len(HALF) // 4,
+            len(HALF) // 4,
+            True,
+        ),  # a total alone
         ([Think(HALF), Call("roll_dice", '{"sides')], None, (len(HALF) + len("roll_dice") + len('{"sides')) // 4, True),
     ],
 )

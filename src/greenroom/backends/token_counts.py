@@ -31,8 +31,9 @@ def usage_of(usage: dict[str, Any]) -> Usage:
     total = count_of(usage, "total_tokens")
     only_in_total = max(0, total - input_tokens - output_tokens)
     beside = cached + cache_write
-    if total and not input_tokens and not output_tokens:
-        input_tokens = total  # most of it, and what the answer said is counted beside it
+    is_lone = total > 0 and not input_tokens and not output_tokens
+    if is_lone:
+        input_tokens = total  # most of it; what the answer has said is taken out of it later, where that is known
     elif (only_in_total and only_in_total == beside) or (not total and beside > input_tokens > 0):
         input_tokens += beside  # counted beside the rest of the input, as Anthropic counts it
     elif output_tokens and not input_tokens:
@@ -46,6 +47,7 @@ def usage_of(usage: dict[str, Any]) -> Usage:
         cache_write_input_tokens=cache_write,
         reasoning_tokens=count_of(said, "reasoning_tokens"),
         cost_usd=cost_of(usage),
+        estimated=is_lone,
     )
 
 
@@ -68,7 +70,9 @@ def merged(before: Usage | None, told: Usage) -> Usage:
     if before is None:
         return told
     new = msgspec.structs.asdict(told)
-    return Usage(**{name: new[name] or old for name, old in msgspec.structs.asdict(before).items()})
+    totals = {name: new[name] or old for name, old in msgspec.structs.asdict(before).items()}
+    # Only a total is estimated: more than that takes it back, and an empty count does not.
+    return Usage(**{**totals, "estimated": told.estimated if told != Usage() else before.estimated})
 
 
 def count_of(counts: dict[str, Any], *names: str) -> int:

@@ -135,6 +135,10 @@ def usage_so_far(*, told: Usage | None, sent_characters: int, uncounted_characte
     counted = told if told is not None else Usage()
     input_tokens = counted.input_tokens or sent_characters // CHARACTERS_PER_TOKEN
     output_tokens = counted.output_tokens + uncounted_characters // CHARACTERS_PER_TOKEN
+    if counted.estimated and not counted.output_tokens:  # a total alone: what was said is part of it
+        cached = counted.cached_input_tokens + counted.cache_write_input_tokens
+        output_tokens = min(output_tokens, max(0, input_tokens - cached))
+        input_tokens -= output_tokens
     if (input_tokens, output_tokens) == (counted.input_tokens, counted.output_tokens):
         usage = counted
     else:
