@@ -44,7 +44,6 @@ _BEFORE: Final = re.compile(
 _AFTER: Final = re.compile(rf"(?:(?:```|</[A-Za-z_][\w:.-]{{0,63}}>|{_MARKER}|\[/[A-Z_]{{3,32}}\])[\s\ufeff]*+)*+")
 _BRACES: Final = re.compile(r"[}\s\ufeff]*+")
 _ESCAPED: Final = re.compile(r"\{\s*\\\"")
-_STRINGS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _ORDINARY: Final = re.compile(r'(?:[^"\\]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+')
 _TEXT: Final = re.compile(r"""("(?:[^"\\]++|\\.)*+")|('(?:[^'\\]++|\\.)*+')""", re.DOTALL)
@@ -129,22 +128,31 @@ def _read(text: str, level: int) -> dict[str, Any]:
     value = whole_object(text)
     if value is None:
         return _meant(text, level)
+    _check_depth(text)
+    own = msgspec.json.encode(value)
+    is_clear = _is_the_same(text, own) or _without_strings(text).count(":") == _members(own)
+    return value if is_clear else _meant(text, level)  # a name twice: decoders take the last value, and people see both
+
+
+def _check_depth(text: str) -> None:
     # Decoders give up at a depth that depends on where they are called: all readers have to give up at the same one.
     if text.count("[") + text.count("{") > JSON_DEPTH_MAX:
         depth = 0
-        for bracket in _STRINGS.sub("", text).encode().translate(None, _NOT_BRACKETS):
+        for bracket in _without_strings(text).encode().translate(None, _NOT_BRACKETS):
             depth += 1 if bracket in b"[{" else -1
             if depth > JSON_DEPTH_MAX:
                 raise UnreadableArguments(_TOO_DEEP)
-    return _meant(text, level) if _has_a_name_twice(text, value) else value
 
 
 def _written(text: str) -> str:
     """Returns the arguments as JSON that everybody reads alike: the text itself, if it is such."""
-    own = msgspec.json.encode(read_arguments(text))
-    if whole_object(text) is not None and (_is_the_same(text, own) or _says_the_same(text, own)):
-        return text
-    return own.decode()
+    value = whole_object(text)
+    if value is not None:
+        _check_depth(text)
+        own = msgspec.json.encode(value)
+        if _is_the_same(text, own) or _says_the_same(text, own):
+            return text
+    return msgspec.json.encode(read_arguments(text)).decode()
 
 
 def _is_the_same(text: str, own: bytes) -> bool:
@@ -154,19 +162,20 @@ def _is_the_same(text: str, own: bytes) -> bool:
 
 def _says_the_same(text: str, own: bytes) -> bool:
     """Returns whether a JSON text says no more than how we write its value: no name twice, no digits that are not kept."""
-    without_texts = _STRINGS.sub("", text)
+    without_texts = _without_strings(text)
     numbers = _FRACTIONS.findall(without_texts)
     return without_texts.count(":") == _members(own) and len(numbers) <= _NUMBERS_MAX and all(map(_is_kept, numbers))
 
 
-def _has_a_name_twice(text: str, value: dict[str, Any]) -> bool:
-    """Returns whether an object of a JSON text has a name twice: decoders take the last value, and people see both."""
-    own = msgspec.json.encode(value)
-    return not _is_the_same(text, own) and _STRINGS.sub("", text).count(":") > _members(own)
+def _without_strings(text: str) -> str:
+    """Returns what stands outside of the strings of a JSON text."""
+    if "\\" in text:
+        text = text.replace("\\\\", "").replace('\\"', "")
+    return "".join(text.split('"')[::2])
 
 
 def _members(own: bytes) -> int:
-    return _STRINGS.sub("", own.decode()).count(":")
+    return _without_strings(own.decode()).count(":")
 
 
 def _is_kept(number: str) -> bool:

@@ -20,8 +20,9 @@ from contract.test_cut_off_calls import Answer, chat, messages, responses
 from contract.test_provider_faults import asking, plain
 from greenroom import Toolset, tool
 from greenroom.backends.scripted import Call, Finish, Say
+from greenroom.core.step import Assembly
 from greenroom.core.view import ToolCallView
-from greenroom.messages import ToolCallPart
+from greenroom.messages import PartDelta, PartEnded, PartStarted, ToolCallPart
 from greenroom.tool_arguments import read_arguments, sent_arguments, sent_text, shown_arguments
 
 Json = dict[str, Any]
@@ -194,6 +195,16 @@ def test_what_a_person_approves_and_a_provider_reads_is_what_runs(written: str) 
     right = WRITTEN_AGAIN.get(written, written)
     assert shown_arguments(written) == sent_text(written) == right
     assert json.loads(right) == read_arguments(written) == sent_arguments(written)
+
+
+def test_the_arguments_of_a_whole_call_are_read_once() -> None:
+    """A view of a session shows all of its calls, as often as somebody looks: a megabyte takes too long for that."""
+    assembly = Assembly()
+    assembly.add([PartStarted(part=0, kind="tool_call", call_id="c", name="f"), PartDelta(part=0, delta='{"a": 1,')])
+    assert assembly.shown_arguments(0) == '{"a": 1,'
+    assembly.add([PartDelta(part=0, delta="}"), PartEnded(part=0)])
+    assert assembly.shown_arguments(0) == '{"a":1}'
+    assert assembly.shown_arguments(0) is assembly.shown_arguments(0)
 
 
 @in_memory

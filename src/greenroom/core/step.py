@@ -38,6 +38,7 @@ from greenroom.messages import (
     Usage,
     UsageCounted,
 )
+from greenroom.tool_arguments import shown_arguments
 
 _CALL_ID: Final = re.compile(CALL_ID_PATTERN)
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -210,7 +211,7 @@ def notice_of_end(ended: StreamEnded) -> NoticeGiven | None:
 class _Part:
     """A part that grows."""
 
-    __slots__ = ("by_provider", "call_id", "deltas", "ended", "kind", "name", "sidecar")
+    __slots__ = ("by_provider", "call_id", "deltas", "ended", "kind", "name", "shown", "sidecar")
 
     def __init__(self, started: PartStarted) -> None:
         self.kind: PartKind = started.kind
@@ -220,6 +221,7 @@ class _Part:
         self.deltas: list[str] = []
         self.sidecar: Sidecar | None = None
         self.ended = False
+        self.shown: str | None = None
 
     def copied(self) -> _Part:
         part = copy.copy(self)
@@ -230,6 +232,15 @@ class _Part:
         if len(self.deltas) > 1:
             self.deltas = ["".join(self.deltas)]
         return self.deltas[0] if self.deltas else ""
+
+    def shown_arguments(self) -> str:
+        """Returns the arguments of a call for people; once it is whole, they are read once: a megabyte takes milliseconds."""
+        if self.shown is not None:
+            return self.shown
+        shown = shown_arguments(self.text())
+        if self.ended:
+            self.shown = shown
+        return shown
 
 
 class _Given:
@@ -296,6 +307,17 @@ class Assembly:
     def numbered(self) -> Sequence[tuple[int, AnswerPart]]:
         """Returns all parts with their numbers, complete or not, for people to see."""
         return [(number, made) for number, part in self._parts.items() if (made := _made(part)) is not None]
+
+    def shown_arguments(self, number: int) -> str:
+        """Returns the arguments of a call as people should see them.
+
+        Raises:
+            KeyError: there is no part of that number that grows.
+        """
+        part = self._parts[number]
+        if isinstance(part, _Given):
+            raise KeyError(number)
+        return part.shown_arguments()
 
     def items(self) -> list[PartItem]:
         """Returns the fewest items that make the same parts."""

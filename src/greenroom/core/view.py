@@ -153,7 +153,7 @@ def _answer(turn: TurnHistory, steps: Sequence[StepState]) -> Message:
 
 def _parts(step: StepState) -> list[ViewPart]:
     parts: list[ViewPart] = []
-    for _, part in step.assembly.numbered():
+    for number, part in step.assembly.numbered():
         match part:
             case TextPart() | ReasoningPart() | RefusalPart():
                 if part.text:
@@ -164,7 +164,7 @@ def _parts(step: StepState) -> list[ViewPart]:
                     ToolCallView(
                         call_id=part.call_id,
                         name=part.name,
-                        arguments=shown_arguments(part.arguments),
+                        arguments=step.assembly.shown_arguments(number),
                         outcome=returned.outcome if returned else None,
                         content=returned.content if returned else "",
                         duration_ms=returned.duration_ms if returned else 0,
@@ -230,14 +230,14 @@ def pending_approvals(state: SessionState) -> list[PendingApproval]:
     """Returns what waits for a person, in the order of the calls."""
     if state.turn is None:
         return []
-    arguments = {call.call_id: shown_arguments(call.arguments) for call in state.turn.calls.open}
+    arguments = {call.call_id: call.arguments for call in state.turn.calls.open}
     return [
         PendingApproval(
             approval_id=asked.approval_id,
             turn_id=state.turn.turn_id,
             call_id=asked.call_id,
             name=asked.name,
-            arguments=arguments[asked.call_id],
+            arguments=shown_arguments(arguments[asked.call_id]),
             question=asked.question,
         )
         for asked in state.turn.calls.asked
