@@ -13,14 +13,16 @@ from typing import Any, Final
 
 import pytest
 
-from backends.test_damage import CHAT, MESSAGES, RESPONSES, Dialect, heard
+from backends.test_damage import CHAT, ENDPOINT, MESSAGES, RESPONSES, Dialect, heard
 from backends.test_liberal import HELLO, MESSAGE_STOP, START, STOP, block, chunk, claude, read, stop, texts
 from greenroom.backends.claude_request import encode as encode_claude
 from greenroom.backends.openai_chat import encode as encode_chat
+from greenroom.backends.openai_responses_decoder import ResponsesDecoder
 from greenroom.backends.openai_responses_request import encode as encode_responses
 from greenroom.backends.sse import as_event
 from greenroom.core.given import is_link
 from greenroom.core.step import Intake
+from greenroom.errors import BackendGarbled, LimitExceeded
 from greenroom.interfaces import BackendRequest
 from greenroom.limits import DEFAULT_LIMITS, SOURCE_QUOTE_CHARACTERS_MAX, SOURCE_TITLE_CHARACTERS_MAX, Limits
 from greenroom.media_types import image_type_of
@@ -199,6 +201,33 @@ def test_pictures_have_a_number_and_a_size_together() -> None:
     assert (len(pictures), told) == (4, ["picture_left_out"])
     pictures, told = chat(chunk({"images": many}), STOP, limits=Limits(step_bytes_max=40))
     assert (len(pictures), told) == (2, ["picture_left_out"])
+
+
+def test_what_stands_beside_a_picture_is_a_part_of_the_answer_and_bounded() -> None:
+    image = {"type": "image_generation_call", "id": "ig", "status": "completed", "result": PNG_URL.partition(",")[2]}
+    for junk, is_kept in (("x" * 500, True), ("x" * 2_000, False)):
+        done = {"type": "response.output_item.done", "output_index": 0, "item": {**image, "junk": junk}}
+        stream = RESPONSES.written([RESPONSES.events[0], done])
+        items, error = heard(ResponsesDecoder(ENDPOINT, model="m", limits=Limits(step_bytes_max=1_000)), stream)
+        assert isinstance(error, BackendGarbled if is_kept else LimitExceeded)
+        assert any(isinstance(item, PartGiven) for item in items) == is_kept
+
+
+def test_pictures_that_are_too_large_are_told_once() -> None:
+    many = [{"image_url": {"url": f"data:;base64,{base64.b64encode(PNG + bytes(n)).decode()}"}} for n in range(20, 29)]
+    assert chat(chunk({"images": many}), HELLO, STOP, limits=Limits(attachment_bytes_max=20)) == (
+        [],
+        ["picture_left_out"],
+    )
+
+
+def test_a_document_with_a_number_beyond_all_has_no_name() -> None:
+    place = {"type": "char_location", "document_index": int("9" * 4_300), "document_title": None, "cited_text": "so"}
+    cites = {"type": "content_block_delta", "index": 0, "delta": {"type": "citations_delta", "citation": place}}
+    text = block("Hello")
+    items = claude(START, text[0], cites, *text[1:], stop(), MESSAGE_STOP)
+    assert texts(items, "text") == "Hello"
+    assert kept(items) == ([], [])
 
 
 @pytest.mark.parametrize(

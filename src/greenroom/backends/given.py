@@ -24,6 +24,9 @@ FOUND_BY: Final = frozenset({"web_search_tool_result", "web_fetch_tool_result"})
 _HEAD_CHARACTERS_MAX: Final = 1024
 """How far the comma of a data URL is looked for."""
 
+_DOCUMENTS_MAX: Final = 10_000
+"""No request has more; and no number with thousands of digits becomes a text."""
+
 _PICTURE: Final = "A picture that the model made"
 
 
@@ -62,7 +65,7 @@ def quoted(citations: Any) -> Iterator[SourcePart]:
     """Yields what Claude cites: a page, or a place in a document."""
     for entry in entries_of(citations):
         title = entry.get("title") or entry.get("document_title")
-        if not title and isinstance(number := entry.get("document_index"), int):
+        if not title and isinstance(number := entry.get("document_index"), int) and 0 <= number < _DOCUMENTS_MAX:
             title = f"Document {number + 1}"
         url = entry.get("url") or entry.get("source")
         yield source_of(url, title, entry.get("cited_text"))

@@ -317,8 +317,10 @@ class ResponsesDecoder(StreamDecoder):
             case _ if item.is_picture and is_whole and isinstance(image := item.raw.get("result"), str) and image:
                 data = item.to_send_back(UNCLAIMED)
                 item.goes_back = data is not None
-                picture = FilePart(media_type="", data=decoded(image), sidecar=self._sidecar(data) if data else None)
-                self._parts.give(picture)
+                sidecar = self._sidecar(data) if data else None
+                if sidecar is not None:
+                    self._parts.spend(len(memoryview(sidecar.data)))
+                self._parts.give(FilePart(media_type="", data=decoded(image), sidecar=sidecar))
             case _:
                 pass
 

@@ -76,7 +76,7 @@ class GivenParts:
         if not media_type:
             return "it is no PNG, JPEG, GIF or WebP image"
         if size > limits.attachment_bytes_max:
-            return f"it has {size} bytes, more than the {limits.attachment_bytes_max} of Limits.attachment_bytes_max"
+            return f"it has more than {limits.attachment_bytes_max} bytes (Limits.attachment_bytes_max)"
         if len(self._pictures) >= limits.attachments_max:
             return f"the answer has more than {limits.attachments_max} (Limits.attachments_max)"
         if self._picture_bytes + size > limits.step_bytes_max:
