@@ -22,6 +22,12 @@ NAME_PATTERN: Final = r"[a-zA-Z0-9_-]{1,64}"
 SSE_LINE_BYTES_MAX: Final = 48 * 1024 * 1024
 """Longest line of a provider's stream, and longest answer that is not streamed: a response that is repeated as a whole fits with its pictures, an endless line does not fill memory."""
 
+SSE_LINES_BYTES_MAX: Final = 256 * 1024 * 1024
+"""What all streams of providers in one process may hold of events of more than 1 MiB that have not ended."""
+
+PROVIDER_VALUES_MAX: Final = 500_000
+"""List elements and object members in one event of a provider's stream, or in an answer that is not streamed: decoding makes an object of each."""
+
 PATH_BYTES_MAX: Final = 1024
 """A path in a workspace, in UTF-8. The shortest that a system of today must take as a whole (macOS: PATH_MAX)."""
 

@@ -189,6 +189,9 @@ DAMAGE: Final[Mapping[str, Callable[[Dialect], bytes]]] = {
     "invalid UTF-8": lambda d: _broken_at(d, b'data: {"type": "\xff\xfe"}\n\n'),
     "a line that never ends": lambda d: _broken_at(d, b"data: " + b"x" * (SSE_LINE_BYTES_MAX + 10)),
     "nested too deeply": lambda d: _broken_at(d, b'data: {"type":' + b"[" * 100_000 + b"\n\n"),
+    "too many values": lambda d: _broken_at(
+        d, b'data: {"type": "?", "choices": [], "x": [' + b"[]," * 500_001 + b"1]}\n\n"
+    ),
     "cut off": lambda d: _broken_at(d, b""),
     "cut off in an event": lambda d: _broken_at(d, d.written()[:20]),
     "HTML in the middle": lambda d: _broken_at(d, b"data: <html><body>502 Bad Gateway</body></html>\n\n"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from greenroom import limits
 from greenroom.backends.sse import DONE, SseSplitter
-from greenroom.errors import BackendGarbled
+from greenroom.errors import BackendGarbled, BackendUnavailable
 
 
 def split(pieces: Iterable[bytes]) -> list[bytes]:
@@ -109,3 +109,21 @@ def test_a_long_event_in_small_pieces_passes() -> None:
     payload = b'{"image": "' + b"A" * (limits.SSE_LINE_BYTES_MAX // 2) + b'"}'
     stream = b"data: " + payload + b"\n\ndata: next\n\n"
     assert split(stream[start : start + 1024] for start in range(0, len(stream), 1024)) == [payload, b"next"]
+
+
+def test_the_large_events_of_all_streams_have_a_bound_together() -> None:
+    """One may be as long as an answer with pictures; a server that begins many of them at once does not fill memory."""
+    piece = b"data: " + b"x" * (4 * 1024 * 1024)  # a little more than 4 MiB
+    splitters = [SseSplitter() for _ in range(9)]
+    for splitter in splitters * 7:
+        assert splitter.feed(piece) == []
+    with pytest.raises(BackendUnavailable, match=str(limits.SSE_LINES_BYTES_MAX)) as raised:
+        splitters[0].feed(piece)
+    assert raised.value.refused is None
+    assert SseSplitter().feed(b"data: small\n\n") == [b"small"], "whoever sends small events notices nothing"
+    [payload] = splitters[0].feed(b"\n\n")
+    assert len(payload) > len(piece)
+    del splitters[1:4]  # given up in the middle of their events
+    for splitter in [SseSplitter() for _ in range(3)]:
+        for _ in range(8):
+            assert splitter.feed(piece) == []

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from greenroom import json_scan
 from greenroom.backends.delays import delay_in_error, delay_in_headers, delay_in_words
 from greenroom.backends.fault_words import (
     ANSWER_TOKENS,
@@ -51,6 +52,7 @@ from greenroom.errors import (
     ContextTooLong,
     Refused,
 )
+from greenroom.limits import PROVIDER_VALUES_MAX
 
 WORDS_MAX: Final = 500
 """Characters of a provider's own text that a message quotes."""
@@ -264,10 +266,41 @@ def not_an_event_stream(body: bytes, content_type: str, endpoint: Endpoint) -> B
     )
 
 
+class _Head(msgspec.Struct, gc=False):
+    """What tells a whole answer; nothing else of it is decoded, however large it is."""
+
+    error: msgspec.Raw = msgspec.Raw()
+    choices: msgspec.Raw = msgspec.Raw()
+    object: msgspec.Raw = msgspec.Raw()
+    type: msgspec.Raw = msgspec.Raw()
+
+
+_NOTHING: Final = (b"", b"null", b"false", b'""', b"[]", b"{}")
+_KIND_BYTES: Final = 32
+
+
 def is_answer(body: bytes) -> bool:
     """Returns whether JSON looks like a whole answer of some dialect: of a server that does not stream, though it was asked to."""
     try:
-        answer = json.loads(body)  # also half surrogate pairs and `NaN`, as decoders do
+        head = msgspec.json.decode(body, type=_Head)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _is_odd_answer(body)
+    kinds = _told(head.object), _told(head.type)
+    return not _told(head.error) and (bool(_told(head.choices)) or b'"response"' in kinds or b'"message"' in kinds)
+
+
+def _told(value: msgspec.Raw) -> bytes:
+    """Returns how a value begins; nothing, if it says nothing."""
+    begin = bytes(memoryview(value)[:_KIND_BYTES])
+    return b"" if begin in _NOTHING else begin
+
+
+def _is_odd_answer(body: bytes) -> bool:
+    """Returns the same for JSON with half surrogate pairs or `NaN`, which decoders take, too."""
+    if json_scan.is_crowded(body, PROVIDER_VALUES_MAX):
+        return True  # too much to be looked into here: the decoder refuses it
+    try:
+        answer = json.loads(body)
     except (ValueError, RecursionError):
         return False
     if not isinstance(answer, dict) or answer.get("error"):

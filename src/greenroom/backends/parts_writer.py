@@ -29,7 +29,8 @@ from greenroom.backends.unicode_text import SurrogateJoiner, bytes_of, valid_jso
 from greenroom.errors import BackendError, BackendGarbled, GreenroomError, LimitExceeded
 from greenroom.finish_reasons import RAW_REASON_MAX, ending_of, is_given, is_normal, reason_of
 from greenroom.interfaces import BackendRequest
-from greenroom.limits import DEFAULT_LIMITS, Limits
+from greenroom.json_scan import JsonScan, is_crowded
+from greenroom.limits import DEFAULT_LIMITS, PROVIDER_VALUES_MAX, Limits
 from greenroom.messages import (
     FilePart,
     FinishReason,
@@ -382,6 +383,8 @@ class StreamDecoder:
             try:
                 for payload in self.splitter.feed(chunk):
                     word = self._finish_word
+                    if len(payload) > PROVIDER_VALUES_MAX:  # a value takes a byte
+                        self._check_values(payload)
                     self._take(payload)
                 if self._parts.growing is not None:
                     self._parts.flush()
@@ -446,6 +449,18 @@ class StreamDecoder:
             where = "in the middle" if self._parts.count or self._response_id else "before it began"
             raise BackendGarbled(f"the answer of {self._endpoint.provider} ended {where}: it broke off")
         self._end()
+
+    def _check_values(self, payload: bytes) -> None:
+        """Accepts a large event that has no more values than may be decoded.
+
+        Raises:
+            LimitExceeded: it has.
+        """
+        if is_crowded(payload, PROVIDER_VALUES_MAX):
+            try:
+                JsonScan(f"an event of {self._endpoint.provider}", values_max=PROVIDER_VALUES_MAX).feed(payload)
+            except LimitExceeded as error:
+                raise LimitExceeded(error.message) from error  # its hint is for those who send us requests
 
     def _note_end(self, word: Any) -> None:
         """Notes why the answer ended.

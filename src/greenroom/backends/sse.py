@@ -13,10 +13,12 @@ Rule: this file knows no JSON and no provider. The same bytes give the same payl
 
 from __future__ import annotations
 
+import threading
+import weakref
 from typing import Final
 
 from greenroom import limits
-from greenroom.errors import BackendGarbled
+from greenroom.errors import BackendGarbled, BackendUnavailable
 
 DONE: Final = b"[DONE]"
 """The payload with which the OpenAI dialects end a stream."""
@@ -25,6 +27,8 @@ _BOM: Final = b"\xef\xbb\xbf"
 _END: Final = b"\n\n"
 _FIELD: Final = b"data: "
 _FIELD_BYTES: Final = len(_FIELD)
+_FREE_BYTES: Final = 1024 * 1024
+"""What each stream may hold without being counted among the large ones."""
 
 
 def as_event(json: bytes) -> bytes:
@@ -43,17 +47,64 @@ class ErrorData(bytes):
     __slots__ = ()
 
 
+class Held:
+    """How many bytes one stream holds of an event, or of a whole answer, of which the end has not come.
+
+    Those of a process that hold more than a megabyte share a bound: one may be as long as an answer with pictures, all at once may not.
+    """
+
+    __slots__ = ("__weakref__", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def grow(self, size: int) -> None:
+        """Counts more bytes.
+
+        Raises:
+            BackendGarbled: they are more than `limits.SSE_LINE_BYTES_MAX`.
+            BackendUnavailable: all streams together hold more than `limits.SSE_LINES_BYTES_MAX`.
+        """
+        self.size += size
+        if self.size > limits.SSE_LINE_BYTES_MAX:
+            raise BackendGarbled(
+                f"the provider sent an event of more than {limits.SSE_LINE_BYTES_MAX} bytes without an end"
+            )
+        if self.size > _FREE_BYTES:
+            with _large_lock:
+                _large.add(self)
+                total = sum(held.size for held in _large)
+            if total > limits.SSE_LINES_BYTES_MAX:
+                raise BackendUnavailable(
+                    f"providers are sending more than {limits.SSE_LINES_BYTES_MAX} bytes in large events at the same time",
+                    hint="try again later",
+                    refused=None,
+                )
+
+    def clear(self) -> None:
+        """Counts from zero: what was held is passed on."""
+        if self.size > _FREE_BYTES:
+            with _large_lock:
+                _large.discard(self)
+        self.size = 0
+
+
+# A stream that is given up in the middle of an event leaves by itself.
+_large: Final[weakref.WeakSet[Held]] = weakref.WeakSet()
+_large_lock: Final = threading.Lock()
+
+
 class SseSplitter:
     """Cuts one stream of server-sent events into the data of its events.
 
-    Invariant: `_pieces`, joined, holds no complete event, and `_pieces_bytes` is its length.
+    Invariant: `_pieces`, joined, holds no complete event, and `_held` is its length.
     """
 
-    __slots__ = ("_at_start", "_cr_last", "_pieces", "_pieces_bytes")
+    __slots__ = ("_at_start", "_cr_last", "_held", "_pieces")
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
-        self._pieces_bytes = 0
+        self._held = Held()
         self._at_start = True
         self._cr_last = False
 
@@ -62,6 +113,7 @@ class SseSplitter:
 
         Raises:
             BackendGarbled: a line, or an event that does not end, is longer than `limits.SSE_LINE_BYTES_MAX`.
+            BackendUnavailable: as `Held.grow`.
         """
         if self._at_start or self._cr_last or b"\r" in chunk:
             chunk = self._normalised(chunk)
@@ -73,7 +125,7 @@ class SseSplitter:
             pieces.append(chunk)
             chunk = b"".join(pieces)
             pieces.clear()
-            self._pieces_bytes = 0
+            self._held.clear()
         frames = chunk.split(_END)
         if rest := frames.pop():
             self._keep(rest)
@@ -98,18 +150,14 @@ class SseSplitter:
         """
         rest = b"".join(self._pieces)
         self._pieces.clear()
-        self._pieces_bytes = 0
+        self._held.clear()
         payload = _data(rest)
         return [payload] if payload else []
 
     def _keep(self, piece: bytes) -> None:
         if not piece:
             return
-        self._pieces_bytes += len(piece)
-        if self._pieces_bytes > limits.SSE_LINE_BYTES_MAX:
-            raise BackendGarbled(
-                f"the provider sent an event of more than {limits.SSE_LINE_BYTES_MAX} bytes without an end"
-            )
+        self._held.grow(len(piece))
         self._pieces.append(piece)
 
     def _normalised(self, chunk: bytes) -> bytes:
@@ -117,7 +165,7 @@ class SseSplitter:
         if self._at_start:
             chunk = b"".join((*self._pieces, chunk))
             self._pieces.clear()
-            self._pieces_bytes = 0
+            self._held.clear()
             if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
                 # Still undecided: what is held back holds no line end, so it is kept as it is.
                 self._keep(chunk)

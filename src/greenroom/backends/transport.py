@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from greenroom.backends import faults
 from greenroom.backends.clients import Client, DirectClient, SdkClient, bad_address, network_hint
 from greenroom.backends.faults import Endpoint
-from greenroom.backends.sse import as_event, without_mark
+from greenroom.backends.sse import Held, as_event, without_mark
 from greenroom.errors import BackendError, BackendGarbled, BackendRejected, BackendUnavailable
 from greenroom.limits import SSE_LINE_BYTES_MAX
 
@@ -97,7 +97,9 @@ class ByteStream:
             body = await self._whole(chunk)
             if faults.is_answer(body):
                 chunk = as_event(body)
-            elif (error := faults.not_an_event_stream(body, content_type, self._endpoint)) is not None:
+            elif (
+                error := faults.not_an_event_stream(body[: faults.BODY_BYTES_MAX], content_type, self._endpoint)
+            ) is not None:
                 raise error
             else:
                 chunk = body
@@ -108,8 +110,9 @@ class ByteStream:
         """Returns a body that began with `chunk` and is no event stream, as far as it is looked at."""
         is_json = without_mark(chunk).lstrip()[:1] == b"{"
         missing = (SSE_LINE_BYTES_MAX if is_json else faults.BODY_BYTES_MAX) - len(chunk)
-        pieces = [chunk]
+        pieces, held = [chunk], Held()
         while missing > 0 and (piece := await self._content.read(missing)):
+            held.grow(len(piece))
             pieces.append(piece)
             missing -= len(piece)
         if is_json and missing <= 0:
