@@ -39,7 +39,7 @@ class _Tagged(msgspec.Struct):
 
 def encode_event(event: Event) -> bytes:
     """Returns the event as compact JSON."""
-    if isinstance(event, _WITH_FILES) and (files := _large_files(event)):
+    if weight_of_files(event) > LARGE_BYTES and isinstance(event, _WITH_FILES) and (files := _plain_files(event)):
         return _filled(_encoder.encode(_emptied(event, files)), files)
     return _encoder.encode(event)
 
@@ -62,7 +62,7 @@ def decode_event(body: bytes) -> Event:
 def encode_record(record: Record) -> bytes:
     """Returns the record as one line of JSON, without the line end."""
     event = record.event
-    if isinstance(event, _WITH_FILES) and (files := _large_files(event)):
+    if weight_of_files(event) > LARGE_BYTES and isinstance(event, _WITH_FILES) and (files := _plain_files(event)):
         return _filled(_encoder.encode(msgspec.structs.replace(record, event=_emptied(event, files))), files)
     return _encoder.encode(record)
 
@@ -89,15 +89,18 @@ def decode_record(line: bytes) -> Record:
 
 
 def weight_of_files(event: Event) -> int:
-    """Returns the bytes of the files, and characters of the texts, of a message; 0 for any other event."""
-    if not isinstance(event, _WITH_FILES):
-        return 0
-    return sum([len(part.data) if isinstance(part, FilePart) else len(part.text) for part in event.parts])
+    """Returns the bytes of the files of a message; 0 for any other event. Asked of every event that is written: it has to cost little."""
+    size = 0
+    if type(event) is MessageAccepted or type(event) is MessageEdited:
+        for part in event.parts:
+            if type(part) is FilePart:
+                size += len(part.data)
+    return size
 
 
-def _large_files(event: _Message) -> list[bytes]:
-    """Returns the files of a message, if they are large together and nothing else of it looks like one."""
-    if weight_of_files(event) <= LARGE_BYTES or any(getattr(part, "sidecar", None) for part in event.parts):
+def _plain_files(event: _Message) -> list[bytes]:
+    """Returns the files of a message, unless something else of it may look like one."""
+    if any(part.sidecar for part in event.parts if isinstance(part, FilePart)):
         return []
     return [part.data for part in event.parts if isinstance(part, FilePart)]
 
