@@ -90,7 +90,7 @@ def rows(sizes: Sizes) -> list[Row]:
                 ) as server,
             ):
                 found += run(_measured(server, shapes, rounds))
-        except (Failed, OSError, TimeoutError) as error:
+        except (Failed, EOFError, OSError, TimeoutError) as error:
             found.append(Row(GROUP, "greenroom serve, sqlite", 0, "", failure=f"{type(error).__name__}: {error}"))
     return found
 
@@ -122,7 +122,7 @@ async def _row(server: Server, other: _Other, shape: Shape, rounds: int) -> Row:
             worst.append(max(delays.values()))
             kinds = {name: max(kinds.get(name, 0.0), delay) for name, delay in delays.items()}
             status_ms += [(wait - usual["status"]) * 1e3 for wait in waits.status_s]
-    except (Failed, OSError, TimeoutError) as error:
+    except (Failed, EOFError, OSError, TimeoutError) as error:
         return Row(GROUP, shape.name, 0, "ms", failure=f"{type(error).__name__}: {error}"[:300])
     _, p99_s = quantiles_ms([wait / 1e3 for wait in status_ms])
     told = ", ".join(f"{name} {delay:.0f}" for name, delay in kinds.items())
