@@ -9,6 +9,7 @@ Rule: the work is pure: it sees nothing that others change meanwhile, and never 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
@@ -17,7 +18,21 @@ from greenroom.large import LARGE_BYTES
 
 T = TypeVar("T")
 
-_executor: Final = ThreadPoolExecutor(1, thread_name_prefix="greenroom-large")
+
+class _Thread:
+    """The thread of this process. A child has none of its parent's threads: it gets its own."""
+
+    def __init__(self) -> None:
+        self.begin()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.begin)
+
+    def begin(self) -> None:
+        """Has a thread as soon as there is work."""
+        self.executor = ThreadPoolExecutor(1, thread_name_prefix="greenroom-large")
+
+
+_thread: Final = _Thread()
 
 
 async def in_thread(size: int, work: Callable[..., T], *arguments: Any) -> T:
@@ -28,4 +43,4 @@ async def in_thread(size: int, work: Callable[..., T], *arguments: Any) -> T:
     """
     if size <= LARGE_BYTES:
         return work(*arguments)
-    return await asyncio.get_running_loop().run_in_executor(_executor, work, *arguments)
+    return await asyncio.get_running_loop().run_in_executor(_thread.executor, work, *arguments)
