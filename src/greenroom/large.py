@@ -11,7 +11,8 @@ base64 or text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,8 @@ SLICE_BYTES: Final = 3 * 64 * 1024
 """Bytes that are encoded at once, about 0.3 ms. A multiple of three: then the slices of base64 can be joined."""
 SLICE_CHARACTERS: Final = SLICE_BYTES // 3 * 4
 """Base64, or text, that is decoded or encoded at once."""
+_FILE_MEMBER: Final = re.compile(rb'"(?:data|url|value)"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}\Z')
+_BEFORE_FILE_BYTES: Final = 32
 
 
 class InBase64:
@@ -67,6 +70,23 @@ def as_text(value: object) -> str:
 encoder: Final = msgspec.json.Encoder(enc_hook=as_text)
 
 
+class Unwritten:
+    """A value that is JSON as soon as somebody has the time to write it: `str` does, in slices.
+
+    Attributes:
+        weight: about how many bytes that will be.
+    """
+
+    __slots__ = ("_value", "weight")
+
+    def __init__(self, value: Any, weight: int) -> None:
+        self._value = value
+        self.weight = weight
+
+    def __str__(self) -> str:
+        return encoded(self._value).decode()
+
+
 def to_base64(data: bytes) -> bytes:
     """Returns bytes in base64."""
     if len(data) <= SLICE_BYTES:
@@ -100,6 +120,81 @@ def encoded(value: Any) -> bytes:
     pieces: list[bytes] = []
     _write(value, pieces.append)
     return b"".join(pieces)
+
+
+class Hollow:
+    """A JSON text without the files in it, which are its large strings under the names that protocols have for them.
+
+    Attributes:
+        body: the text; instead of each file a short string that nobody else can have written.
+    """
+
+    __slots__ = ("_files", "body")
+
+    def __init__(self, body: bytes, files: Mapping[str, str]) -> None:
+        self.body = body
+        self._files = files
+
+    def filled(self, value: Any) -> Any:
+        """Returns what was decoded from `body` with the files in their places."""
+        match value:
+            case str():
+                return self._files.get(value, value)
+            case dict():
+                return {name: self.filled(member) for name, member in value.items()}
+            case list():
+                return [self.filled(element) for element in value]
+            case tuple():
+                return tuple([self.filled(element) for element in value])
+            case msgspec.Struct():
+                before = {name: getattr(value, name) for name in value.__struct_fields__}
+                after = {name: self.filled(member) for name, member in before.items()}
+                changed = {name: member for name, member in after.items() if member is not before[name]}
+                return msgspec.structs.replace(value, **changed) if changed else value
+            case _:
+                return value
+
+
+def hollowed(body: bytes | bytearray, *, token: str) -> Hollow | None:
+    """Returns a JSON text without its files; `None` if there are none in it, or not such as could be taken out unseen.
+
+    Args:
+        body: the text.
+        token: what nobody can have written: letters and digits by chance, of each text others.
+    """
+    files: dict[str, str] = {}
+    pieces: list[bytes | bytearray] = []
+    at = 0
+    window = LARGE_BYTES // 2
+    start = 0
+    while start + window <= len(body):
+        # A string that is large fills at least one window: others are not looked at.
+        if body.find(b'"', start, start + window) >= 0:
+            start += window
+            continue
+        begin, end = body.rfind(b'"', at, start) + 1, body.find(b'"', start + window)
+        if begin > 0 and end >= 0 and _FILE_MEMBER.search(body, max(begin - 1 - _BEFORE_FILE_BYTES, 0), begin - 1):
+            text = _plain_text(body, begin, end)
+            if text is None:
+                return None
+            name = f"{token}{len(files)}"
+            files[name] = text
+            pieces += (body[at:begin], name.encode())
+            at = end
+        start = (end if end >= 0 else len(body)) // window * window + window
+    return Hollow(b"".join([*pieces, body[at:]]), files) if files else None
+
+
+def _plain_text(body: bytes | bytearray, begin: int, end: int) -> str | None:
+    """Returns what a string of JSON says, if it says what it is: printable ASCII in which nothing is escaped."""
+    texts: list[str] = []
+    for start in range(begin, end, SLICE_CHARACTERS):
+        piece = body[start : min(start + SLICE_CHARACTERS, end)]
+        text = piece.decode("latin-1")
+        if b"\\" in piece or not text.isascii() or not text.isprintable():
+            return None
+        texts.append(text)
+    return "".join(texts)
 
 
 def settled(value: Any) -> Any:

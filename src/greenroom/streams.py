@@ -17,6 +17,8 @@ from greenroom.core.cursor import Cursor
 from greenroom.core.session import SessionState
 from greenroom.errors import GreenroomError, InvalidArgument
 from greenroom.events import MessageJoined, MessageRepeated, MessageWithdrawn, TurnEnded, TurnStarted, TurnSuspended
+from greenroom.large import Unwritten
+from greenroom.large_thread import in_thread
 from greenroom.messages import PartDelta, PartItem
 from greenroom.protocols.projection import Projection, ProtocolName, projection
 from greenroom.runtime.feed import Entry
@@ -92,7 +94,11 @@ async def turn_frames(
                 start = begin if await follower.exists(live, seen) else None
         async with aclosing(follower.read(start)) as batches:
             async for batch in batches:
-                if frames := reader.frames(batch):
+                if isinstance(batch, Snapshot):
+                    frames = await reader.snapshot_frames(batch)
+                else:
+                    frames = reader.frames(batch)
+                if frames:
                     yield frames
                 if reader.is_over:
                     break
@@ -136,7 +142,7 @@ class _TurnReader:
         self._seen = seen
         self._shown = shown
 
-    def snapshot(self, state: SessionState, items: Sequence[PartItem]) -> Sequence[str]:
+    def snapshot(self, state: SessionState, items: Sequence[PartItem]) -> Sequence[str | Unwritten]:
         """Returns the turn as it is, or the one that answers its message; nothing, as long as it waits."""
         for turn in state.turns:
             if self._turn_id in {turn.turn_id, *(joined.accepted.message.turn_id for joined in turn.joined)}:
@@ -145,13 +151,17 @@ class _TurnReader:
         waits = any(accepted.message.turn_id == self._turn_id for accepted in state.queue)
         return () if waits else self._shown.error(_taken_back())
 
-    def frames(self, batch: Sequence[Entry] | Snapshot[Sequence[str]]) -> list[Frame]:
+    async def snapshot_frames(self, batch: Snapshot[Sequence[str | Unwritten]]) -> list[Frame]:
+        """Returns the frames of a snapshot of the turn."""
+        self.at, seen, self._seen = batch.cursor, self._seen, None
+        is_end = not self._shown.is_running(self._turn_id)
+        # Before it is written: meanwhile the session may go on.
+        if batch.made:
+            self.is_over = is_end or self._is_waiting()
+        return _snapshot_frames(await _written(batch.made), batch.cursor, seen, is_end=is_end)
+
+    def frames(self, batch: Sequence[Entry]) -> list[Frame]:
         """Returns the frames of the turn in a batch."""
-        if isinstance(batch, Snapshot):
-            self.at, seen, self._seen = batch.cursor, self._seen, None
-            if batch.made:
-                self.is_over = not self._shown.is_running(self._turn_id) or self._is_waiting()
-            return _snapshot_frames(batch, seen, is_end=not self._shown.is_running(self._turn_id))
         frames: list[Frame] = []
         for entry in batch:
             frames += self._entry_frames(entry)
@@ -208,7 +218,7 @@ async def session_frames(
             async for batch in batches:
                 has_begun = True
                 if isinstance(batch, Snapshot):
-                    yield _snapshot_frames(batch)
+                    yield _snapshot_frames(await _written(batch.made), batch.cursor)
                     at, cursor = batch.cursor, None
                     continue
                 frames: list[Frame] = []
@@ -269,21 +279,26 @@ def _repeated(entry: Entry, events: Sequence[str]) -> list[Frame]:
     return [Frame(str(at), event) for event in events[-1:]]
 
 
+async def _written(made: Sequence[str | Unwritten]) -> list[str]:
+    """Returns what a projection has made, with what is large written: meanwhile the session goes on."""
+    return [each if isinstance(each, str) else await in_thread(each.weight, str, each) for each in made]
+
+
 def _snapshot_frames(
-    snapshot: Snapshot[Sequence[str]], seen: Cursor | None = None, *, is_end: bool = False
+    made: Sequence[str], at: Cursor, seen: Cursor | None = None, *, is_end: bool = False
 ) -> list[Frame]:
     """Returns the frames of a snapshot. The last is the position to go on from, unless nothing comes behind it.
 
     Args:
-        snapshot: what the projection made of it.
+        made: what the projection made of it.
+        at: the position behind it.
         seen: what the reader has seen. Of an end, no frame has a position that it may have seen: see `_repeated`.
         is_end: nothing comes behind it.
     """
-    at = snapshot.cursor
     first = seen.frame + 1 if is_end and seen is not None and seen.in_snapshot and seen.frame < _ERROR_FRAME else 1
     frames = [
         Frame(str(Cursor(at.seq, at.offset, at.epoch, number, in_snapshot=True)), event)
-        for number, event in enumerate(snapshot.made, start=first)
+        for number, event in enumerate(made, start=first)
     ]
     if frames and not is_end:
         frames[-1] = Frame(str(at), frames[-1].data)

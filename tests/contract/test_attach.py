@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +16,9 @@ from contract.reading import FrontEnd, all_of, checked_run, parsed, types
 from contract.stage import Stage, becomes, let_others_run, words
 from greenroom import GreenroomError, SessionNotFound
 from greenroom.backends.scripted import Call, Cut, Gate, Pause, Say, Think
+from greenroom.large import LARGE_BYTES, to_base64
+from greenroom.large_thread import in_thread
+from greenroom.protocols.projection import ProtocolName
 
 Frames = Sequence[tuple[str, str]]
 
@@ -40,6 +45,39 @@ def place(cursor: str) -> tuple[int, int]:
 
 def content(front_end: FrontEnd) -> Any:
     return front_end.shown, front_end.calls
+
+
+# --- what is large ------------------------------------------------------------------------------------------------------
+
+
+@in_memory
+@pytest.mark.parametrize("protocol", ["ag-ui", "native"])
+@pytest.mark.parametrize("of_turn", [True, False], ids=["turn", "session"])
+async def test_while_a_large_snapshot_is_written_the_session_goes_on(
+    open_stage: OpenStage, protocol: ProtocolName, *, of_turn: bool
+) -> None:
+    """Issue 11, "Speed": a snapshot with files is written in a thread. What happens meanwhile comes after it, once."""
+    gate = Gate()
+    stage = open_stage([[Say("abc"), gate, Say("def")]])
+    session_id = await stage.session()
+    file = {"data": bytes(LARGE_BYTES), "name": "a.bin", "media_type": "application/octet-stream"}
+    await stage.manager.send(session_id, "Go", attachments=[file], turn_id="run-1")
+    await gate.reached()
+    is_free = threading.Event()
+    busy = asyncio.ensure_future(in_thread(LARGE_BYTES + 1, is_free.wait, 30))
+    whose = {"turn_id": "run-1"} if of_turn else {}
+    reading = asyncio.ensure_future(all_of(stage.manager.attach(session_id, "99.7~1", protocol=protocol, **whose)))
+    await let_others_run()
+    gate.open()
+    await becomes(lambda: not stage.manager.running_turns)
+    assert not reading.done()
+    is_free.set()
+    frames = [json.loads(data) for _, data in await reading]
+    assert await busy
+    first = next(frame for frame in frames if frame["type"] in {"MESSAGES_SNAPSHOT", "snapshot"})
+    assert to_base64(bytes(LARGE_BYTES)).decode() in str(first["messages"][0])
+    assert "".join([frame.get("delta", "") for frame in frames]) == "abcdef"
+    assert frames[-1]["type"] in {"RUN_FINISHED", "turn_ended"}
 
 
 # --- joining ------------------------------------------------------------------------------------------------------------

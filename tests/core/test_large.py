@@ -7,7 +7,10 @@ Issue 11, "Speed": one user's largest allowed request delays another user's by a
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -22,9 +25,11 @@ from greenroom.large import (
     SLICE_BYTES,
     SLICE_CHARACTERS,
     InBase64,
+    Unwritten,
     encoded,
     encoder,
     from_base64,
+    hollowed,
     settled,
     to_base64,
 )
@@ -77,6 +82,7 @@ VALUE = {
 def test_json_in_slices_is_that_of_msgspec() -> None:
     assert encoded(VALUE) == encoder.encode(VALUE)
     assert encoder.encode(settled(VALUE)) == encoder.encode(VALUE)
+    assert str(Unwritten(VALUE, 1)) == encoder.encode(VALUE).decode()
 
 
 def test_no_call_handles_more_than_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +163,74 @@ def test_other_large_events_are_read_as_ever() -> None:
     assert codec.decode_event(codec.encode_event(event)) == event
 
 
-# --- from a request --------------------------------------------------------------------------------------------------------
+# --- from a request: without its files --------------------------------------------------------------------------------------
+
+BASE64 = to_base64(DATA).decode()
+URL = f"data:application/pdf;base64,{BASE64}"
+
+
+class File(msgspec.Struct, frozen=True):
+    data: str
+    name: str = ""
+
+
+class Files(msgspec.Struct, frozen=True):
+    message: str
+    files: tuple[File, ...]
+    more: Any = None
+
+
+@pytest.mark.parametrize(
+    ("body", "taken"),
+    [
+        (f'{{"message":"m","files":[{{"data":"{BASE64}"}}]}}', 1),
+        (f'{{"message":"m","files":[{{"data":"{BASE64}"}},{{"name":"b","data" : \n"{URL}"}},{{"data":"YWJj"}}]}}', 2),
+        (f'{{"more":[{{"parts":[{{"url":"{URL}"}},{{"value":"{BASE64}"}}]}}],"message":"m","files":[]}}', 2),
+        (f'{{"message":"m","files":[{{"data":"{BASE64}","data":"YWJj"}},{{"data":"YWJj","data":"{BASE64}"}}]}}', 2),
+        (f'{{"message":"\\"data\\":","files":[],"more":{{"text":"{BASE64}"}}}}', 0),
+        (f'{{"message":"\\"data\\": {BASE64}","files":[{{"data":"{BASE64}"}}]}}', 1),
+        (f'{{"message":"m","files":[{{"data":"{BASE64}\\n"}}]}}', 0),
+        (f'{{"message":"m","files":[{{"data":"{BASE64}é"}}]}}', 0),
+        (f'{{"message":"m","files":[{{"data":"{BASE64}\\\\"}}]}}', 0),
+        (f'{{"message":"m","files":[{{"data":{" " * 2 * LARGE_BYTES}"{BASE64}"}}]}}', 0),
+        (f'{{"message":"m","files":[],"more":{{"data":["{BASE64}"]}}}}', 0),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_a_body_is_the_same_with_its_files_taken_out_and_put_in(
+    body: str, taken: int, kind: type[bytes | bytearray]
+) -> None:
+    decoder, raw = msgspec.json.Decoder(Files), kind(body.encode())
+    hollow = hollowed(raw, token="x7")
+    assert (hollow is not None) == bool(taken)
+    if hollow is not None:
+        assert len(hollow.body) < len(raw) - taken * len(BASE64) + 32 * taken
+        assert hollow.filled(decoder.decode(hollow.body)) == decoder.decode(raw)
+        assert hollow.filled(msgspec.json.decode(hollow.body)) == msgspec.json.decode(raw)
+
+
+@pytest.mark.parametrize("shift", [*range(-3, 4), LARGE_BYTES // 4, LARGE_BYTES // 2 - 1])
+def test_a_large_file_is_found_wherever_it_begins_and_ends(shift: int) -> None:
+    before, size = "a" * (LARGE_BYTES + shift), LARGE_BYTES + 4
+    body = f'{{"message":"{before}","files":[{{"data":"{"b" * size}"}},{{"data":"{"c" * size}"}}]}}'.encode()
+    hollow = hollowed(body, token="x7")
+    assert hollow is not None
+    assert len(hollow.body) < len(before) + 200
+    decoder = msgspec.json.Decoder(Files)
+    assert hollow.filled(decoder.decode(hollow.body)) == decoder.decode(body)
+
+
+@pytest.mark.parametrize("damage", ['"', "}", "", "\x00", "\n"])
+def test_what_is_no_json_is_none_without_its_files_either(damage: str) -> None:
+    body = f'{{"message":"m","files":[{{"data":"{BASE64}{damage}"{damage}}}]'.encode()
+    with pytest.raises(msgspec.DecodeError):
+        msgspec.json.decode(body)
+    if (hollow := hollowed(body, token="x7")) is not None:
+        with pytest.raises(msgspec.DecodeError):
+            msgspec.json.decode(hollow.body)
+
+
+# --- from a request ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shift", range(4))
@@ -176,3 +249,54 @@ async def test_what_is_large_is_done_in_one_thread_and_the_rest_at_once() -> Non
     others = await asyncio.gather(*(in_thread(LARGE_BYTES + 1, threading.get_ident) for _ in range(5)))
     assert len(set(others)) == 1
     assert others[0] != own
+
+
+FORKING = """
+import asyncio, os, threading
+from greenroom.large import LARGE_BYTES
+from greenroom.large_thread import in_thread
+
+def other(): return threading.get_ident() != threading.main_thread().ident
+
+def asked(): return asyncio.run(asyncio.wait_for(in_thread(LARGE_BYTES + 1, other), 10))
+
+assert asked() and asked()
+child = os.fork()
+if not child:
+    os._exit(0 if asked() else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert asked()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_each_loop_and_each_child_process_has_the_thread() -> None:
+    """A child of a fork has no thread of its parent: what it gives to one would wait for ever."""
+    subprocess.run([sys.executable, "-c", FORKING], check=True, timeout=30)
+
+
+async def test_work_that_nobody_waits_for_any_more_leaves_the_thread_to_others() -> None:
+    has_begun, is_free = threading.Event(), threading.Event()
+
+    def work() -> None:
+        has_begun.set()
+        is_free.wait(30)
+
+    left = asyncio.ensure_future(in_thread(LARGE_BYTES + 1, work))
+    assert await asyncio.to_thread(has_begun.wait, 30)
+    done: list[int] = []
+    queued = asyncio.ensure_future(in_thread(LARGE_BYTES + 1, done.append, 1))
+    await asyncio.sleep(0)
+    for task in (left, queued):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    is_free.set()
+    assert await in_thread(LARGE_BYTES + 1, len, "abc") == 3
+    assert not done, "work that had not begun is not done"
+
+
+async def test_what_the_work_raises_is_raised_to_its_caller_alone() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await in_thread(LARGE_BYTES + 1, lambda: 1 // 0)
+    assert await in_thread(LARGE_BYTES + 1, len, "abc") == 3

@@ -281,7 +281,7 @@ def test_whatever_is_allowed_can_be_rendered_shown_and_recovered(drawn: list[Any
                 client.apply(event)
     late, joined = AguiProjection("s", find_state=lambda: state), Client()
     for event in late.begin_with(state, ()):
-        joined.apply(event)
+        joined.apply(str(event))
     for name, longest in (("records", len(walk.records)), ("turns", len(state.turns))):
         target(float(longest), label=name)
 

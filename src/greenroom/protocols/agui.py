@@ -39,7 +39,7 @@ from greenroom.events import (
     TurnSuspended,
 )
 from greenroom.finish_reasons import UNKNOWN_END, finish_of, finish_text
-from greenroom.large import as_text
+from greenroom.large import LARGE_BYTES, Unwritten, as_text
 from greenroom.messages import (
     FilePart,
     PartDelta,
@@ -78,6 +78,11 @@ def error_event(error: GreenroomError) -> str:
 def encoded(event: dict[str, Any]) -> str:
     """Returns the event as compact JSON."""
     return _encoder.encode(event).decode()
+
+
+def _snapshot(state: SessionState, running: Assembly | None = None) -> str | Unwritten:
+    event = {"type": "MESSAGES_SNAPSHOT", "messages": all_messages(state, running)}
+    return Unwritten(event, state.weight) if state.weight > LARGE_BYTES else encoded(event)
 
 
 def empty_run(thread_id: str, run_id: str, *, is_legacy: bool) -> Sequence[str]:
@@ -182,7 +187,9 @@ class AguiProjection:
             case _:
                 return ()
 
-    def begin_with(self, state: SessionState, items: Sequence[PartItem], turn_id: str | None = None) -> Sequence[str]:
+    def begin_with(
+        self, state: SessionState, items: Sequence[PartItem], turn_id: str | None = None
+    ) -> Sequence[str | Unwritten]:
         """Returns what a reader gets that begins, or begins again, in the middle; `events` goes on behind that point.
 
         The messages so far, and from the first part that is open on the parts as events. (A part that were in the snapshot and then
@@ -196,7 +203,7 @@ class AguiProjection:
         turn = next((turn for turn in reversed(state.turns) if turn_id in {None, turn.turn_id}), None)
         if turn is None:
             return self._told(state.rewound_turn_id, []) if state.rewound_turn_id and turn_id is None else ()
-        events = list(self._step_ended())
+        events: list[str | Unwritten] = list(self._step_ended())
         if self._is_running and self._turn_id != turn.turn_id:
             former = next((past for past in state.turns if past.turn_id == self._turn_id), None)
             lost = TurnEnded(
@@ -211,11 +218,11 @@ class AguiProjection:
         # What a failed attempt said counts until it is asked again.
         self._is_void = step is not None and step.failed is not None and not step.assembly.is_empty()
         if step is None or step.finished is not None or step.failed is not None:
-            events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": all_messages(state)}))
+            events.append(_snapshot(state))
             self._note_given(step)
         else:
             sealed, rest = step.assembly.extended(items).split_at_open()
-            events.append(encoded({"type": "MESSAGES_SNAPSHOT", "messages": all_messages(state, sealed)}))
+            events.append(_snapshot(state, sealed))
             started = StepStarted(step=step.number, attempt=step.attempt, backend=step.backend, model=step.model)
             events.extend(self._step_started(started))
             self._has_shown = not sealed.is_empty()

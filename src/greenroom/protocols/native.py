@@ -45,6 +45,7 @@ from greenroom.events import (
     TurnStarted,
     TurnSuspended,
 )
+from greenroom.large import LARGE_BYTES, Unwritten
 from greenroom.messages import PartDelta, PartEnded, PartGiven, PartItem, PartStarted
 
 SHOWN: Final[dict[type, tuple[str, ...]]] = {
@@ -152,7 +153,9 @@ class NativeProjection:
         fields = SHOWN.get(type(payload))
         return () if fields is None else (_encoded(_shown(payload, fields, seq)),)
 
-    def begin_with(self, state: SessionState, items: Sequence[PartItem], turn_id: str | None = None) -> Sequence[str]:
+    def begin_with(
+        self, state: SessionState, items: Sequence[PartItem], turn_id: str | None = None
+    ) -> Sequence[str | Unwritten]:
         """Returns what a reader gets that begins, or begins again, in the middle; `events` goes on behind that point.
 
         The messages, then what a reader has seen of the step that is not over, as if it had been there.
@@ -169,7 +172,9 @@ class NativeProjection:
             step = None
         messages = [message_json(message) for message in history(state, without=step)]
         running = {"turn_id": turn.turn_id} if turn is not None and is_open else {}
-        frames = [_encoded({"type": "snapshot", "seq": state.seq, "messages": messages, **running})]
+        snapshot = {"type": "snapshot", "seq": state.seq, "messages": messages, **running}
+        is_large = state.weight > LARGE_BYTES
+        frames: list[str | Unwritten] = [Unwritten(snapshot, state.weight) if is_large else _encoded(snapshot)]
         self._running = running.get("turn_id", "")
         if step is not None:
             started = StepStarted(step=step.number, attempt=step.attempt, backend=step.backend, model=step.model)

@@ -11,6 +11,7 @@ from typing import Final, Literal, Protocol, get_args
 from greenroom.core.session import SessionState
 from greenroom.errors import GreenroomError, InvalidArgument
 from greenroom.events import Event
+from greenroom.large import Unwritten
 from greenroom.messages import PartItem
 from greenroom.protocols.agui import AguiProjection
 from greenroom.protocols.ai_sdk import AiSdkProjection
@@ -33,8 +34,13 @@ class Projection(Protocol):
         """Returns the frames of an entry, in order."""
         ...
 
-    def begin_with(self, state: SessionState, items: Sequence[PartItem], turn_id: str | None = None) -> Sequence[str]:
-        """Returns what a reader gets that begins, or begins again, in the middle; `events` goes on behind that point."""
+    def begin_with(
+        self, state: SessionState, items: Sequence[PartItem], turn_id: str | None = None
+    ) -> Sequence[str | Unwritten]:
+        """Returns what a reader gets that begins, or begins again, in the middle; `events` goes on behind that point.
+
+        What is large is not written yet.
+        """
         ...
 
     def error(self, error: GreenroomError) -> Sequence[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from starlette.routing import Match, Route
 
 from greenroom import __version__
 from greenroom.errors import GreenroomError
+from greenroom.large import LARGE_BYTES, hollowed
 from greenroom.large_thread import in_thread
 from greenroom.manager import AgentManager
 from greenroom.runtime.clock import backoff_s, new_id
@@ -259,6 +261,21 @@ class _Nowhere:
 
 
 def _read(operation: Operation, raw: bytes | bytearray) -> tuple[Any, Sequence[str]]:
+    if (
+        len(raw) > LARGE_BYTES
+        and not operation.raw_body
+        and (hollow := hollowed(raw, token=secrets.token_hex(8))) is not None
+    ):
+        try:
+            body, unread = _decoded(operation, hollow.body)
+        except Refusal:
+            pass  # what is wrong, and where, is said of the body as it came
+        else:
+            return hollow.filled(body), unread
+    return _decoded(operation, raw)
+
+
+def _decoded(operation: Operation, raw: bytes | bytearray) -> tuple[Any, Sequence[str]]:
     body = _body(operation, raw)
     if operation.message is None:
         return body, ()
