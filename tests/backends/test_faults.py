@@ -14,6 +14,7 @@ from greenroom.backends.faults import (
     classified,
     fault_of,
     fault_of_body,
+    is_answer,
     missing_key,
     not_an_event_stream,
     redacted,
@@ -522,3 +523,25 @@ def test_a_refused_setting_is_named_as_we_call_it(status: int, body: Any, settin
 def test_a_refusal_that_is_about_no_setting_names_none(words: str) -> None:
     error = refused(400, claude(words))
     assert error.hint is None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"choices": [{}]}', True),
+        (b'{"type": "message"}', True),
+        (b'{"object": "response", "error": null}', True),
+        (b'{"error": false, "choices": [1]}', True),
+        (b'{"choices": [{"a": NaN}]}', True),
+        (rb'{"choices": [{"a": "\ud800"}]}', True),
+        (b'{"choices": [NaN' + b",1" * 500_001 + b"]}", True),  # too much to be looked into: the decoder refuses it
+        (b'{"choices": [], "error": null}', False),
+        (b'{"object": "response", "error": {"code": 1}}', False),
+        (b'{"object": "error", "message": "x"}', False),
+        (b'{"choices": [{"message"', False),
+        (b"[]", False),
+    ],
+    ids=range(12),
+)
+def test_a_whole_answer_is_known_by_its_fields(body: bytes, *, expected: bool) -> None:
+    assert is_answer(body) is expected
