@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Final
 
 TABLES: Final = ("text_index", "note_index")
-_PAGES: Final = 16
+PAGES_PER_STEP: Final = 16
 """Pages of a step: about 10 ms with the write lock."""
 _CHANGES_OF_NOTHING: Final = 2
 """A merge that changes fewer rows has found nothing to do (FTS5's documentation)."""
@@ -65,7 +65,7 @@ class WordEraser:
         began_s, before = self._clock(), connection.total_changes
         try:
             table = self._left[0]
-            connection.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('merge', -{_PAGES})")  # noqa: S608 - ours
+            connection.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('merge', -{PAGES_PER_STEP})")  # noqa: S608 - ours
         except sqlite3.Error as error:
             _logger.warning("the words of what was deleted could not be taken out of the index yet: %s", error)
             self._left, self._is_wanted, self._not_before_s = [], True, self._clock() + _AGAIN_S

@@ -27,7 +27,7 @@ from greenroom.logs.sqlite.append import Append, append_all
 from greenroom.logs.sqlite.database import Database, is_weather, transaction
 from greenroom.logs.sqlite.presence import Presence
 from greenroom.logs.sqlite.schema import check, migrate, migrations
-from greenroom.logs.sqlite.word_eraser import WordEraser
+from greenroom.logs.sqlite.word_eraser import PAGES_PER_STEP, WordEraser
 from greenroom.logs.sqlite.worker import Ticket
 
 BATCH_MAX: Final = 512
@@ -103,7 +103,7 @@ class Writer:
             return None
         has_merged = is_idle and self._words.step(self._connection)
         if has_merged:
-            self._pages += _PAGES_PER_COMMIT
+            self._pages += _PAGES_PER_COMMIT + PAGES_PER_STEP
             self._has_erased = True  # the write-ahead log has the pages with the words
         if self._pages > _PAGES_MAX or (is_idle and not has_merged and (self._pages or self._has_erased)):
             self._checkpoint(self._connection, empties=is_idle and not has_merged and self._has_erased)
