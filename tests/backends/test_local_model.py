@@ -125,11 +125,13 @@ async def test_it_answers_a_question_in_a_stream(backend: LocalBackend) -> None:
     assert end.usage.output_tokens > 3
 
 
+@pytest.mark.long
 async def test_the_same_question_has_the_same_answer(backend: LocalBackend) -> None:
     asked = request(user("Name three fruits."), max_tokens=30)
     assert text_of(await played(backend, asked)) == text_of(await played(backend, asked))
 
 
+@pytest.mark.long
 async def test_an_answer_ends_even_if_the_model_would_not(backend: LocalBackend) -> None:
     items = await played(backend, request(user("Write a very long story about a dragon.")))
     end = items[-1]
@@ -139,6 +141,7 @@ async def test_an_answer_ends_even_if_the_model_would_not(backend: LocalBackend)
     assert end.usage.output_tokens == 256
 
 
+@pytest.mark.long
 async def test_more_requests_than_slots_wait_and_are_all_answered(backend: LocalBackend) -> None:
     asked = [request(user(f"Count to {number}."), max_tokens=20) for number in range(3, 8)]
     answers = await asyncio.gather(*(played(backend, question) for question in asked))
@@ -158,6 +161,7 @@ async def test_a_history_of_any_provider_is_taken(backend: LocalBackend) -> None
     assert isinstance((await played(backend, asked))[-1], StreamEnded)
 
 
+@pytest.mark.long
 async def test_a_chat_goes_on_when_its_context_is_full(tmp_path: Path, local_model: Path) -> None:
     backend = small_backend(tmp_path, local_model)
     turns = [message for number in range(60) for message in (user(f"Say {number} " * 9), assistant(f"{number} " * 9))]
@@ -167,6 +171,7 @@ async def test_a_chat_goes_on_when_its_context_is_full(tmp_path: Path, local_mod
     await backend.close()
 
 
+@pytest.mark.long
 async def test_digits_take_more_tokens_than_expected_and_the_chat_goes_on_all_the_same(
     tmp_path: Path, local_model: Path
 ) -> None:
@@ -197,6 +202,7 @@ async def test_killed_in_mid_answer_it_is_a_typed_error_and_the_next_request_wor
     assert child_of(backend) != pid
 
 
+@pytest.mark.long
 async def test_killed_between_two_answers_the_next_request_starts_it_again(backend: LocalBackend) -> None:
     await played(backend, request(user("Hi"), max_tokens=5))
     child = backend._server.child
@@ -223,6 +229,7 @@ async def test_close_ends_the_process_even_in_mid_answer(backend: LocalBackend) 
             os.kill(pid, 0)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory in /proc")
 async def test_idle_it_leaves_the_memory_and_comes_back(local_model: Path) -> None:
     server = LocalServer()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from ui.conftest import Pages, Server, is_idle, say
@@ -41,6 +42,7 @@ def test_deny(pages: Pages, server: Server) -> None:
     assert written(server, session_id) == []
 
 
+@pytest.mark.long
 def test_allow_with_other_arguments(pages: Pages, server: Server) -> None:
     page, session_id = asked(pages, server)
     page.get_by_role("button", name="Change arguments").click()
@@ -53,6 +55,7 @@ def test_allow_with_other_arguments(pages: Pages, server: Server) -> None:
     assert written(server, session_id) == ["other.md"]
 
 
+@pytest.mark.long
 def test_it_still_waits_after_a_reload_and_can_be_stopped(pages: Pages, server: Server) -> None:
     page, session_id = asked(pages, server)
     page.reload()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
 from ui.conftest import Pages, Server, answers, is_idle, say
@@ -22,6 +23,7 @@ def test_a_reload_in_the_middle(pages: Pages, server: Server) -> None:
     expect(page.locator(".bubble")).to_have_count(1)
 
 
+@pytest.mark.long
 def test_a_reload_of_the_first_message(pages: Pages, server: Server) -> None:
     page = pages.open(server)
     say(page, COUNT)
@@ -31,6 +33,7 @@ def test_a_reload_of_the_first_message(pages: Pages, server: Server) -> None:
     assert answers(page) == [words(100)]
 
 
+@pytest.mark.long
 def test_leaving_for_another_session_and_coming_back(pages: Pages, server: Server) -> None:
     page = pages.open(server, f"/s/{server.session()}")
     say(page, COUNT)
@@ -94,6 +97,7 @@ def test_two_tabs_stay_in_step(pages: Pages, server: Server) -> None:
     expect(one.locator(".message-assistant").last).to_contain_text("You said: and back")
 
 
+@pytest.mark.long
 def test_what_is_said_elsewhere_appears(pages: Pages, server: Server) -> None:
     session_id = server.session()
     page = pages.open(server, f"/s/{session_id}")

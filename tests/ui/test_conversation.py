@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from ui.conftest import Pages, Server, answers, is_idle, say
@@ -24,6 +25,7 @@ def test_markdown_is_drawn(pages: Pages, server: Server) -> None:
     assert page.evaluate("navigator.clipboard.readText()").startswith("def knock(")
 
 
+@pytest.mark.long
 def test_thoughts_are_folded(pages: Pages, server: Server) -> None:
     page = pages.open(server, f"/s/{server.session()}")
     say(page, "think")
@@ -74,6 +76,7 @@ def test_stop_stops(pages: Pages, server: Server) -> None:
     assert server.ask("GET", f"/v1/sessions/{session_id}")["status"] == "idle"
 
 
+@pytest.mark.long
 def test_escape_stops_too(pages: Pages, server: Server) -> None:
     page = pages.open(server, f"/s/{server.session()}")
     say(page, "count 1000 50")
@@ -97,6 +100,7 @@ def test_an_earlier_message_can_be_edited(pages: Pages, server: Server) -> None:
     expect(page.locator(".bubble")).to_have_text("first, but better")
 
 
+@pytest.mark.long
 def test_an_edit_can_be_sent_in_a_copy(pages: Pages, server: Server) -> None:
     session_id = server.session(title="The original")
     server.tell(session_id, "first", "second")
@@ -124,6 +128,7 @@ def test_what_is_said_meanwhile_waits_for_its_turn(pages: Pages, server: Server)
     assert answers(page) == [words(60), "You said: and this"]
 
 
+@pytest.mark.long
 def test_what_waits_can_be_taken_back(pages: Pages, server: Server) -> None:
     page = pages.open(server, f"/s/{server.session()}")
     say(page, "count 100 50")
@@ -136,6 +141,7 @@ def test_what_waits_can_be_taken_back(pages: Pages, server: Server) -> None:
     expect(page.locator(".bubble")).to_have_count(1)
 
 
+@pytest.mark.long
 def test_what_waits_can_be_told_to_the_running_answer(pages: Pages, server: Server) -> None:
     session_id = server.session()
     page = pages.open(server, f"/s/{session_id}")
@@ -159,6 +165,7 @@ AT_REST = """async e => {
 """Where something is scrolled to, once the wheel has come to rest."""
 
 
+@pytest.mark.long
 def test_the_reader_is_not_dragged_along(pages: Pages, server: Server) -> None:
     page = pages.open(server, f"/s/{server.session()}")
     say(page, "long 3000 2")
@@ -177,6 +184,7 @@ def test_the_reader_is_not_dragged_along(pages: Pages, server: Server) -> None:
     assert conversation.evaluate(gap) < 100
 
 
+@pytest.mark.long
 def test_usage_is_shown_quietly(pages: Pages, server: Server) -> None:
     session_id = server.session()
     server.tell(session_id, "hello")

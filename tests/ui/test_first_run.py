@@ -5,6 +5,7 @@ Rule: the page is used as a person uses it; only what no person sees is asked of
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
 from ui.conftest import Pages, Server, answers, is_idle, say
@@ -47,6 +48,7 @@ def test_what_was_begun_is_still_there_after_a_reload(pages: Pages, server: Serv
     expect(page.get_by_label("Message", exact=True)).to_have_value("Half a thought")
 
 
+@pytest.mark.long
 def test_a_session_that_is_not_there_is_said_to_be_missing(pages: Pages, server: Server) -> None:
     pages.expected += ("404",)
     page = pages.open(server, "/s/nobody")

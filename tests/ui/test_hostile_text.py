@@ -131,6 +131,7 @@ def test_a_model_that_loops_is_shown_live_and_after_a_reload(pages: Pages, serve
     is_idle(page)
 
 
+@pytest.mark.long
 def test_what_a_person_says_a_tool_returns_or_a_file_has(pages: Pages, server: Server) -> None:
     hostile = "> " * 3_000 + "x" + "\u0301" * 50_000
     session_id = server.session(title="[" * 200 + "\u202e" * 100)
@@ -154,6 +155,7 @@ def test_what_a_person_says_a_tool_returns_or_a_file_has(pages: Pages, server: S
     expect(page.locator(".part-failed")).to_have_count(0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("broken", ["message", "conversation", "list"])
 def test_what_cannot_be_drawn_takes_nothing_else_along(pages: Pages, server: Server, broken: str) -> None:
     """What no server of ours sends: each part of the page fails on its own, and says how to go on."""

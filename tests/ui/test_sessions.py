@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from ui.conftest import Pages, Server, until
@@ -31,6 +32,7 @@ def test_search_as_you_type(pages: Pages, server: Server) -> None:
     expect(page.get_by_text("Nothing found for “no such thing”.")).to_be_visible()
 
 
+@pytest.mark.long
 def test_rename(pages: Pages, server: Server) -> None:
     session_id = server.session(title="Old name")
     page = pages.open(server, f"/s/{session_id}")
@@ -41,6 +43,7 @@ def test_rename(pages: Pages, server: Server) -> None:
     until(lambda: server.ask("GET", f"/v1/sessions/{session_id}")["title"] == "New name", "renamed")
 
 
+@pytest.mark.long
 def test_a_title_makes_itself(pages: Pages, server: Server) -> None:
     session_id = server.session()
     server.tell(
@@ -50,6 +53,7 @@ def test_a_title_makes_itself(pages: Pages, server: Server) -> None:
     expect(page.get_by_role("heading", name="how high is the Eiffel tower, and why is it painted in…")).to_be_visible()
 
 
+@pytest.mark.long
 def test_a_copy(pages: Pages, server: Server) -> None:
     session_id = server.session(title="To be copied")
     server.tell(session_id, "hello")
@@ -112,6 +116,7 @@ def test_what_a_stranger_had_chosen_is_told(pages: Pages, server: Server, tmp_pa
     expect(page.get_by_text("Left out: rules that let tools run unasked")).to_be_visible()
 
 
+@pytest.mark.long
 def test_what_is_not_an_export_is_refused_in_words(pages: Pages, server: Server, tmp_path: Path) -> None:
     pages.expected += ("422", "400")
     page = pages.open(server)
@@ -121,6 +126,7 @@ def test_what_is_not_an_export_is_refused_in_words(pages: Pages, server: Server,
     expect(page.get_by_text("holiday.png was not imported")).to_be_visible()
 
 
+@pytest.mark.long
 def test_only_what_is_in_view_is_drawn(pages: Pages, own_server: Server) -> None:
     for number in range(260):
         own_server.session(title=f"Session {number:04}")

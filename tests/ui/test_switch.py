@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
 from ui.conftest import Pages, Server, is_idle, say
@@ -28,6 +29,7 @@ def test_the_model_is_switched_and_the_conversation_shows_where(pages: Pages, se
     assert (data["backend"], data["llm_model"], data["config_version"]) == ("other", "grand-9b", 2)
 
 
+@pytest.mark.long
 def test_the_persona_is_switched_while_an_answer_runs(pages: Pages, server: Server) -> None:
     session_id = server.session()
     page = pages.open(server, f"/s/{session_id}")
@@ -74,6 +76,7 @@ def test_what_a_switch_would_cost_is_said_before(pages: Pages, server: Server) -
     assert server.ask("GET", f"/v1/sessions/{session_id}")["llm_model"] == "small"
 
 
+@pytest.mark.long
 def test_a_choice_before_the_first_message_counts(pages: Pages, server: Server) -> None:
     page = pages.open(server)
     page.get_by_label("Persona:").click()
@@ -83,6 +86,7 @@ def test_a_choice_before_the_first_message_counts(pages: Pages, server: Server) 
     assert server.ask("GET", f"/v1/sessions/{page.url.rpartition('/')[2]}")["persona_name"] == "tutor"
 
 
+@pytest.mark.long
 def test_what_the_server_refuses_is_said_and_changes_nothing(pages: Pages, server: Server) -> None:
     pages.expected += ("422", "400")
     session_id = server.session()

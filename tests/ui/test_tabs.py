@@ -72,6 +72,7 @@ def test_many_answering_tabs(pages: Pages, server: Server, count: int) -> None:
     assert time.monotonic() - began_s < PROMPTLY_S, "pages load, and Stop arrives"
 
 
+@pytest.mark.long
 def test_a_tab_that_gave_way_follows_again_when_it_is_used(pages: Pages, server: Server) -> None:
     first = pages.open(server, f"/s/{server.session()}")
     say(first, LONG)

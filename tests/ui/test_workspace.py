@@ -70,6 +70,7 @@ def test_attachments_by_button(pages: Pages, server: Server, picture: Path) -> N
     expect(page.locator(".message-user").get_by_role("img", name="pixel.png")).to_be_visible()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["paste", "drop"])
 def test_attachments_by_paste_and_drop(pages: Pages, server: Server, how: str) -> None:
     page = pages.open(server, f"/s/{server.session()}")
@@ -91,6 +92,7 @@ def test_attachments_by_paste_and_drop(pages: Pages, server: Server, how: str) -
     expect(page.get_by_label("Attachments of this message")).to_have_count(0)
 
 
+@pytest.mark.long
 def test_what_is_too_large_is_said_before_it_is_sent(pages: Pages, server: Server, tmp_path: Path) -> None:
     large = tmp_path / "large.bin"
     large.write_bytes(bytes(11 * 1024 * 1024))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
+import pytest
 from playwright.sync_api import CDPSession, Page, expect
 
 from ui.conftest import Pages, Server, is_idle, say
@@ -58,6 +59,7 @@ def test_keys_of_an_input_method_send_and_stop_nothing(pages: Pages, server: Ser
     expect(page.get_by_text("You stopped this answer.")).to_be_visible()
 
 
+@pytest.mark.long
 def test_a_composition_in_chromium_itself(pages: Pages, server: Server) -> None:
     page = pages.open(server, f"/s/{server.session()}")
     page.get_by_label("Message", exact=True).focus()
@@ -66,6 +68,7 @@ def test_a_composition_in_chromium_itself(pages: Pages, server: Server) -> None:
     expect(page.locator(".bubble")).to_have_count(0)
 
 
+@pytest.mark.long
 def test_keys_of_an_input_method_end_no_edit_no_name_and_no_search(pages: Pages, server: Server) -> None:
     session_id = server.session(title="Before")
     server.tell(session_id, "first")
