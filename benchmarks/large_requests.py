@@ -38,6 +38,11 @@ ANSWER_DELTAS: Final = 100_000
 AT_ONCE: Final = 4
 _OK: Final = frozenset({200, 201, 202, 204})
 
+_Make = Callable[[], Awaitable[bytes]]
+"""Makes a request."""
+_Where = Callable[[], list[float]]
+"""Where its time is noted."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -139,6 +144,7 @@ class _Other:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._waits = Waits()
+        self._asked: list[tuple[_Make, float, _Where]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._stream: readers.StreamReader | None = None
         self._transport: asyncio.BaseTransport | None = None
@@ -163,10 +169,11 @@ class _Other:
         async def same() -> bytes:
             return status
 
-        self._tasks = [
-            loop.create_task(self._ask(same, STATUS_EVERY_S, lambda: self._waits.status_s)),
-            loop.create_task(self._ask(message, MESSAGE_EVERY_S, lambda: self._waits.message_s)),
+        self._asked = [
+            (same, STATUS_EVERY_S, lambda: self._waits.status_s),
+            (message, MESSAGE_EVERY_S, lambda: self._waits.message_s),
         ]
+        self._tasks = [loop.create_task(self._ask(*asked)) for asked in self._asked]
         await asyncio.sleep(QUIET_S)
 
     async def quiet(self) -> Waits:
@@ -180,9 +187,11 @@ class _Other:
         await work
         await asyncio.sleep(0.05)  # what was asked for at the end is answered by then
         self._waits.late_s = self._stream.late
-        for task in self._tasks:
-            if task.done():
-                task.result()
+        ended = [(place, task) for place, task in enumerate(self._tasks) if task.done()]
+        for place, _ in ended:  # only this shape has no figures: for the next one it is asked again
+            self._tasks[place] = asyncio.get_running_loop().create_task(self._ask(*self._asked[place]))
+        for _, task in ended:
+            task.result()
         if self._stream.done.done():
             raise Failed(f"the other's stream ended: {self._stream.done.exception()}")
         return self._waits
@@ -196,9 +205,7 @@ class _Other:
         assert self._stream is not None
         await asyncio.gather(self._stream.done, return_exceptions=True)
 
-    async def _ask(
-        self, make: Callable[[], Awaitable[bytes]], every_s: float, waits: Callable[[], list[float]]
-    ) -> None:
+    async def _ask(self, make: _Make, every_s: float, waits: _Where) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._server.port)
         while True:
             request = await make()
