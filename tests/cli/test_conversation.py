@@ -9,12 +9,12 @@ from greenroom.cli.conversation import (
     CallMade,
     CallReturned,
     Conversation,
-    Made,
-    Named,
     Noticed,
     PersonSaid,
+    PictureMade,
     Said,
     Shown,
+    SourceNamed,
     Thought,
     TurnBegan,
     TurnEnded,
@@ -131,7 +131,11 @@ def test_sources_and_pictures_stand_below_the_answer() -> None:
         text("t1-1.1.0", "ris"),
         FINISHED,
     )
-    beside: list[Shown] = [Made("image/png", 8), Named("A page", "https://a.example"), Named("report.pdf", "")]
+    beside: list[Shown] = [
+        PictureMade("image/png", 8),
+        SourceNamed("A page", "https://a.example"),
+        SourceNamed("report.pdf", ""),
+    ]
     assert told == [
         TurnBegan("t1"),
         Said("t1-1.1.0", "Pa"),

@@ -10,12 +10,12 @@ from rich.console import Console
 from greenroom.cli.conversation import (
     CallMade,
     CallReturned,
-    Made,
-    Named,
     Noticed,
     PersonSaid,
+    PictureMade,
     Said,
     Shown,
+    SourceNamed,
     Thought,
     TurnBegan,
     TurnEnded,
@@ -63,10 +63,10 @@ def test_on_a_terminal() -> None:
 
 GIVEN: list[Shown] = [
     Said("b", "Paris."),
-    Made("image/png", 8),
-    Named("A \x1b[2Jpage", "https://a.example/" + "x" * 80),
-    Named("", "https://b.example"),
-    Named("report.pdf", ""),
+    PictureMade("image/png", 8),
+    SourceNamed("A \x1b[2Jpage", "https://a.example/" + "x" * 80),
+    SourceNamed("", "https://b.example"),
+    SourceNamed("report.pdf", ""),
     TurnEnded(outcome="completed"),
 ]
 

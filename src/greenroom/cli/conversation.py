@@ -66,14 +66,14 @@ class Noticed(msgspec.Struct, frozen=True):
     text: str
 
 
-class Named(msgspec.Struct, frozen=True):
+class SourceNamed(msgspec.Struct, frozen=True):
     """A source of the answer; `url` is empty for a document, and for an address that must not become a link."""
 
     title: str
     url: str
 
 
-class Made(msgspec.Struct, frozen=True):
+class PictureMade(msgspec.Struct, frozen=True):
     """A picture that the model made."""
 
     media_type: str
@@ -81,7 +81,7 @@ class Made(msgspec.Struct, frozen=True):
 
 
 class Withdrawn(msgspec.Struct, frozen=True):
-    """What was shown of this answer is void: it begins anew."""
+    """What was shown of this answer is void: it begins again."""
 
 
 class TurnEnded(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +102,17 @@ class TurnEnded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Shown = (
-    TurnBegan | PersonSaid | Said | Thought | CallMade | CallReturned | Named | Made | Noticed | Withdrawn | TurnEnded
+    TurnBegan
+    | PersonSaid
+    | Said
+    | Thought
+    | CallMade
+    | CallReturned
+    | SourceNamed
+    | PictureMade
+    | Noticed
+    | Withdrawn
+    | TurnEnded
 )
 """Sources and pictures come after the answer, before its end: they are named in the middle of sentences."""
 
@@ -163,7 +173,7 @@ class Conversation:
         self._thoughts: defaultdict[str, _Text] = defaultdict(_Text)
         self._calls: dict[str, _Call] = {}
         self._of_people: set[str] = set()
-        self._given: dict[str, Named | Made] = {}
+        self._given: dict[str, SourceNamed | PictureMade] = {}
 
     @property
     def text(self) -> str:
@@ -176,18 +186,18 @@ class Conversation:
         return "\n".join(filter(None, map(str, self._thoughts.values())))
 
     @property
-    def sources(self) -> list[Named]:
+    def sources(self) -> list[SourceNamed]:
         """What the answer of the last run rests on, each once."""
-        first: dict[str, Named] = {}
+        first: dict[str, SourceNamed] = {}
         for given in self._given.values():
-            if isinstance(given, Named):
+            if isinstance(given, SourceNamed):
                 first.setdefault(given.url or given.title, given)
         return list(first.values())
 
     @property
-    def pictures(self) -> list[Made]:
+    def pictures(self) -> list[PictureMade]:
         """The pictures of the answer of the last run."""
-        return [given for given in self._given.values() if isinstance(given, Made)]
+        return [given for given in self._given.values() if isinstance(given, PictureMade)]
 
     @property
     def calls(self) -> list[dict[str, str | None]]:
@@ -273,9 +283,9 @@ class Conversation:
             case _, {"isVoid": True}:
                 self._given.pop(message_id, None)
             case "greenroom.source", _:
-                self._given[message_id] = Named(content.get("title", ""), content.get("url", ""))
+                self._given[message_id] = SourceNamed(content.get("title", ""), content.get("url", ""))
             case "greenroom.picture", {"mediaType": media_type, "bytes": size}:
-                self._given[message_id] = Made(media_type, size)
+                self._given[message_id] = PictureMade(media_type, size)
             case _:
                 pass  # of another kind, which is yet to be invented
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO
 from greenroom.cli.conversation import (
     CallMade,
     CallReturned,
-    Made,
-    Named,
     Noticed,
     PersonSaid,
+    PictureMade,
     Said,
     Shown,
+    SourceNamed,
     Thought,
     TurnBegan,
     TurnEnded,
@@ -74,9 +74,9 @@ class PipePainter:
                     print_note(f"* {item.name} {shortened(item.arguments, _ARGUMENTS_MAX)}")
                 case CallReturned():
                     print_note(f"* {item.name}: {shortened(item.content, _RESULT_MAX)}")
-                case Named():
+                case SourceNamed():
                     print_note(f"source: {source_line(item.title, item.url)}")
-                case Made():
+                case PictureMade():
                     print_note(f"picture: {item.media_type}, {item.size} bytes")
                 case Noticed():
                     if item.code not in self._known_notices:
@@ -152,9 +152,9 @@ class TerminalPainter:
             case CallReturned():
                 content = shortened(item.content, _RESULT_MAX)
                 self._line(f"  {self._return_symbol} {item.name}: {content}", style="dim")
-            case Named():
+            case SourceNamed():
                 self._line(f"[source: {source_line(item.title, item.url)}]", style="cyan")
-            case Made():
+            case PictureMade():
                 self._line(f"[picture: {item.media_type}, {item.size} bytes]", style="cyan")
             case Noticed():
                 if item.code not in self._known_notices:
